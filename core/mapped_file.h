@@ -1,0 +1,37 @@
+// A read-only file in memory.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+namespace onnuri {
+
+/// Owns a mapping of a whole regular file. Move-only. Thread-safe to read.
+class MappedFile {
+ public:
+  /// Throws kNotFound (no such file, not a regular file, no permission) with the path.
+  static MappedFile open(const std::string& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::string& path() const { return path_; }
+
+ private:
+  MappedFile() = default;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+  std::string path_;
+};
+
+/// Reads a small text file. Throws kNotFound, or kCorruptData above `max_bytes`.
+std::string read_text_file(const std::string& path, size_t max_bytes = size_t{256} << 20);
+
+/// Writes beside the target and renames, so the file is whole or absent.
+void write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
+
+}  // namespace onnuri

@@ -1,0 +1,101 @@
+#include "core/tensor.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "core/check.h"
+
+namespace onnuri {
+
+Shape::Shape(std::initializer_list<int64_t> extents)
+    : Shape(std::span<const int64_t>(extents.begin(), extents.size())) {}
+
+Shape::Shape(std::span<const int64_t> extents) : rank_(static_cast<int>(extents.size())) {
+  if (extents.size() > static_cast<size_t>(kMaxRank)) {
+    fail(ErrorCode::kUnsupported, "expected at most ", kMaxRank, " axes, found ", extents.size());
+  }
+  for (size_t i = 0; i < extents.size(); ++i) {
+    if (extents[i] < 0) fail(ErrorCode::kCorruptData, "negative extent ", extents[i]);
+    extents_[i] = extents[i];
+  }
+}
+
+int64_t Shape::num_elements() const {
+  int64_t n = 1;
+  for (int i = 0; i < rank_; ++i) {
+    if (__builtin_mul_overflow(n, extents_[static_cast<size_t>(i)], &n)) {
+      fail(ErrorCode::kCorruptData, "size overflow in shape ", to_string());
+    }
+  }
+  return n;
+}
+
+std::string Shape::to_string() const {
+  std::string text = "(";
+  for (int i = 0; i < rank_; ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(extents_[static_cast<size_t>(i)]);
+  }
+  return text + ")";
+}
+
+bool Shape::operator==(const Shape& other) const {
+  if (rank_ != other.rank_) return false;
+  for (int i = 0; i < rank_; ++i) {
+    if ((*this)[i] != other[i]) return false;
+  }
+  return true;
+}
+
+TensorView TensorView::slice(int64_t index) const {
+  ONNURI_CHECK(shape.rank() >= 1 && index >= 0 && index < shape[0]);
+  std::array<int64_t, Shape::kMaxRank> rest{};
+  for (int i = 1; i < shape.rank(); ++i) rest[static_cast<size_t>(i - 1)] = shape[i];
+  TensorView out{data, dtype,
+                 Shape(std::span<const int64_t>(rest.data(), static_cast<size_t>(shape.rank() - 1)))};
+  out.data = as<std::byte>() + index * out.num_bytes();
+  return out;
+}
+
+TensorView TensorView::rows(int64_t begin, int64_t count) const {
+  ONNURI_CHECK(shape.rank() >= 1 && begin >= 0 && count >= 0 && begin <= shape[0] - count);
+  std::array<int64_t, Shape::kMaxRank> extents{};
+  int64_t row_elements = 1;
+  for (int i = 0; i < shape.rank(); ++i) {
+    extents[static_cast<size_t>(i)] = i == 0 ? count : shape[i];
+    if (i > 0) row_elements *= shape[i];
+  }
+  TensorView out = *this;
+  out.shape = Shape(std::span<const int64_t>(extents.data(), static_cast<size_t>(shape.rank())));
+  if (begin > 0) out.data = as<std::byte>() + dtype_bytes(dtype, begin * row_elements);
+  return out;
+}
+
+TensorView TensorView::reshaped(Shape new_shape) const {
+  ONNURI_CHECK(new_shape.num_elements() == shape.num_elements());
+  return {data, dtype, new_shape};
+}
+
+void Tensor::Free::operator()(std::byte* p) const { std::free(p); }
+
+Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(shape) {
+  const int64_t bytes = dtype_bytes(dtype, shape.num_elements());
+  const size_t rounded = (static_cast<size_t>(bytes) + 127) / 64 * 64;  // never zero
+  data_.reset(static_cast<std::byte*>(std::aligned_alloc(64, rounded)));
+  if (!data_) fail(ErrorCode::kOutOfMemory, "cannot allocate ", bytes, " bytes for a tensor");
+}
+
+Tensor Tensor::zeros(DType dtype, Shape shape) {
+  Tensor t(dtype, shape);
+  std::memset(t.bytes(), 0, static_cast<size_t>(t.num_bytes()));
+  return t;
+}
+
+Tensor Tensor::clone() const {
+  if (empty()) return {};
+  Tensor copy(dtype_, shape_);
+  std::memcpy(copy.bytes(), bytes(), static_cast<size_t>(num_bytes()));
+  return copy;
+}
+
+}  // namespace onnuri

@@ -1,0 +1,51 @@
+// A checkpoint seen through a family's names: rooms ask for canonical tensors, the family says where
+// they are.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "core/checkpoint.h"
+
+namespace onnuri {
+
+/// Where a canonical tensor lives: a stored tensor, or a slice of one along leading axes.
+struct TensorRef {
+  std::string name;             ///< name in the checkpoint
+  std::vector<int64_t> index;   ///< fixed indices of leading axes (stacked experts), may be empty
+  int64_t row_begin = 0;        ///< then rows of the first remaining axis (fused matrices)
+  int64_t row_count = -1;       ///< -1: all
+};
+
+/// Maps a canonical name to candidates, the first one present wins.
+using TensorNameMap = std::function<std::vector<TensorRef>(const std::string& canonical)>;
+
+/// Looks up canonical names, checks shapes, and remembers what was used.
+class TensorSource {
+ public:
+  TensorSource(std::shared_ptr<const Checkpoint> checkpoint, TensorNameMap map);
+
+  bool has(const std::string& canonical) const;
+  /// Throws kNotFound naming the canonical and the checkpoint names that were tried, and
+  /// kCorruptData when the shape differs (expected, found).
+  TensorView get(const std::string& canonical, const Shape& expected);
+  /// As get, but an absent tensor is an empty view.
+  TensorView get_if(const std::string& canonical, const Shape& expected);
+  /// Declares stored tensors of this name prefix as known and not needed.
+  void ignore_prefix(const std::string& stored_prefix);
+  /// Stored names that were neither read nor ignored, sorted.
+  std::vector<std::string> unused() const;
+
+  const std::shared_ptr<const Checkpoint>& checkpoint() const { return checkpoint_; }
+
+ private:
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  TensorNameMap map_;
+  std::unordered_set<std::string> used_;
+  std::vector<std::string> ignored_prefixes_;
+};
+
+}  // namespace onnuri

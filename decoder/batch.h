@@ -1,0 +1,36 @@
+// What one forward pass computes: rows of tokens that belong to sequences.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/matrix.h"
+
+namespace onnuri {
+
+class KvSequence;
+
+/// Rows [first_row, first_row + num_rows) of the batch continue one sequence whose cache already
+/// holds `start_position` tokens.
+struct SequenceSlice {
+  int64_t first_row = 0;
+  int64_t num_rows = 0;
+  int64_t start_position = 0;
+  KvSequence* kv = nullptr;
+};
+
+/// Rows whose embeddings come precomputed (media features): row `row + i` takes features.row(i).
+struct RowOverride {
+  int64_t row = 0;
+  ConstMatrixView features;  // (n, hidden_size)
+};
+
+struct Batch {
+  std::span<const int32_t> ids;          // (T)
+  std::span<const int32_t> positions;    // (position_axes, T), rope positions
+  std::span<const SequenceSlice> sequences;
+  std::span<const RowOverride> overrides;
+  std::span<const int64_t> logit_rows;   // rows whose logits are wanted
+};
+
+}  // namespace onnuri

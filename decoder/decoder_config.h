@@ -1,0 +1,169 @@
+// The decoder as data: one struct describes every text decoder that Onnuri runs.
+//
+// A family fills it once; the maths reads it and never asks which model it is. The whole model:
+//
+//   h      = embed[id] * embed_scale
+//   h     += residual_scale * post_mixer_norm?(mixer(pre_mixer_norm?(h)))
+//   h     += residual_scale * post_ffn_norm?(ffn(pre_ffn_norm?(h)))
+//   logits = head(norm(h)) * logit_scale
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/ops.h"
+
+namespace onnuri {
+
+enum class NormForm {
+  kWeight,         // x_hat * w
+  kOnePlusWeight,  // x_hat * (1 + w)
+  kGated,          // x_hat * w, times a low-rank sigmoid gate
+};
+
+/// One table of rotary frequencies, scaling already applied.
+struct RopeTable {
+  int64_t rotary_dim = 0;            // columns that rotate
+  std::vector<float> inv_freq;       // (rotary_dim / 2)
+  float attention_factor = 1.0f;     // multiplies cos and sin
+  RopeLayout layout = RopeLayout::kHalf;
+  // Multi-axis positions (T, H, W): how many frequencies each axis owns; empty for one axis.
+  std::vector<int64_t> mrope_sections;
+  bool mrope_interleaved = false;    // axes alternate instead of following one another
+};
+
+enum class MixerKind { kGqa, kMla, kDifferential, kGroupedDifferential };
+enum class FfnKind { kDense, kMoe };
+
+struct LayerSpec {
+  // Mixer
+  MixerKind mixer = MixerKind::kGqa;
+  int64_t window = 0;      // 0: full attention; else keys seen, the own one included
+  int rope = -1;           // index into DecoderConfig::rope_tables; -1: no positions
+  bool qk_norm = false;    // RMS norm per head on q and k, before rope
+  bool q_bias = false, k_bias = false, v_bias = false, o_bias = false;
+  bool sinks = false;       // one learned extra softmax logit per head
+  bool output_gate = false; // attention output times sigmoid(gate)
+  bool sparse_index = false;// keys chosen by an indexer
+  // Norm sites
+  bool pre_mixer_norm = true;
+  bool post_mixer_norm = false;
+  bool pre_ffn_norm = true;
+  bool post_ffn_norm = false;
+  // Feed-forward
+  FfnKind ffn = FfnKind::kDense;
+  int64_t intermediate_size = 0;  // of the dense FFN
+  GluParams activation;
+};
+
+enum class RouterScore { kSoftmax, kSigmoid, kSoftmaxAfterTopk };
+enum class GroupScore { kSumOfTop2, kMax };
+
+/// Which experts a token visits, and with what weight.
+struct RouterSpec {
+  RouterScore score = RouterScore::kSoftmax;
+  bool correction_bias = false;  // added for the choice only, never to the weights
+  bool logit_bias = false;
+  int64_t num_groups = 1;
+  int64_t num_groups_kept = 1;
+  GroupScore group_score = GroupScore::kSumOfTop2;
+  bool mask_with_zero = false;   // excluded groups score 0 instead of -inf
+  bool renormalize = true;       // weights sum to one before scaling
+  float scale = 1.0f;
+};
+
+struct MoeSpec {
+  int64_t num_experts = 0;
+  int64_t num_experts_per_token = 0;
+  int64_t intermediate_size = 0;         // of one routed expert
+  int64_t shared_intermediate_size = 0;  // all shared experts fused; 0: none
+  bool expert_bias = false;
+  RouterSpec router;
+};
+
+/// Multi-head latent attention ranks (DeepSeek-V2, section 2.1).
+struct MlaSpec {
+  int64_t q_lora_rank = 0;  // 0: plain q projection
+  int64_t kv_lora_rank = 0;
+  int64_t qk_nope_dim = 0;
+  int64_t qk_rope_dim = 0;
+  int64_t v_dim = 0;
+};
+
+/// The residual stream saved before one layer is blended in before another.
+struct LongSkip {
+  int64_t save_before_layer = 0;
+  int64_t blend_before_layer = 0;
+  float saved_weight = 1.0f;
+};
+
+/// Multi-token prediction head: one extra layer that guesses the token after next.
+struct MtpSpec {
+  int64_t num_layers = 0;
+  int64_t num_steps = 0;
+  LayerSpec layer;
+};
+
+struct DecoderConfig {
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t num_heads = 0;
+  int64_t num_kv_heads = 0;
+  int64_t head_dim = 0;  // of q and k, independent of hidden_size
+  int64_t v_dim = 0;     // of v
+  int64_t max_position = 0;
+
+  NormForm norm_form = NormForm::kWeight;
+  float norm_eps = 1e-6f;
+  float embed_scale = 1.0f;
+  float residual_scale = 1.0f;
+  float attention_scale = 1.0f;
+  float logit_scale = 1.0f;
+
+  std::vector<RopeTable> rope_tables;
+  std::vector<LayerSpec> layers;
+  MoeSpec moe;
+  MlaSpec mla;
+  std::vector<LongSkip> long_skips;
+  MtpSpec mtp;
+
+  bool tied_head = false;
+  bool float32_head = false;
+
+  int64_t num_layers() const { return static_cast<int64_t>(layers.size()); }
+  int64_t position_axes() const;  // 1, or 3 when any rope table has sections
+
+  /// Throws kCorruptData for sizes that contradict each other, kUnsupported for mixers that this
+  /// build does not run yet.
+  void validate() const;
+  /// Parameters of the whole decoder, embeddings included, from the config alone.
+  int64_t num_parameters() const;
+  int64_t num_active_parameters() const;
+};
+
+// Canonical tensor names, what a family's name map must answer (i = layer, e = expert):
+//   embed.weight (V, H)   norm.weight (H)   head.weight (V, H, absent when tied)
+//   layers.i.{pre_mixer_norm,post_mixer_norm,pre_ffn_norm,post_ffn_norm}.weight (H)
+//   layers.i.{q,k,v,o}.weight   layers.i.{q,k,v,o}.bias   layers.i.{q,k}_norm.weight (head_dim)
+//   layers.i.sinks (num_heads)
+//   layers.i.{gate,up,down}.weight
+//   layers.i.router.weight (E, H)   layers.i.router.bias (E)   layers.i.router.correction (E)
+//   layers.i.experts.e.{gate,up,down}.{weight,bias}
+//   layers.i.shared.{gate,up,down}.weight
+
+/// Frequencies theta^(-2i/dim), then scaled.
+struct RopeScaling {
+  enum class Kind { kNone, kLinear, kLlama3, kYarn } kind = Kind::kNone;
+  double factor = 1.0;
+  double original_max_position = 0;
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;  // llama3
+  double beta_fast = 32.0, beta_slow = 1.0;              // yarn
+  double mscale = 0.0, mscale_all_dim = 0.0;             // yarn
+  double attention_factor = 0.0;                         // yarn; 0: derived
+  bool truncate = true;                                  // yarn
+};
+RopeTable make_rope_table(double theta, int64_t rotary_dim, RopeLayout layout,
+                          const RopeScaling& scaling);
+
+}  // namespace onnuri

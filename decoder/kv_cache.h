@@ -1,0 +1,72 @@
+// Memory of keys and values by layer kind: pages for full layers, rings for window layers.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/tensor.h"
+#include "decoder/decoder_config.h"
+
+namespace onnuri {
+
+struct KvCacheOptions {
+  DType dtype = DType::kF16;    // kF32, kF16 or kBF16
+  int64_t page_rows = 64;
+  int64_t max_tokens = 0;       // capacity over all sequences, in tokens of full layers
+  int64_t max_sequences = 1;
+  int64_t max_chunk = 512;      // longest forward pass of one sequence; rings hold window + chunk
+};
+
+class KvCache;
+
+/// One sequence's page tables. Returns its pages when destroyed. Not thread-safe.
+class KvSequence {
+ public:
+  ~KvSequence();
+  KvSequence(const KvSequence&) = delete;
+  KvSequence& operator=(const KvSequence&) = delete;
+
+  int64_t num_tokens() const { return num_tokens_; }
+  /// Makes room for `count` more tokens; false when the pool is exhausted (nothing changes).
+  [[nodiscard]] bool reserve(int64_t count);
+  /// Called by the decoder once a chunk is written.
+  void advance(int64_t count) { num_tokens_ += count; }
+  /// The view of one layer's rows.
+  KvView layer(int64_t layer_index) const;
+
+ private:
+  friend class KvCache;
+  explicit KvSequence(KvCache* cache);
+  KvCache* cache_;
+  int64_t num_tokens_ = 0;
+  std::vector<int32_t> full_pages_;  // shared by all full layers: entry e holds rows e*page_rows...
+  int32_t ring_slot_ = -1;           // this sequence's ring in every window layer
+  std::vector<int32_t> ring_table_;  // page numbers of the ring, the same for all layers
+};
+
+/// Owns the memory of all layers. Outlives its sequences.
+class KvCache {
+ public:
+  /// Throws kOutOfMemory when the budget cannot be allocated.
+  KvCache(const DecoderConfig& config, const KvCacheOptions& options);
+  ~KvCache();
+
+  /// A new empty sequence, or null when max_sequences are alive.
+  std::unique_ptr<KvSequence> new_sequence();
+
+  int64_t num_bytes() const;
+  int64_t num_free_pages() const;
+  /// Bytes for one more token over all full layers, and the fixed part of the window layers.
+  static int64_t bytes_per_token(const DecoderConfig& config, DType dtype);
+  static int64_t window_bytes(const DecoderConfig& config, const KvCacheOptions& options);
+  /// Throws kInternal unless free + owned pages = all pages.
+  void check_integrity() const;
+
+ private:
+  friend class KvSequence;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace onnuri

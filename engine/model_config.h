@@ -1,0 +1,67 @@
+// What a family makes of a checkpoint: configs for every room and the names of its tensors.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/checkpoint.h"
+#include "core/tensor_source.h"
+#include "decoder/decoder_config.h"
+#include "encoders/audio/audio_config.h"
+#include "encoders/vision/vision_config.h"
+
+namespace onnuri {
+
+/// The files of one model, opened but not interpreted.
+struct ModelFiles {
+  std::string path;
+  std::shared_ptr<const Checkpoint> checkpoint;
+  JsonValue config;             // config.json; null for GGUF
+  JsonValue generation_config;  // generation_config.json or null
+  JsonValue preprocessor_config;// preprocessor_config.json or null
+  bool is_gguf() const { return checkpoint->format() == CheckpointFormat::kGguf; }
+};
+
+/// Token ids that steer the engine, -1 when absent.
+struct SpecialTokens {
+  int32_t bos = -1;
+  std::vector<int32_t> eos;
+  int32_t image_placeholder = -1;
+  int32_t video_placeholder = -1;
+  int32_t vision_start = -1;
+  int32_t vision_end = -1;
+};
+
+struct ModelConfig {
+  std::string family;   // "qwen3", "gemma3", ...
+  std::string model_name;
+  DecoderConfig decoder;
+  std::optional<VisionConfig> vision;
+  std::optional<AudioConfig> audio;           // Whisper and the like
+  std::optional<SpeechDecoderConfig> speech_decoder;
+  SpecialTokens special;
+  TensorNameMap names;                        // canonical -> stored, all rooms
+  std::vector<std::string> ignored_prefixes;  // stored tensors that are known and not needed
+};
+
+/// One model family: a name, a test, a mapping. One file each in engine/families.
+struct Family {
+  const char* name;
+  bool (*matches)(const ModelFiles& files);
+  /// Throws kCorruptData for a missing or wrong key, naming it.
+  ModelConfig (*map)(const ModelFiles& files);
+};
+
+/// All families, in the order they are asked.
+const std::vector<Family>& families();
+
+/// Opens the files; throws kNotFound with what was looked for.
+ModelFiles open_model_files(const std::string& path);
+
+/// Finds the family; an unknown one throws kUnsupported listing what is known.
+ModelConfig map_model(const ModelFiles& files);
+
+}  // namespace onnuri

@@ -1,0 +1,33 @@
+// Rope positions of a prompt: one axis, or time, height and width for pictures.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace onnuri {
+
+/// One picture inside a prompt: its placeholder tokens start at `first_token`, and its grid of
+/// tokens (after merging) has t * h * w cells in raster order.
+struct MediaSpan {
+  int64_t first_token = 0;
+  int64_t num_tokens = 0;
+  int64_t grid_t = 1;
+  int64_t grid_h = 1;
+  int64_t grid_w = 1;
+};
+
+struct PromptPositions {
+  int64_t num_axes = 1;
+  std::vector<int32_t> positions;  // (num_axes, num_tokens)
+  int32_t next_position = 0;       // of the first generated token, on all axes
+};
+
+/// Positions 0..n-1 on one axis.
+PromptPositions text_positions(int64_t num_tokens);
+
+/// M-RoPE (Qwen2-VL, section 2.1): text advances all axes together; a picture's tokens take
+/// (start + t, start + row, start + col), and the next text starts at the largest position + 1.
+PromptPositions mrope_positions(int64_t num_tokens, std::span<const MediaSpan> spans);
+
+}  // namespace onnuri

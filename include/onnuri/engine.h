@@ -1,0 +1,152 @@
+// The engine: a loaded model and the calls that make it answer.
+//
+//   auto engine = onnuri::Engine::load("model.gguf", {});
+//   onnuri::GenerateRequest request;
+//   request.messages = {onnuri::text_message("user", "Why is the sky blue?")};
+//   auto result = engine->generate(request, [](const onnuri::TokenEvent& event) {
+//     std::fputs(event.text.c_str(), stdout);
+//     return true;  // false stops
+//   });
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "onnuri/chat.h"
+#include "onnuri/media.h"
+#include "onnuri/sampling.h"
+
+namespace onnuri {
+
+/// Called while a model loads. `fraction` is in [0, 1]; `stage` is a short English phrase.
+using ProgressCallback = std::function<void(double fraction, const std::string& stage)>;
+
+struct EngineOptions {
+  std::string device = "cpu";          ///< only "cpu" in this build
+  std::string compute_dtype = "auto";  ///< "float32": reference precision; "auto": fastest
+  int num_threads = 0;                 ///< 0: one per core this process may use
+  int64_t context_size = 0;            ///< longest sequence in tokens; 0: min(model's, 32768)
+  int64_t prefill_chunk = 512;         ///< prompt tokens per forward pass
+  std::string isa;                     ///< "" best, or a kernel table's name: "ref", "avx2", ...
+  ProgressCallback progress;
+};
+
+/// What is to be generated. Exactly one of `input_ids`, `prompt`, `messages` is set.
+struct GenerateRequest {
+  std::vector<int32_t> input_ids;
+  std::string prompt;                 ///< raw text, tokenised with the model's own bos rule
+  std::vector<ChatMessage> messages;  ///< rendered with the checkpoint's chat template
+  std::string template_kwargs_json;   ///< extra template variables, a JSON object or empty
+  std::vector<Image> images;          ///< with input_ids only: placeholders already expanded
+  std::vector<Waveform> audios;       ///< with input_ids only
+  int64_t max_new_tokens = 256;
+  SamplingParams sampling;
+  bool ignore_eos = false;
+  std::vector<std::string> stop;  ///< generation ends before any of these strings
+};
+
+/// One step of a stream. `text` is whole UTF-8; it may be empty while a character is incomplete.
+struct TokenEvent {
+  int32_t token_id = -1;
+  std::string text;
+};
+
+/// Return false to stop; the result then has finish_reason "cancelled".
+using TokenCallback = std::function<bool(const TokenEvent&)>;
+
+struct Usage {
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0;
+  double encode_ms = 0;   ///< media encoders
+  double prefill_ms = 0;  ///< prompt
+  double decode_ms = 0;   ///< all generated tokens after the first
+};
+
+struct GenerateResult {
+  std::string text;
+  std::vector<int32_t> token_ids;
+  std::string finish_reason;  ///< "stop", "length" or "cancelled"
+  Usage usage;
+};
+
+/// A (rows, cols) float32 result, row-major.
+struct FloatMatrix {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  std::vector<float> values;
+};
+
+struct TranscribeOptions {
+  std::string language;            ///< "en", "ko", ...; empty: detected
+  std::string task = "transcribe"; ///< or "translate" (into English)
+  bool timestamps = false;
+  std::function<void(double fraction)> progress;
+  std::function<bool(const std::string& text)> on_text;  ///< streams; false stops
+};
+
+struct TranscriptSegment {
+  double start_s = 0;
+  double end_s = 0;
+  std::string text;
+  std::vector<int32_t> token_ids;
+};
+
+struct Transcript {
+  std::string text;
+  std::string language;
+  std::vector<TranscriptSegment> segments;
+  double audio_s = 0;
+  double mel_ms = 0;
+  double encode_ms = 0;
+  double decode_ms = 0;
+};
+
+/// A loaded model. Calls are serialised inside: an Engine may be used from several threads.
+/// Every method throws onnuri::Error and leaves the engine usable.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  /// Loads a checkpoint: a folder (config.json, *.safetensors, tokenizer) or a .gguf file.
+  static std::unique_ptr<Engine> load(const std::string& path, const EngineOptions& options);
+
+  /// Logits after every token of `input_ids` as one prefill, (num_tokens, vocab_size). For vision
+  /// models the ids hold the expanded placeholders of `images`, in order. For Whisper the ids
+  /// are the decoder's and `audios` holds one waveform.
+  virtual FloatMatrix logits(std::span<const int32_t> input_ids, std::span<const Image> images,
+                             std::span<const Waveform> audios) = 0;
+
+  virtual GenerateResult generate(const GenerateRequest& request,
+                                  const TokenCallback& on_token) = 0;
+
+  /// Speech to text; only for speech models.
+  virtual Transcript transcribe(const Waveform& audio, const TranscribeOptions& options) = 0;
+
+  /// Features after the projector, (num_tokens, hidden_size).
+  virtual FloatMatrix encode_image(const Image& image) = 0;
+  virtual FloatMatrix encode_audio(const Waveform& audio) = 0;
+
+  virtual std::vector<int32_t> tokenize(const std::string& text, bool add_special_tokens,
+                                        bool parse_special_tokens) = 0;
+  virtual std::string detokenize(std::span<const int32_t> ids, bool skip_special_tokens) = 0;
+
+  /// The prompt text that `messages` become, before tokenisation.
+  virtual std::string render_chat(std::span<const ChatMessage> messages,
+                                  const std::string& template_kwargs_json) = 0;
+
+  /// Facts about the loaded model as a JSON object: family, layers, parameters, memory, kernels.
+  virtual std::string describe_json() const = 0;
+};
+
+/// Facts about a checkpoint from its config and headers alone, as a JSON object.
+std::string inspect_model_json(const std::string& path);
+
+/// The devices and kernel tables of this machine, as a JSON object.
+std::string devices_json();
+
+}  // namespace onnuri

@@ -1,0 +1,32 @@
+// Decoded media as plain values, and media still in its file.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace onnuri {
+
+/// A decoded picture: 8-bit RGB, row-major, no padding.
+struct Image {
+  int64_t height = 0;
+  int64_t width = 0;
+  std::vector<uint8_t> rgb;  // (height, width, 3)
+};
+
+/// Decoded sound: mono float samples in [-1, 1].
+struct Waveform {
+  int64_t sample_rate_hz = 16000;
+  std::vector<float> samples;  // (num_samples)
+};
+
+enum class MediaKind { kImage, kAudio, kVideo };
+
+/// Media as it arrives: a path, or the bytes of a file. Exactly one of the two is set.
+struct MediaInput {
+  MediaKind kind = MediaKind::kImage;
+  std::string path;
+  std::vector<uint8_t> bytes;
+};
+
+}  // namespace onnuri
