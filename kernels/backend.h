@@ -38,7 +38,7 @@ class Backend {
   const KernelTable& table() const { return *table_; }
 
   /// 64-byte-aligned scratch of at least `bytes`, valid until the next call with the same slot.
-  /// Ops use slots 0..7 inside one call and never keep them.
+  /// Linear ops use slots 0..3, attention 4..7, others 8..11; no op keeps one.
   void* scratch(int slot, size_t bytes);
 
  private:
