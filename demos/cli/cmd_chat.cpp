@@ -1,0 +1,125 @@
+// onnuri chat: a conversation, or one question.
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+
+#include "common.h"
+#include "onnuri/error.h"
+#include "terminal.h"
+
+namespace onnuri::cli {
+namespace {
+
+struct ChatOptions {
+  ModelOptions model;
+  SamplingOptions sampling;
+  std::string message;
+  std::string system;
+  std::vector<std::string> images;
+  std::vector<std::string> audios;
+  std::string template_kwargs;
+};
+
+ChatMessage user_message(const ChatOptions& options, const std::string& text, bool with_media) {
+  ChatMessage message{"user", {}};
+  if (with_media) {
+    for (const std::string& path : options.images) {
+      message.content.push_back({true, "", {MediaKind::kImage, path, {}}});
+    }
+    for (const std::string& path : options.audios) {
+      message.content.push_back({true, "", {MediaKind::kAudio, path, {}}});
+    }
+  }
+  message.content.push_back({false, text, {}});
+  return message;
+}
+
+GenerateRequest request_for(const ChatOptions& options, std::vector<ChatMessage> messages) {
+  GenerateRequest request;
+  request.messages = std::move(messages);
+  request.template_kwargs_json = options.template_kwargs;
+  request.max_new_tokens = options.sampling.max_tokens;
+  request.sampling = options.sampling.params;
+  request.stop = options.sampling.stop;
+  return request;
+}
+
+void answer_once(Engine& engine, const ChatOptions& options, std::vector<ChatMessage> history,
+                 const std::string& text) {
+  history.push_back(user_message(options, text, true));
+  const GenerateResult result =
+      run_generation(engine, request_for(options, std::move(history)), options.model.json);
+  if (options.model.json) {
+    write_out(result_json(result).dump() + "\n");
+  } else {
+    write_out("\n");
+    if (!options.model.quiet) std::fprintf(stderr, "[%s]\n", usage_line(result.usage).c_str());
+  }
+  if (result.finish_reason == "cancelled") throw Interrupted{};
+}
+
+void converse(Engine& engine, const ChatOptions& options, const std::vector<ChatMessage>& start) {
+  std::vector<ChatMessage> history = start;
+  std::fprintf(stderr, "Type a message; /reset starts over, /exit or Ctrl-D leaves, Ctrl-C stops "
+                       "an answer.\n");
+  bool first = true;
+  for (std::string line;;) {
+    std::fputs("\n> ", stderr);
+    std::fflush(stderr);
+    if (!std::getline(std::cin, line)) break;
+    if (line.empty()) continue;
+    if (line == "/exit" || line == "/quit" || line == "/bye") break;
+    if (line == "/reset") {
+      history = start;
+      first = true;
+      continue;
+    }
+    history.push_back(user_message(options, line, first));
+    try {
+      const GenerateResult result =
+          run_generation(engine, request_for(options, history), options.model.json);
+      if (options.model.json) write_out(result_json(result).dump());
+      write_out("\n");
+      if (!options.model.quiet) std::fprintf(stderr, "[%s]\n", usage_line(result.usage).c_str());
+      history.push_back(text_message("assistant", result.text));
+      first = false;
+    } catch (const Error& e) {
+      std::fprintf(stderr, "onnuri: %s\n", e.what());
+      history.pop_back();
+    }
+  }
+}
+
+}  // namespace
+
+void add_chat_command(CLI::App& app) {
+  auto options = std::make_shared<ChatOptions>();
+  CLI::App* command = app.add_subcommand(
+      "chat", "Talk to a model. With a MESSAGE (or piped input) it answers once, else it converses.");
+  add_model_options(*command, options->model);
+  command->add_option("message", options->message, "What to say; `-` reads standard input");
+  command->add_option("-s,--system", options->system, "System message");
+  command->add_option("--image", options->images, "A picture to show first (may be repeated)");
+  command->add_option("--audio", options->audios, "A sound to play first (may be repeated)");
+  command->add_option("--template-args", options->template_kwargs,
+                      "JSON object of template variables, e.g. '{\"enable_thinking\": false}'");
+  add_sampling_options(*command, options->sampling);
+  command->callback([options] {
+    const std::unique_ptr<Engine> engine = load_engine(options->model);
+    std::vector<ChatMessage> history;
+    if (!options->system.empty()) history.push_back(text_message("system", options->system));
+    const bool piped = options->message.empty() && isatty(STDIN_FILENO) == 0;
+    if (options->message == "-" || piped) {
+      options->message.assign(std::istreambuf_iterator<char>(std::cin), {});
+      if (options->message.empty()) {
+        throw Error(ErrorCode::kInvalidArgument, "expected a message on standard input, found none");
+      }
+    }
+    if (!options->message.empty()) answer_once(*engine, *options, history, options->message);
+    else converse(*engine, *options, history);
+  });
+}
+
+}  // namespace onnuri::cli

@@ -1,0 +1,46 @@
+// onnuri complete: continue a text, without a chat template.
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+
+#include "common.h"
+#include "onnuri/error.h"
+#include "terminal.h"
+
+namespace onnuri::cli {
+
+void add_complete_command(CLI::App& app) {
+  struct Options {
+    ModelOptions model;
+    SamplingOptions sampling;
+    std::string prompt;
+    bool ignore_eos = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("complete", "Continue a text as it is (no chat template).");
+  add_model_options(*command, options->model);
+  command->add_option("prompt", options->prompt, "The text to continue; `-` reads standard input")
+      ->required();
+  command->add_flag("--ignore-eos", options->ignore_eos, "Go on to --max-tokens");
+  add_sampling_options(*command, options->sampling);
+  command->callback([options] {
+    if (options->prompt == "-") options->prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+    const std::unique_ptr<Engine> engine = load_engine(options->model);
+    GenerateRequest request;
+    request.prompt = options->prompt;
+    request.max_new_tokens = options->sampling.max_tokens;
+    request.sampling = options->sampling.params;
+    request.stop = options->sampling.stop;
+    request.ignore_eos = options->ignore_eos;
+    const GenerateResult result = run_generation(*engine, request, options->model.json);
+    if (options->model.json) {
+      write_out(result_json(result).dump() + "\n");
+    } else {
+      write_out("\n");
+      if (!options->model.quiet) std::fprintf(stderr, "[%s]\n", usage_line(result.usage).c_str());
+    }
+    if (result.finish_reason == "cancelled") throw Interrupted{};
+  });
+}
+
+}  // namespace onnuri::cli
