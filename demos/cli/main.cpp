@@ -6,6 +6,7 @@
 
 #include "common.h"
 #include "onnuri/error.h"
+#include "python_runner.h"
 
 namespace {
 
@@ -22,6 +23,7 @@ constexpr const char* kFooter =
 
 int main(int argc, char** argv) {
   using namespace onnuri::cli;  // NOLINT(google-build-using-namespace)
+  set_program_path(argc > 0 ? argv[0] : nullptr);
   CLI::App app{"Onnuri runs text, vision and speech models from their published checkpoints."};
   app.name("onnuri");
   app.footer(kFooter);
@@ -40,6 +42,8 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const CLI::Success& e) {
     return app.exit(e);
+  } catch (const CLI::RuntimeError& e) {
+    return e.get_exit_code();
   } catch (const CLI::ParseError& e) {
     app.exit(e);
     return 2;

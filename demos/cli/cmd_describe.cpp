@@ -1,0 +1,71 @@
+// onnuri describe: look at pictures. A vision-language checkpoint answers in our own engine; the
+// named stand-in "rapidocr" reads text with a packaged OCR model in Python, for machines where no
+// such checkpoint can be had.
+#include <cstdio>
+
+#include "common.h"
+#include "onnuri/error.h"
+#include "python_runner.h"
+#include "terminal.h"
+
+namespace onnuri::cli {
+namespace {
+
+constexpr const char* kStandIn = "rapidocr";
+
+struct DescribeCli {
+  ModelOptions model;
+  SamplingOptions sampling;
+  std::vector<std::string> images;
+  std::string question = "Describe this picture.";
+};
+
+int run_stand_in(const DescribeCli& options) {
+  std::vector<std::string> arguments = {"-m", "onnuri.signs"};
+  if (options.model.json) arguments.push_back("--json");
+  arguments.insert(arguments.end(), options.images.begin(), options.images.end());
+  return run_python(arguments);
+}
+
+void describe(const DescribeCli& options) {
+  const std::unique_ptr<Engine> engine = load_engine(options.model);
+  GenerateRequest request;
+  ChatMessage message{"user", {}};
+  for (const std::string& path : options.images) {
+    message.content.push_back({true, "", {MediaKind::kImage, path, {}}});
+  }
+  message.content.push_back({false, options.question, {}});
+  request.messages = {message};
+  request.max_new_tokens = options.sampling.max_tokens;
+  request.sampling = options.sampling.params;
+  request.stop = options.sampling.stop;
+  const GenerateResult result = run_generation(*engine, request, options.model.json);
+  if (options.model.json) {
+    write_out(result_json(result).dump() + "\n");
+  } else {
+    write_out("\n");
+    if (!options.model.quiet) std::fprintf(stderr, "[%s]\n", usage_line(result.usage).c_str());
+  }
+  if (result.finish_reason == "cancelled") throw Interrupted{};
+}
+
+}  // namespace
+
+void add_describe_command(CLI::App& app) {
+  auto options = std::make_shared<DescribeCli>();
+  CLI::App* command = app.add_subcommand(
+      "describe",
+      "Ask about pictures. MODEL is a vision-language checkpoint (PaddleOCR-VL, Qwen2.5-VL, ...), or "
+      "\"rapidocr\": a stand-in that reads text with a packaged OCR model in Python.");
+  add_model_options(*command, options->model);
+  command->add_option("images", options->images, "Picture files")->required()->type_name("IMAGE");
+  command->add_option("-p,--question", options->question, "What to ask")->capture_default_str();
+  add_sampling_options(*command, options->sampling);
+  command->callback([options] {
+    if (options->model.model != kStandIn) return describe(*options);
+    const int code = run_stand_in(*options);
+    if (code != 0) throw CLI::RuntimeError(code);
+  });
+}
+
+}  // namespace onnuri::cli
