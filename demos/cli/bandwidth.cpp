@@ -1,4 +1,4 @@
-#include "bandwidth.h"
+#include "demos/cli/bandwidth.h"
 
 #include <algorithm>
 #include <chrono>

@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "bandwidth.h"
-#include "common.h"
+#include "demos/cli/bandwidth.h"
+#include "demos/cli/common.h"
 #include "onnuri/error.h"
-#include "terminal.h"
+#include "demos/cli/terminal.h"
 
 namespace onnuri::cli {
 namespace {

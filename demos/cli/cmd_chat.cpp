@@ -5,9 +5,9 @@
 #include <iostream>
 #include <iterator>
 
-#include "common.h"
+#include "demos/cli/common.h"
 #include "onnuri/error.h"
-#include "terminal.h"
+#include "demos/cli/terminal.h"
 
 namespace onnuri::cli {
 namespace {

@@ -3,10 +3,10 @@
 // such checkpoint can be had.
 #include <cstdio>
 
-#include "common.h"
+#include "demos/cli/common.h"
 #include "onnuri/error.h"
-#include "python_runner.h"
-#include "terminal.h"
+#include "demos/cli/python_runner.h"
+#include "demos/cli/terminal.h"
 
 namespace onnuri::cli {
 namespace {

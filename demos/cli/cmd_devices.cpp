@@ -1,6 +1,6 @@
 // onnuri devices: what this machine offers and which kernels are chosen.
-#include "common.h"
-#include "terminal.h"
+#include "demos/cli/common.h"
+#include "demos/cli/terminal.h"
 
 namespace onnuri::cli {
 

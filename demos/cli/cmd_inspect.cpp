@@ -1,8 +1,8 @@
 // onnuri inspect: facts about a checkpoint from its config and headers alone.
 #include <cstdio>
 
-#include "common.h"
-#include "terminal.h"
+#include "demos/cli/common.h"
+#include "demos/cli/terminal.h"
 
 namespace onnuri::cli {
 namespace {

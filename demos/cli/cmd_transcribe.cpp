@@ -1,10 +1,10 @@
 // onnuri transcribe: speech to text.
 #include <cstdio>
 
-#include "common.h"
+#include "demos/cli/common.h"
 #include "onnuri/error.h"
 #include "onnuri/media_io.h"
-#include "terminal.h"
+#include "demos/cli/terminal.h"
 
 namespace onnuri::cli {
 namespace {

@@ -1,12 +1,12 @@
-#include "common.h"
+#include "demos/cli/common.h"
 
 #include <sys/stat.h>
 
 #include <cstdio>
 
 #include "onnuri/error.h"
-#include "pull.h"
-#include "terminal.h"
+#include "demos/cli/pull.h"
+#include "demos/cli/terminal.h"
 
 namespace onnuri::cli {
 

@@ -4,9 +4,9 @@
 #include <exception>
 #include <string>
 
-#include "common.h"
+#include "demos/cli/common.h"
 #include "onnuri/error.h"
-#include "python_runner.h"
+#include "demos/cli/python_runner.h"
 
 namespace {
 

@@ -1,4 +1,4 @@
-#include "python_runner.h"
+#include "demos/cli/python_runner.h"
 
 #include <spawn.h>
 #include <sys/wait.h>

@@ -1,4 +1,4 @@
-#include "terminal.h"
+#include "demos/cli/terminal.h"
 
 #include <signal.h>
 #include <sys/ioctl.h>
