@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
+#include <string>
 #include <vector>
 
 #include "core/tensor_source.h"
@@ -30,7 +30,7 @@ struct TransformerConfig {
   bool rope = false;                          // half layout over the whole head
 };
 
-// Canonical names under `prefix` (i = layer):
+// Canonical names, `prefix` prepended as it is ("vision."; i = layer):
 //   layers.i.{norm1,norm2}.{weight,bias}   layers.i.{q,k,v,o}.{weight,bias}
 //   layers.i.{fc1,fc2}.{weight,bias}  or  layers.i.{gate,up,down}.{weight,bias}
 // A fused qkv tensor is mapped by the family as row ranges.
@@ -49,7 +49,7 @@ class Transformer {
 
   /// Runs all layers in place on h (T, hidden_size). `segments_of_layer(i)` gives the segments of
   /// layer i; cos, sin (T, head_dim / 2) when config.rope. `after_layer`, when set, sees h after
-  /// each layer (taps).
+  /// each layer (taps). Workspaces are kept between calls: one caller at a time.
   void forward(MatrixView h, const std::function<const Segments&(int64_t)>& segments_of_layer,
                const float* cos, const float* sin,
                const std::function<void(int64_t layer, ConstMatrixView h)>& after_layer = {}) const;
@@ -57,6 +57,7 @@ class Transformer {
  private:
   struct Weights;
   Transformer(const TransformerConfig& config, Backend& backend);
+  void feed_forward(MatrixView h, int64_t layer) const;
   TransformerConfig config_;
   Backend* backend_;
   std::unique_ptr<Weights> weights_;
