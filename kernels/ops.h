@@ -75,6 +75,9 @@ struct QkNormRope {
 void qk_norm_rope(Backend& backend, const QkNormRope& params, int64_t num_heads, int64_t head_dim,
                   MatrixView x);
 
+/// Every row becomes exp(x - max) / sum, in place.
+void softmax_rows(Backend& backend, MatrixView x);
+
 /// Keys and values of one sequence in one layer. The row of position p lives in entry
 /// e = p / page_rows of the page table; with `ring`, e is taken modulo num_entries. A page holds
 /// (num_kv_heads, page_rows, dim), so a head's rows are contiguous.
@@ -115,6 +118,7 @@ struct AttentionParams {
 };
 /// out (T, num_heads * v_dim) = softmax(scale q k^T) v for q (T, num_heads * k_dim). Keys are summed
 /// in an order fixed by their positions alone, so chunking and batching do not change the bits.
+/// A row that sees no key becomes zero.
 void attention_paged(Backend& backend, ConstMatrixView q, std::span<const AttentionSegment> segments,
                      const AttentionParams& params, MatrixView out);
 

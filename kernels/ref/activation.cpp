@@ -1,0 +1,72 @@
+// Elementwise functions and gated units, as the formulas say.
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/ref/vector_ref.h"
+
+namespace onnuri::ref {
+namespace {
+
+float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+float silu(float x) { return x * sigmoid(x); }
+float gelu_erf(float x) { return 0.5f * x * (1.0f + std::erf(x * 0.70710678f)); }
+float gelu_tanh(float x) {
+  // sqrt(2 / pi) (x + 0.044715 x^3)
+  return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
+}
+
+float apply(Activation kind, float x) {
+  switch (kind) {
+    case Activation::kSilu: return silu(x);
+    case Activation::kGeluErf: return gelu_erf(x);
+    case Activation::kGeluTanh: return gelu_tanh(x);
+    case Activation::kQuickGelu: return x * sigmoid(1.702f * x);
+    case Activation::kRelu: return std::max(x, 0.0f);
+  }
+  return x;
+}
+
+float gate_unit(const GluParams& params, float g, float u) {
+  switch (params.kind) {
+    case GluKind::kSilu: return silu(g) * u;
+    case GluKind::kGeluTanh: return gelu_tanh(g) * u;
+    case GluKind::kGeluErf: return gelu_erf(g) * u;
+    case GluKind::kClampedSilu:
+      return silu(std::min(g, params.limit)) * std::clamp(u, -params.limit, params.limit);
+    case GluKind::kSwigluPlus1:
+      g = std::min(g, params.limit);
+      u = std::clamp(u, -params.limit, params.limit);
+      return g * sigmoid(params.alpha * g) * (u + 1.0f);
+  }
+  return u;
+}
+
+}  // namespace
+
+void activate(Activation kind, ConstMatrixView x, MatrixView y) {
+  for (int64_t r = 0; r < x.rows; ++r) {
+    for (int64_t i = 0; i < x.cols; ++i) y.row(r)[i] = apply(kind, x.row(r)[i]);
+  }
+}
+
+void glu(const GluParams& params, ConstMatrixView gate, ConstMatrixView up, MatrixView y) {
+  for (int64_t r = 0; r < y.rows; ++r) {
+    for (int64_t i = 0; i < y.cols; ++i) {
+      y.row(r)[i] = gate_unit(params, gate.row(r)[i], up.row(r)[i]);
+    }
+  }
+}
+
+void add_scaled(ConstMatrixView x, float scale, MatrixView y) {
+  for (int64_t r = 0; r < x.rows; ++r) {
+    for (int64_t i = 0; i < x.cols; ++i) y.row(r)[i] += scale * x.row(r)[i];
+  }
+}
+
+void scale_rows(float scale, MatrixView x) {
+  for (int64_t r = 0; r < x.rows; ++r) {
+    for (int64_t i = 0; i < x.cols; ++i) x.row(r)[i] *= scale;
+  }
+}
+
+}  // namespace onnuri::ref

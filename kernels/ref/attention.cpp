@@ -1,0 +1,75 @@
+// Attention as the formula says: all scores of a row, softmax, weighted sum of values.
+#include "kernels/attention_kernels.h"
+
+#include <cmath>
+
+#include "kernels/kernel_table.h"
+#include "kernels/ref/convert.h"
+
+namespace onnuri::ref {
+namespace {
+
+double element(DType dtype, const void* row, int64_t i) {
+  switch (dtype) {
+    case DType::kF16:
+      return static_cast<double>(f16_to_f32(static_cast<const uint16_t*>(row)[i]));
+    case DType::kBF16:
+      return static_cast<double>(bf16_to_f32(static_cast<const uint16_t*>(row)[i]));
+    default: return static_cast<double>(static_cast<const float*>(row)[i]);
+  }
+}
+
+DType dtype_of(const KeyRows& keys) { return keys.kv != nullptr ? keys.kv->dtype : DType::kF32; }
+
+// One query head of one row. scores (num_keys), sum (v_dim).
+void attend_head(const AttentionTask& task, KeyRange range, const float* q, const float* sink,
+                 double* scores, double* sum, float* out) {
+  const KeyRows& keys = task.keys;
+  const DType dtype = dtype_of(keys);
+  double max = -INFINITY;
+  for (int64_t j = range.begin; j < range.end; ++j) {
+    const void* k = key_run(keys, j, 1).k;
+    double dot = 0.0;
+    for (int64_t d = 0; d < keys.k_dim; ++d) dot += static_cast<double>(q[d]) * element(dtype, k, d);
+    scores[j - range.begin] = dot * static_cast<double>(task.scale);
+    max = std::fmax(max, scores[j - range.begin]);
+  }
+  if (sink != nullptr) max = std::fmax(max, static_cast<double>(*sink));
+  double total = sink != nullptr ? std::exp(static_cast<double>(*sink) - max) : 0.0;
+  for (int64_t d = 0; d < keys.v_dim; ++d) sum[d] = 0.0;
+  for (int64_t j = range.begin; j < range.end; ++j) {
+    const double p = std::exp(scores[j - range.begin] - max);
+    const void* v = key_run(keys, j, 1).v;
+    total += p;
+    for (int64_t d = 0; d < keys.v_dim; ++d) sum[d] += p * element(dtype, v, d);
+  }
+  const bool sees_keys = range.begin < range.end;
+  for (int64_t d = 0; d < keys.v_dim; ++d) {
+    out[d] = sees_keys ? static_cast<float>(sum[d] / total) : 0.0f;
+  }
+}
+
+size_t workspace_bytes(int64_t /*rows*/, int64_t num_keys, int64_t /*k_dim*/, int64_t v_dim) {
+  return static_cast<size_t>(num_keys + v_dim) * sizeof(double);
+}
+
+void attend(const AttentionTask& task, void* workspace) {
+  auto* scores = static_cast<double*>(workspace);
+  double* sum = scores + task.num_keys;
+  for (int64_t r = 0; r < task.num_rows; ++r) {
+    const KeyRange range = visible_keys(task, task.position + r);
+    for (int64_t g = 0; g < task.group; ++g) {
+      attend_head(task, range, task.q + r * task.q_stride + g * task.keys.k_dim,
+                  task.sinks != nullptr ? task.sinks + g : nullptr, scores, sum,
+                  task.out + r * task.out_stride + g * task.keys.v_dim);
+    }
+  }
+}
+
+constexpr AttentionKernels kAttention{.workspace_bytes = workspace_bytes, .attend = attend};
+
+}  // namespace
+
+const AttentionKernels& attention_kernels() { return kAttention; }
+
+}  // namespace onnuri::ref
