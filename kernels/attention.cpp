@@ -100,7 +100,7 @@ void execute(Backend& backend, const AttentionKernels& kernels, Plan* plan) {
   auto* workspaces = static_cast<char*>(backend.scratch(4, one * num_workers));
   auto* partials = static_cast<float*>(
       backend.scratch(5, static_cast<size_t>(plan->partial_floats) * sizeof(float)));
-  const auto run_item = [&](int64_t index, int worker) {
+  auto run_item = [&](int64_t index, int worker) {
     const Item& item = plan->items[static_cast<size_t>(index)];
     const AttentionTask& task = plan->tasks[static_cast<size_t>(item.task)];
     char* workspace = workspaces + static_cast<size_t>(worker) * one;
@@ -120,7 +120,7 @@ void execute(Backend& backend, const AttentionKernels& kernels, Plan* plan) {
   } else {
     backend.pool().run(num_items, run_item);
   }
-  const auto combine = [&](int64_t index, int worker) {
+  auto combine = [&](int64_t index, int worker) {
     const SplitTask& split = plan->splits[static_cast<size_t>(index)];
     kernels.combine(plan->tasks[static_cast<size_t>(split.task)], split.num_tiles,
                     partials + split.partial_offset,

@@ -1,4 +1,4 @@
-#include "kernels/no_cuda/cuda_status.h"
+#include "kernels/cuda_status.h"
 
 #include "core/check.h"
 
