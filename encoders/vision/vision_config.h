@@ -1,9 +1,8 @@
-// Picture geometry, vision encoders and projectors as data.
+// Picture geometry and vision encoders as data.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "encoders/transformer.h"
@@ -16,7 +15,7 @@ enum class ResizeFilter { kBilinear, kBicubic, kLanczos };
 struct ImageProcessorConfig {
   int64_t patch_size = 14;
   int64_t merge_size = 2;
-  int64_t temporal_patch_size = 1;
+  int64_t temporal_patch_size = 1;  // a still picture is repeated this often
   int64_t min_pixels = 0;
   int64_t max_pixels = 0;
   bool stretch_short_side = false;  // bring a side below the factor up to it first
@@ -25,30 +24,18 @@ struct ImageProcessorConfig {
   std::array<float, 3> std{};
 };
 
-enum class PatchOrder { kRaster, kMergeBlocks };
 enum class VisionPositions { kNone, kLearnedGridBilinear };
-enum class ProjectorKind {
-  kMergeMlp,  // norm, concat merge x merge neighbours, Linear GELU Linear
-};
 
 struct VisionConfig {
   ImageProcessorConfig processor;
-  TransformerConfig transformer;
-  PatchOrder patch_order = PatchOrder::kMergeBlocks;
+  TransformerConfig transformer;  // its rope is axial: rows, then columns, of the patch grid
   bool patch_bias = false;
   VisionPositions positions = VisionPositions::kNone;
-  int64_t position_grid_side = 0;        // learned grid, side x side
-  bool position_align_corners = false;
-  bool rope = true;                      // axial 2-D over patch coordinates
+  int64_t position_grid_side = 0;  // learned grid, side x side, sampled at half-pixel centres
   float rope_theta = 10000.0f;
   bool post_norm = false;
-  int64_t window_size = 0;               // pixels; 0: every layer sees whole frames
+  int64_t window_size = 0;                     // pixels; 0: every layer sees whole frames
   std::vector<int64_t> full_attention_layers;  // with windows
-  ProjectorKind projector = ProjectorKind::kMergeMlp;
-  EncoderNorm projector_norm = EncoderNorm::kRmsNorm;
-  float projector_norm_eps = 1e-6f;
-  Activation projector_activation = Activation::kGeluErf;
-  int64_t out_hidden_size = 0;
 };
 
 }  // namespace onnuri

@@ -1,0 +1,130 @@
+// Source: transformers 5.23, models/qwen2_vl/image_processing_qwen2_vl.py (smart_resize, patches),
+// models/paddleocr_vl/modular_paddleocr_vl.py (short sides), vision_utils.py (windows).
+#include "encoders/vision/image_processor.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/check.h"
+#include "encoders/vision/resample.h"
+
+namespace onnuri {
+
+namespace {
+
+constexpr double kMaxAspectRatio = 200;
+
+/// Halves go to the even neighbour: std::nearbyint in the default rounding mode.
+double round_half_even(double x) { return std::nearbyint(x); }
+
+void stretch_short_sides(double factor, double& height, double& width) {
+  if (height < factor) {
+    width = round_half_even(width * factor / height);
+    height = factor;
+  }
+  if (width < factor) {
+    height = round_half_even(height * factor / width);
+    width = factor;
+  }
+}
+
+}  // namespace
+
+ImageSize smart_resize(const ImageProcessorConfig& config, ImageSize size) {
+  if (size.height <= 0 || size.width <= 0)
+    fail(ErrorCode::kInvalidArgument, "expected a picture with pixels, found ", size.height, "x",
+         size.width);
+  const auto factor = static_cast<double>(config.patch_size * config.merge_size);
+  auto height = static_cast<double>(size.height);
+  auto width = static_cast<double>(size.width);
+  if (std::max(height, width) > kMaxAspectRatio * std::min(height, width))
+    fail(ErrorCode::kInvalidArgument, "expected a picture with sides at most 200 : 1, found ",
+         size.height, "x", size.width);
+  if (config.stretch_short_side) stretch_short_sides(factor, height, width);
+
+  const auto max_pixels = static_cast<double>(config.max_pixels);
+  const auto min_pixels = static_cast<double>(config.min_pixels);
+  double h = round_half_even(height / factor) * factor;
+  double w = round_half_even(width / factor) * factor;
+  if (h * w > max_pixels) {
+    const double shrink = std::sqrt(height * width / max_pixels);
+    h = std::max(factor, std::floor(height / shrink / factor) * factor);
+    w = std::max(factor, std::floor(width / shrink / factor) * factor);
+  } else if (h * w < min_pixels) {
+    const double grow = std::sqrt(min_pixels / (height * width));
+    h = std::ceil(height * grow / factor) * factor;
+    w = std::ceil(width * grow / factor) * factor;
+  }
+  // Without a lower bound on the area a thin picture could vanish.
+  return {static_cast<int64_t>(std::max(h, factor)), static_cast<int64_t>(std::max(w, factor))};
+}
+
+PatchPlan plan_patches(const ImageProcessorConfig& config, int64_t window_size, ImageSize resized) {
+  const int64_t merge = config.merge_size;
+  const int64_t factor = config.patch_size * merge;
+  ONNURI_CHECK(factor > 0 && resized.height % factor == 0 && resized.width % factor == 0);
+  PatchPlan plan;
+  plan.grid_h = resized.height / config.patch_size;
+  plan.grid_w = resized.width / config.patch_size;
+  plan.frame_segments = {0, plan.num_patches()};
+  const int64_t units_h = resized.height / factor;
+  const int64_t units_w = resized.width / factor;
+  const int64_t side = window_size / factor;  // units
+  const int64_t window_h = window_size > 0 ? side : units_h;
+  const int64_t window_w = window_size > 0 ? side : units_w;
+  ONNURI_CHECK(window_h > 0 && window_w > 0);
+
+  if (window_size > 0) plan.window_segments.push_back(0);
+  for (int64_t wy = 0; wy < units_h; wy += window_h) {
+    for (int64_t wx = 0; wx < units_w; wx += window_w) {
+      for (int64_t uy = wy; uy < std::min(wy + window_h, units_h); ++uy) {
+        for (int64_t ux = wx; ux < std::min(wx + window_w, units_w); ++ux) {
+          plan.unit_order.push_back(uy * units_w + ux);
+          for (int64_t i = 0; i < merge * merge; ++i) {
+            plan.row.push_back(static_cast<int32_t>(uy * merge + i / merge));
+            plan.col.push_back(static_cast<int32_t>(ux * merge + i % merge));
+          }
+        }
+      }
+      if (window_size > 0) plan.window_segments.push_back(static_cast<int64_t>(plan.row.size()));
+    }
+  }
+  return plan;
+}
+
+Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan, const Image& image,
+                     ThreadPool* pool) {
+  if (static_cast<int64_t>(image.rgb.size()) != image.height * image.width * 3)
+    fail(ErrorCode::kInvalidArgument, "expected ", image.height, "x", image.width,
+         "x3 bytes of picture, found ", image.rgb.size());
+  const int64_t patch = config.patch_size;
+  const int64_t repeat = config.temporal_patch_size;
+  const Image resized =
+      resample(image, plan.grid_h * patch, plan.grid_w * patch, config.filter, pool);
+
+  std::array<std::array<float, 256>, 3> value;  // (pixel / 255 - mean) / std, tabulated
+  for (size_t c = 0; c < 3; ++c)
+    for (size_t v = 0; v < 256; ++v)
+      value[c][v] = (static_cast<float>(v) / 255.0f - config.mean[c]) / config.std[c];
+
+  Tensor patches(DType::kF32, Shape{plan.num_patches(), 3 * repeat * patch * patch});
+  auto cut = [&](int64_t i, int) {
+    float* out = patches.f32() + i * 3 * repeat * patch * patch;
+    const int64_t y0 = plan.row[static_cast<size_t>(i)] * patch;
+    const int64_t x0 = plan.col[static_cast<size_t>(i)] * patch;
+    for (size_t c = 0; c < 3; ++c)
+      for (int64_t t = 0; t < repeat; ++t)
+        for (int64_t y = 0; y < patch; ++y) {
+          const uint8_t* from = resized.rgb.data() + ((y0 + y) * resized.width + x0) * 3 + c;
+          for (int64_t x = 0; x < patch; ++x) *out++ = value[c][from[3 * x]];
+        }
+  };
+  if (pool != nullptr) {
+    pool->run(plan.num_patches(), cut);
+  } else {
+    for (int64_t i = 0; i < plan.num_patches(); ++i) cut(i, 0);
+  }
+  return patches;
+}
+
+}  // namespace onnuri
