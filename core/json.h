@@ -4,8 +4,8 @@
 // own size. Objects keep their order. GGUF metadata uses the same tree.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -61,12 +61,17 @@ class JsonValue {
   std::variant<std::monostate, bool, int64_t, double, std::string, Array, Object> value_;
 };
 
+enum class DuplicateKeys { kLastWins, kReject };
+
 struct JsonLimits {
   size_t max_bytes = size_t{256} << 20;
+  size_t max_values = size_t{1} << 24;
   int max_depth = 128;
+  DuplicateKeys duplicate_keys = DuplicateKeys::kLastWins;
 };
 
-/// Parses one JSON document. `where` names the source in errors. Throws kCorruptData.
+/// Parses one JSON document (RFC 8259: no NaN, no Infinity, no comments). `where` names the source
+/// in errors. Integers up to int64 stay integers, larger ones become doubles. Throws kCorruptData.
 JsonValue parse_json(std::string_view text, std::string_view where, const JsonLimits& limits = {});
 
 }  // namespace onnuri

@@ -1,0 +1,85 @@
+#include "core/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "core/atomic_file.h"
+#include "core/check.h"
+#include "core/printable.h"
+
+namespace onnuri {
+namespace {
+
+/// Closes at scope end; the mapping outlives it.
+struct Descriptor {
+  int fd;
+  ~Descriptor() { ::close(fd); }
+};
+
+}  // namespace
+
+MappedFile MappedFile::open(const std::string& path) {
+  if (path.find('\0') != std::string::npos) {
+    fail(ErrorCode::kNotFound, quoted(path), ": expected a path without NUL bytes");
+  }
+  // O_NONBLOCK: opening a pipe must not wait for its writer.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) fail(ErrorCode::kNotFound, path, ": cannot open the file: ", std::strerror(errno));
+  const Descriptor descriptor{fd};
+  struct stat info {};
+  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    fail(ErrorCode::kNotFound, path, ": expected a regular file");
+  }
+  MappedFile file;
+  file.path_ = path;
+  file.size_ = static_cast<size_t>(info.st_size);
+  if (file.size_ == 0) return file;
+  void* data = ::mmap(nullptr, file.size_, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (data == MAP_FAILED) {
+    file.size_ = 0;
+    fail(ErrorCode::kOutOfMemory, path, ": cannot map ", info.st_size,
+         " bytes: ", std::strerror(errno));
+  }
+  file.data_ = static_cast<const std::byte*>(data);
+  return file;
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      path_(std::move(other.path_)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+std::string read_text_file(const std::string& path, size_t max_bytes) {
+  const MappedFile file = MappedFile::open(path);
+  const auto bytes = file.bytes();
+  if (bytes.size() > max_bytes) {
+    fail(ErrorCode::kCorruptData, path, ": expected at most ", max_bytes, " bytes, found ",
+         bytes.size());
+  }
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+void write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {
+  AtomicFile file(path);
+  file.append(bytes);
+  file.commit();
+}
+
+}  // namespace onnuri
