@@ -73,7 +73,7 @@ const JsonValue& JsonValue::at(std::string_view key, std::string_view where) con
   if (!is_object()) fail_kind("an object", where, *this);
   const JsonValue* value = find(key);
   if (value == nullptr || value->is_null()) {
-    fail(ErrorCode::kCorruptData, where, ": expected the key ", quoted(key), ", found ",
+    fail(ErrorCode::kCorruptData, where, ": expected the key ", in_quotes(key), ", found ",
          value == nullptr ? "none" : "null");
   }
   return *value;

@@ -94,7 +94,7 @@ class Builder {
       const std::vector<uint32_t> shadowed = find_shadowed(frame.object);
       if (!shadowed.empty() && limits_.duplicate_keys == DuplicateKeys::kReject) {
         fail(ErrorCode::kCorruptData, where_, place(), ": duplicate key ",
-             quoted(frame.object[shadowed.front()].first));
+             in_quotes(frame.object[shadowed.front()].first));
       }
       remove_members(frame.object, shadowed);
     }
@@ -114,7 +114,7 @@ class Builder {
       fail(ErrorCode::kCorruptData, where_, place(), ": number out of range at line ", line);
     }
     fail(ErrorCode::kCorruptData, where_, place(), ": expected JSON, found ",
-         at < text_.size() ? quoted(text_.substr(at, 16)) : "the end", " at line ", line,
+         at < text_.size() ? in_quotes(text_.substr(at, 16)) : "the end", " at line ", line,
          ", column ", at - line_begin + 1);
   }
 
@@ -168,7 +168,7 @@ class Builder {
         path += (path.empty() ? "" : ".") + frame.key;
       }
     }
-    return path.empty() ? "" : ": at " + quoted(path);
+    return path.empty() ? "" : ": at " + in_quotes(path);
   }
 
   std::string_view text_;

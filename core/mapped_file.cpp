@@ -26,7 +26,7 @@ struct Descriptor {
 
 MappedFile MappedFile::open(const std::string& path) {
   if (path.find('\0') != std::string::npos) {
-    fail(ErrorCode::kNotFound, quoted(path), ": expected a path without NUL bytes");
+    fail(ErrorCode::kNotFound, in_quotes(path), ": expected a path without NUL bytes");
   }
   // O_NONBLOCK: opening a pipe must not wait for its writer.
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -7,6 +7,6 @@
 namespace onnuri {
 
 /// `text` in double quotes: at most `max_bytes` of it, control and non-ASCII bytes as \xNN.
-std::string quoted(std::string_view text, size_t max_bytes = 96);
+std::string in_quotes(std::string_view text, size_t max_bytes = 96);
 
 }  // namespace onnuri
