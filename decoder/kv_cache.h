@@ -1,4 +1,10 @@
 // Memory of keys and values by layer kind: pages for full layers, rings for window layers.
+//
+//   full layers    one page table per sequence, shared by all of them; it grows page by page
+//   window layers  one ring per sequence of at least window + max_chunk rows, in whole pages:
+//
+//        position  0 1 2 ... R-1 | R R+1 ...        row = position modulo R
+//                  the newest rows overwrite those that left the window
 #pragma once
 
 #include <cstdint>
@@ -28,33 +34,42 @@ class KvSequence {
   KvSequence& operator=(const KvSequence&) = delete;
 
   int64_t num_tokens() const { return num_tokens_; }
+  /// Tokens that fit into the pages held now.
+  int64_t capacity() const;
+  /// Most tokens that one forward pass may append.
+  int64_t max_chunk() const;
   /// Makes room for `count` more tokens; false when the pool is exhausted (nothing changes).
   [[nodiscard]] bool reserve(int64_t count);
   /// Called by the decoder once a chunk is written.
-  void advance(int64_t count) { num_tokens_ += count; }
+  void advance(int64_t count);
+  /// Forgets all tokens from `num_tokens` on and keeps the rest; false, with nothing changed, when
+  /// a ring no longer holds the keys that the next token would need.
+  [[nodiscard]] bool truncate(int64_t num_tokens);
   /// The view of one layer's rows.
   KvView layer(int64_t layer_index) const;
 
  private:
   friend class KvCache;
-  explicit KvSequence(KvCache* cache);
+  KvSequence(KvCache* cache, int32_t ring_slot);
   KvCache* cache_;
   int64_t num_tokens_ = 0;
+  int64_t high_water_ = 0;           // most tokens ever held: what rings have overwritten
   std::vector<int32_t> full_pages_;  // shared by all full layers: entry e holds rows e*page_rows...
-  int32_t ring_slot_ = -1;           // this sequence's ring in every window layer
-  std::vector<int32_t> ring_table_;  // page numbers of the ring, the same for all layers
+  int32_t ring_slot_;                // this sequence's ring in every window layer
 };
 
 /// Owns the memory of all layers. Outlives its sequences.
 class KvCache {
  public:
-  /// Throws kOutOfMemory when the budget cannot be allocated.
+  /// Throws kInvalidArgument for impossible options and kOutOfMemory when the budget cannot be
+  /// allocated.
   KvCache(const DecoderConfig& config, const KvCacheOptions& options);
   ~KvCache();
 
   /// A new empty sequence, or null when max_sequences are alive.
   std::unique_ptr<KvSequence> new_sequence();
 
+  const KvCacheOptions& options() const;
   int64_t num_bytes() const;
   int64_t num_free_pages() const;
   /// Bytes for one more token over all full layers, and the fixed part of the window layers.

@@ -1,0 +1,203 @@
+#include "decoder/kv_cache.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/check.h"
+#include "decoder/page_pool.h"
+
+namespace onnuri {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Pages of one sequence's ring. A ring never needs more rows than the cache has tokens.
+int64_t ring_pages(const LayerSpec& layer, const KvCacheOptions& options) {
+  return ceil_div(std::min(layer.window + options.max_chunk, options.max_tokens),
+                  options.page_rows);
+}
+
+int64_t row_bytes(const DecoderConfig& config, DType dtype) {
+  return dtype_bytes(dtype, config.num_kv_heads * (config.head_dim + config.v_dim));
+}
+
+void check_options(const KvCacheOptions& options) {
+  if (options.dtype != DType::kF32 && options.dtype != DType::kF16 &&
+      options.dtype != DType::kBF16) {
+    fail(ErrorCode::kInvalidArgument, "expected a KV cache of f32, f16 or bf16, found ",
+         dtype_name(options.dtype));
+  }
+  const auto check = [](const char* name, int64_t value, int64_t max) {
+    if (value < 1 || value > max) {
+      fail(ErrorCode::kInvalidArgument, "expected KV cache ", name, " in [1, ", max, "], found ",
+           value);
+    }
+  };
+  check("page_rows", options.page_rows, int64_t{1} << 16);
+  check("max_tokens", options.max_tokens, int64_t{1} << 31);
+  check("max_sequences", options.max_sequences, int64_t{1} << 16);
+  check("max_chunk", options.max_chunk, int64_t{1} << 24);
+}
+
+}  // namespace
+
+struct KvCache::Impl {
+  struct Layer {
+    Tensor k;                // (pages, num_kv_heads, page_rows, head_dim)
+    Tensor v;                // (pages, num_kv_heads, page_rows, v_dim)
+    int64_t ring_pages = 0;  // of one sequence; 0: a full layer
+    int64_t window = 0;
+  };
+
+  Impl(const DecoderConfig& c, const KvCacheOptions& o)
+      : config(c), options(o), pool(ceil_div(o.max_tokens, o.page_rows)) {}
+
+  DecoderConfig config;
+  KvCacheOptions options;
+  PagePool pool;
+  std::vector<Layer> layers;
+  std::vector<int32_t> ring_numbers;   // 0, 1, 2, ...: rings of one layer follow one another
+  std::vector<KvSequence*> sequences;  // (max_sequences) by ring slot, null when free
+};
+
+KvCache::KvCache(const DecoderConfig& config, const KvCacheOptions& options) {
+  check_options(options);
+  impl_ = std::make_unique<Impl>(config, options);
+  int64_t longest = 0;
+  for (const LayerSpec& spec : config.layers) {
+    Impl::Layer layer;
+    layer.window = spec.window;
+    if (spec.window > 0) layer.ring_pages = ring_pages(spec, options);
+    const int64_t pages = spec.window > 0 ? layer.ring_pages * options.max_sequences
+                                          : impl_->pool.num_pages();
+    layer.k = Tensor(options.dtype, {pages, config.num_kv_heads, options.page_rows,
+                                     config.head_dim});
+    layer.v = Tensor(options.dtype, {pages, config.num_kv_heads, options.page_rows, config.v_dim});
+    longest = std::max(longest, layer.ring_pages * options.max_sequences);
+    impl_->layers.push_back(std::move(layer));
+  }
+  impl_->ring_numbers.resize(static_cast<size_t>(longest));
+  std::iota(impl_->ring_numbers.begin(), impl_->ring_numbers.end(), 0);
+  impl_->sequences.assign(static_cast<size_t>(options.max_sequences), nullptr);
+}
+
+KvCache::~KvCache() = default;
+
+std::unique_ptr<KvSequence> KvCache::new_sequence() {
+  auto& slots = impl_->sequences;
+  const auto slot = std::find(slots.begin(), slots.end(), nullptr);
+  if (slot == slots.end()) return nullptr;
+  std::unique_ptr<KvSequence> sequence(
+      new KvSequence(this, static_cast<int32_t>(slot - slots.begin())));
+  *slot = sequence.get();
+  return sequence;
+}
+
+const KvCacheOptions& KvCache::options() const { return impl_->options; }
+
+int64_t KvCache::num_bytes() const {
+  int64_t bytes = 0;
+  for (const Impl::Layer& layer : impl_->layers) bytes += layer.k.num_bytes() + layer.v.num_bytes();
+  return bytes;
+}
+
+int64_t KvCache::num_free_pages() const { return impl_->pool.num_free(); }
+
+int64_t KvCache::bytes_per_token(const DecoderConfig& config, DType dtype) {
+  const auto full = std::count_if(config.layers.begin(), config.layers.end(),
+                                  [](const LayerSpec& layer) { return layer.window == 0; });
+  return full * row_bytes(config, dtype);
+}
+
+int64_t KvCache::window_bytes(const DecoderConfig& config, const KvCacheOptions& options) {
+  check_options(options);
+  int64_t pages = 0;
+  for (const LayerSpec& layer : config.layers) {
+    if (layer.window > 0) pages += ring_pages(layer, options);
+  }
+  return pages * options.max_sequences * options.page_rows * row_bytes(config, options.dtype);
+}
+
+void KvCache::check_integrity() const {
+  impl_->pool.check_integrity();
+  int64_t owned = 0;
+  std::vector<bool> seen(static_cast<size_t>(impl_->pool.num_pages()), false);
+  for (size_t slot = 0; slot < impl_->sequences.size(); ++slot) {
+    const KvSequence* sequence = impl_->sequences[slot];
+    if (sequence == nullptr) continue;
+    ONNURI_CHECK(static_cast<size_t>(sequence->ring_slot_) == slot);
+    ONNURI_CHECK(sequence->num_tokens_ <= sequence->capacity());
+    for (const int32_t page : sequence->full_pages_) {
+      ONNURI_CHECK(impl_->pool.in_use(page) && !seen[static_cast<size_t>(page)]);
+      seen[static_cast<size_t>(page)] = true;
+      ++owned;
+    }
+  }
+  ONNURI_CHECK(owned + impl_->pool.num_free() == impl_->pool.num_pages());
+}
+
+KvSequence::KvSequence(KvCache* cache, int32_t ring_slot) : cache_(cache), ring_slot_(ring_slot) {}
+
+KvSequence::~KvSequence() {
+  cache_->impl_->pool.release(full_pages_);
+  cache_->impl_->sequences[static_cast<size_t>(ring_slot_)] = nullptr;
+}
+
+int64_t KvSequence::capacity() const {
+  return static_cast<int64_t>(full_pages_.size()) * cache_->impl_->options.page_rows;
+}
+
+int64_t KvSequence::max_chunk() const { return cache_->impl_->options.max_chunk; }
+
+bool KvSequence::reserve(int64_t count) {
+  const int64_t missing = num_tokens_ + count - capacity();
+  if (missing <= 0) return true;
+  KvCache::Impl& cache = *cache_->impl_;
+  return cache.pool.allocate(ceil_div(missing, cache.options.page_rows), full_pages_);
+}
+
+void KvSequence::advance(int64_t count) {
+  ONNURI_CHECK(count >= 0 && num_tokens_ + count <= capacity());
+  num_tokens_ += count;
+  high_water_ = std::max(high_water_, num_tokens_);
+}
+
+bool KvSequence::truncate(int64_t num_tokens) {
+  ONNURI_CHECK(num_tokens >= 0 && num_tokens <= num_tokens_);
+  KvCache::Impl& cache = *cache_->impl_;
+  for (const KvCache::Impl::Layer& layer : cache.layers) {
+    if (layer.window == 0) continue;
+    // Positions below `lost` were overwritten; the next token needs [num_tokens + 1 - window, ...).
+    const int64_t lost = high_water_ - layer.ring_pages * cache.options.page_rows;
+    if (lost > 0 && num_tokens + 1 - layer.window < lost) return false;
+  }
+  num_tokens_ = num_tokens;
+  const auto kept = static_cast<std::ptrdiff_t>(ceil_div(num_tokens, cache.options.page_rows));
+  cache.pool.release(std::span<const int32_t>(full_pages_).subspan(static_cast<size_t>(kept)));
+  full_pages_.erase(full_pages_.begin() + kept, full_pages_.end());
+  return true;
+}
+
+KvView KvSequence::layer(int64_t layer_index) const {
+  KvCache::Impl& cache = *cache_->impl_;
+  KvCache::Impl::Layer& layer = cache.layers[static_cast<size_t>(layer_index)];
+  KvView view;
+  view.dtype = cache.options.dtype;
+  view.k_pages = layer.k.bytes();
+  view.v_pages = layer.v.bytes();
+  view.ring = layer.ring_pages > 0;
+  if (view.ring) {
+    view.page_table = cache.ring_numbers.data() + ring_slot_ * layer.ring_pages;
+    view.num_entries = layer.ring_pages;
+  } else {
+    view.page_table = full_pages_.data();
+    view.num_entries = static_cast<int64_t>(full_pages_.size());
+  }
+  view.page_rows = cache.options.page_rows;
+  view.num_kv_heads = cache.config.num_kv_heads;
+  view.k_dim = cache.config.head_dim;
+  view.v_dim = cache.config.v_dim;
+  return view;
+}
+
+}  // namespace onnuri
