@@ -3,18 +3,23 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "core/tensor_source.h"
 #include "decoder/batch.h"
 #include "decoder/decoder_config.h"
 #include "decoder/kv_cache.h"
+#include "decoder/rope_angles.h"
 #include "kernels/backend.h"
 #include "kernels/linear.h"
 
 namespace onnuri {
 
 struct DecoderWeights;
+struct LayerWeights;
+class Workspace;
 
+/// Owns its weights and the activations of one pass: one caller at a time. `backend` must outlive it.
 class Decoder {
  public:
   /// Binds and packs all weights of `config` from `source`; `progress` gets [0, 1].
@@ -28,7 +33,9 @@ class Decoder {
   int64_t streamed_bytes_per_token() const;
 
   /// Runs the batch, appends to the caches of its sequences, and writes the logits of
-  /// batch.logit_rows, (logit_rows.size(), vocab_size). The caches must have room.
+  /// batch.logit_rows, (logit_rows.size(), vocab_size). Slices follow one another and cover all
+  /// rows; each starts where its cache ends, and the cache must have room (kOutOfMemory). Ids of
+  /// overridden rows are not looked at. On an error no cache has advanced.
   void forward(const Batch& batch, MatrixView logits);
 
   /// The rows that `ids` embed to, (n, hidden_size), scaled.
@@ -36,9 +43,21 @@ class Decoder {
 
  private:
   Decoder(const DecoderConfig& config, Backend& backend);
+  void check(const Batch& batch, const MatrixView& logits) const;
+  void embed_batch(const Batch& batch, MatrixView hidden);
+  void run_layer(int64_t index, const Batch& batch, MatrixView hidden);
+  template <typename SubLayer>
+  void add_branch(const Tensor& pre_norm, const Tensor& post_norm, MatrixView hidden,
+                  SubLayer&& sub_layer);
+  void blend_long_skips(int64_t layer_index, MatrixView hidden);
+  void run_head(std::span<const int64_t> rows, ConstMatrixView hidden, MatrixView logits);
+  void norm(const Tensor& weight, ConstMatrixView x, MatrixView y);
+
   DecoderConfig config_;
   Backend* backend_;
   std::unique_ptr<DecoderWeights> weights_;
+  std::unique_ptr<Workspace> workspace_;
+  std::vector<RopeAngles> angles_;  // one per rope table, of the current batch
 };
 
 }  // namespace onnuri

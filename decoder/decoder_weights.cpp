@@ -1,0 +1,191 @@
+#include "decoder/decoder_weights.h"
+
+#include <algorithm>
+#include <string>
+
+#include "core/check.h"
+
+namespace onnuri {
+namespace {
+
+// Reads the tensors of one prefix ("layers.3.") and turns them into their run-time form.
+class Loader {
+ public:
+  Loader(TensorSource& source, Backend& backend, ComputeType compute)
+      : source_(source), backend_(backend), compute_(compute) {}
+
+  Tensor vector(const std::string& name, int64_t size) {
+    const TensorView view = source_.get(name, {size});
+    Tensor values(DType::kF32, {size});
+    dequantize(view, values.f32());
+    return values;
+  }
+
+  PackedMatrix pack(const std::string& name, int64_t rows, int64_t cols) {
+    return pack_matrix(backend_, source_.get(name, {rows, cols}), compute_);
+  }
+  PackedMatrix pack_float32(const std::string& name, int64_t rows, int64_t cols) {
+    return pack_matrix(backend_, source_.get(name, {rows, cols}), ComputeType::kFloat32);
+  }
+
+  struct Part {
+    std::string name;
+    int64_t rows;
+    bool bias;
+  };
+  PackedMatrix pack(const std::vector<Part>& parts, int64_t cols) {
+    std::vector<TensorView> views;
+    for (const Part& p : parts) views.push_back(source_.get(p.name + ".weight", {p.rows, cols}));
+    return pack_matrices(backend_, views, compute_);
+  }
+
+  // The biases of the parts one after the other, zeros where a part has none; empty without any.
+  Tensor bias(const std::vector<Part>& parts) {
+    int64_t size = 0;
+    bool any = false;
+    for (const Part& p : parts) {
+      size += p.rows;
+      any = any || p.bias;
+    }
+    if (!any) return {};
+    Tensor values = Tensor::zeros(DType::kF32, {size});
+    float* out = values.f32();
+    for (const Part& p : parts) {
+      if (p.bias) dequantize(source_.get(p.name + ".bias", {p.rows}), out);
+      out += p.rows;
+    }
+    return values;
+  }
+
+  FfnWeights ffn(const std::string& prefix, int64_t hidden, int64_t intermediate, bool bias_terms) {
+    const std::vector<Part> gate_up = {{prefix + "gate", intermediate, bias_terms},
+                                       {prefix + "up", intermediate, bias_terms}};
+    FfnWeights w;
+    w.gate_up = pack(gate_up, hidden);
+    w.gate_up_bias = bias(gate_up);
+    w.down = pack(prefix + "down.weight", hidden, intermediate);
+    if (bias_terms) w.down_bias = vector(prefix + "down.bias", hidden);
+    return w;
+  }
+
+ private:
+  TensorSource& source_;
+  Backend& backend_;
+  ComputeType compute_;
+};
+
+void load_mixer(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
+                const std::string& prefix, LayerWeights& w) {
+  const int64_t q = c.num_heads * c.head_dim;
+  const int64_t k = c.num_kv_heads * c.head_dim;
+  const int64_t v = c.num_kv_heads * c.v_dim;
+  const std::vector<Loader::Part> parts = {{prefix + "q", q, spec.q_bias},
+                                           {prefix + "k", k, spec.k_bias},
+                                           {prefix + "v", v, spec.v_bias}};
+  w.qkv = load.pack(parts, c.hidden_size);
+  w.qkv_bias = load.bias(parts);
+  w.o = load.pack(prefix + "o.weight", c.hidden_size, c.num_heads * c.v_dim);
+  if (spec.o_bias) w.o_bias = load.vector(prefix + "o.bias", c.hidden_size);
+  if (spec.sinks) w.sinks = load.vector(prefix + "sinks", c.num_heads);
+  if (spec.qk_norm) {
+    w.q_norm = load.vector(prefix + "q_norm.weight", c.head_dim);
+    w.k_norm = load.vector(prefix + "k_norm.weight", c.head_dim);
+  }
+}
+
+void load_moe(Loader& load, const DecoderConfig& c, const std::string& prefix, MoeWeights& w) {
+  const MoeSpec& spec = c.moe;
+  w.router = load.pack_float32(prefix + "router.weight", spec.num_experts, c.hidden_size);
+  if (spec.router.logit_bias) w.router_bias = load.vector(prefix + "router.bias", spec.num_experts);
+  if (spec.router.correction_bias) {
+    w.correction = load.vector(prefix + "router.correction", spec.num_experts);
+  }
+  for (int64_t e = 0; e < spec.num_experts; ++e) {
+    w.experts.push_back(load.ffn(prefix + "experts." + std::to_string(e) + ".", c.hidden_size,
+                                 spec.intermediate_size, spec.expert_bias));
+  }
+  for (const FfnWeights& expert : w.experts) {
+    w.gate_up.push_back(&expert.gate_up);
+    w.down.push_back(&expert.down);
+    w.gate_up_bias.push_back(expert.gate_up_bias.f32());
+    w.down_bias.push_back(expert.down_bias.f32());
+  }
+  if (spec.shared_intermediate_size > 0) {
+    w.shared = load.ffn(prefix + "shared.", c.hidden_size, spec.shared_intermediate_size, false);
+  }
+}
+
+LayerWeights load_layer(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
+                        const std::string& prefix) {
+  LayerWeights w;
+  const auto norm = [&](bool present, const char* name) {
+    return present ? load.vector(prefix + name + ".weight", c.hidden_size) : Tensor();
+  };
+  w.pre_mixer_norm = norm(spec.pre_mixer_norm, "pre_mixer_norm");
+  w.post_mixer_norm = norm(spec.post_mixer_norm, "post_mixer_norm");
+  w.pre_ffn_norm = norm(spec.pre_ffn_norm, "pre_ffn_norm");
+  w.post_ffn_norm = norm(spec.post_ffn_norm, "post_ffn_norm");
+  load_mixer(load, c, spec, prefix, w);
+  if (spec.ffn == FfnKind::kMoe) {
+    load_moe(load, c, prefix, w.moe);
+  } else {
+    w.ffn = load.ffn(prefix, c.hidden_size, spec.intermediate_size, false);
+  }
+  return w;
+}
+
+int64_t bytes_of(const PackedMatrix& m) {
+  return m.empty() ? 0 : std::max(m.resident_bytes(), m.streamed_bytes());
+}
+int64_t bytes_of(const FfnWeights& w) { return bytes_of(w.gate_up) + bytes_of(w.down); }
+
+int64_t streamed(const PackedMatrix& m) { return m.empty() ? 0 : m.streamed_bytes(); }
+int64_t streamed(const FfnWeights& w) { return streamed(w.gate_up) + streamed(w.down); }
+
+}  // namespace
+
+int64_t DecoderWeights::num_bytes() const {
+  int64_t bytes = embed.num_bytes() + bytes_of(head);
+  for (const LayerWeights& w : layers) {
+    bytes += bytes_of(w.qkv) + bytes_of(w.o) + bytes_of(w.ffn) + bytes_of(w.moe.router) +
+             bytes_of(w.moe.shared);
+    for (const FfnWeights& expert : w.moe.experts) bytes += bytes_of(expert);
+  }
+  return bytes;
+}
+
+int64_t DecoderWeights::streamed_bytes_per_token(const DecoderConfig& config) const {
+  int64_t bytes = streamed(head);
+  for (const LayerWeights& w : layers) {
+    bytes += streamed(w.qkv) + streamed(w.o) + streamed(w.ffn) + streamed(w.moe.router) +
+             streamed(w.moe.shared);
+    if (!w.moe.experts.empty()) {
+      bytes += streamed(w.moe.experts[0]) * config.moe.num_experts_per_token;
+    }
+  }
+  return bytes;
+}
+
+std::unique_ptr<DecoderWeights> load_decoder_weights(
+    const DecoderConfig& config, TensorSource& source, Backend& backend, ComputeType compute,
+    const std::function<void(double)>& progress) {
+  Loader load(source, backend, compute);
+  auto weights = std::make_unique<DecoderWeights>();
+  weights->checkpoint = source.checkpoint();
+  weights->embed = source.get("embed.weight", {config.vocab_size, config.hidden_size});
+  weights->norm = load.vector("norm.weight", config.hidden_size);
+  weights->layers.reserve(config.layers.size());
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    if (progress) progress(static_cast<double>(i) / static_cast<double>(config.layers.size() + 1));
+    weights->layers.push_back(
+        load_layer(load, config, config.layers[i], "layers." + std::to_string(i) + "."));
+  }
+  const char* head = config.tied_head ? "embed.weight" : "head.weight";
+  weights->head = config.float32_head
+                      ? load.pack_float32(head, config.vocab_size, config.hidden_size)
+                      : load.pack(head, config.vocab_size, config.hidden_size);
+  if (progress) progress(1.0);
+  return weights;
+}
+
+}  // namespace onnuri

@@ -1,0 +1,63 @@
+// All weights of a decoder: products packed once, small vectors as float32, the embedding table as
+// the checkpoint stores it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "core/tensor_source.h"
+#include "decoder/decoder_config.h"
+#include "kernels/linear.h"
+
+namespace onnuri {
+
+/// A gated FFN: down(glu(gate_up(x))).
+struct FfnWeights {
+  PackedMatrix gate_up;  // (2 * I, H), gate rows first
+  PackedMatrix down;     // (H, I)
+  Tensor gate_up_bias;   // (2 * I) or empty
+  Tensor down_bias;      // (H) or empty
+};
+
+struct MoeWeights {
+  PackedMatrix router;              // (E, H), float32
+  Tensor router_bias;               // (E) or empty
+  Tensor correction;                // (E) or empty
+  std::vector<FfnWeights> experts;  // (E)
+  FfnWeights shared;                // empty matrices without shared experts
+  // The same experts as linear_grouped takes them.
+  std::vector<const PackedMatrix*> gate_up, down;
+  std::vector<const float*> gate_up_bias, down_bias;  // (E), entries null without biases
+};
+
+struct LayerWeights {
+  Tensor pre_mixer_norm, post_mixer_norm, pre_ffn_norm, post_ffn_norm;  // (H) or empty
+  PackedMatrix qkv;       // (q + k + v widths, H)
+  Tensor qkv_bias;        // (q + k + v widths) or empty; zeros where one part has no bias
+  Tensor q_norm, k_norm;  // (head_dim) or empty
+  Tensor sinks;           // (num_heads) or empty
+  PackedMatrix o;         // (H, num_heads * v_dim)
+  Tensor o_bias;          // (H) or empty
+  FfnWeights ffn;         // of a dense layer
+  MoeWeights moe;         // of an MoE layer
+};
+
+struct DecoderWeights {
+  std::shared_ptr<const Checkpoint> checkpoint;  // views below look into it
+  TensorView embed;                              // (V, H)
+  std::vector<LayerWeights> layers;
+  Tensor norm;        // (H)
+  PackedMatrix head;  // (V, H), the embedding again when tied
+
+  int64_t num_bytes() const;
+  /// Bytes read for one token: every product once, of the routed experts those that it visits.
+  int64_t streamed_bytes_per_token(const DecoderConfig& config) const;
+};
+
+/// Binds every tensor of `config`. Throws kNotFound or kCorruptData naming the tensor.
+std::unique_ptr<DecoderWeights> load_decoder_weights(
+    const DecoderConfig& config, TensorSource& source, Backend& backend, ComputeType compute,
+    const std::function<void(double)>& progress);
+
+}  // namespace onnuri

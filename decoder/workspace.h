@@ -1,0 +1,63 @@
+// Activations of one forward pass, in buffers that grow once and then stay.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "core/tensor.h"
+#include "kernels/matrix.h"
+#include "kernels/ops.h"
+
+namespace onnuri {
+
+/// What a buffer holds while a layer runs (T rows of the batch, k experts per token).
+enum class Buffer {
+  kHidden,        // (T, hidden_size), the residual stream
+  kNormed,        // (T, hidden_size), what a sub-layer reads
+  kBranch,        // (T, hidden_size), what a sub-layer wrote, when it is not added in place
+  kQkv,           // (T, (num_heads + num_kv_heads) * head_dim + num_kv_heads * v_dim)
+  kAttention,     // (T, num_heads * v_dim)
+  kGateUp,        // (T, 2 * intermediate_size)
+  kGlu,           // (T, intermediate_size)
+  kRouter,        // (T, num_experts)
+  kExpertInput,   // (T * k, hidden_size)
+  kExpertGateUp,  // (T * k, 2 * expert intermediate_size)
+  kExpertGlu,     // (T * k, expert intermediate_size)
+  kExpertOutput,  // (T * k, hidden_size)
+  kLogitRows,     // (logit rows, hidden_size)
+  kCount,
+};
+
+/// Owned by one decoder, used by one forward pass at a time.
+class Workspace {
+ public:
+  /// An uninitialised matrix, valid until the same buffer is asked for again.
+  MatrixView get(Buffer buffer, int64_t rows, int64_t cols) {
+    return grow(buffers_[static_cast<size_t>(buffer)], rows, cols);
+  }
+  /// The saved residual stream of long skip `index`.
+  MatrixView saved(size_t index, int64_t rows, int64_t cols) {
+    if (saved_.size() <= index) saved_.resize(index + 1);
+    return grow(saved_[index], rows, cols);
+  }
+
+  std::vector<AttentionSegment> segments;  // of the current layer
+  std::vector<int32_t> ids;                // with placeholders replaced
+  std::vector<int32_t> experts;            // (T, k), ascending per row
+  std::vector<float> expert_weights;       // (T, k)
+  std::vector<int64_t> expert_offsets;     // (num_experts + 1)
+  std::vector<int64_t> expert_rows;        // (T, k): row in the grouped buffers
+
+ private:
+  static MatrixView grow(Tensor& tensor, int64_t rows, int64_t cols) {
+    if (tensor.empty() || tensor.shape()[0] < rows * cols) {
+      tensor = Tensor(DType::kF32, {rows * cols});
+    }
+    return matrix(tensor.f32(), rows, cols);
+  }
+  std::array<Tensor, static_cast<size_t>(Buffer::kCount)> buffers_;
+  std::vector<Tensor> saved_;
+};
+
+}  // namespace onnuri
