@@ -1,0 +1,367 @@
+// See bpe.h.
+#include "fusion/bpe.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "core/check.h"
+#include "fusion/utf8.h"
+
+namespace onnuri {
+
+namespace {
+
+constexpr size_t kShortWord = 24;       // symbols that are rescanned rather than heaped
+constexpr size_t kLongestCached = 32;   // bytes
+constexpr size_t kCacheSlots = 1 << 14;
+constexpr uint64_t kNoPair = ~uint64_t{0};
+constexpr std::string_view kMark = "\xE2\x96\x81";  // U+2581, the written space
+
+// GPT-2's table: printable Latin-1 stands for itself, the rest follows from U+0100 on.
+bool stands_for_itself(unsigned b) {
+  return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+}
+
+// Larger scores first: an order-preserving map of floats to integers, turned around.
+uint32_t priority_of(float score) {
+  const auto bits = std::bit_cast<uint32_t>(score);
+  return ~((bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U);
+}
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+}  // namespace
+
+char32_t byte_to_written(uint8_t byte) {
+  if (stands_for_itself(byte)) return byte;
+  if (byte <= 32) return 256U + byte;
+  if (byte <= 160) return 256U + 33 + (byte - 127U);
+  return 256U + 67;  // 173, the soft hyphen
+}
+
+int written_to_byte(char32_t c) {
+  if (c < 256) return stands_for_itself(c) ? static_cast<int>(c) : -1;
+  const char32_t n = c - 256;
+  if (n <= 32) return static_cast<int>(n);
+  if (n <= 66) return static_cast<int>(n - 33 + 127);
+  return n == 67 ? 173 : -1;
+}
+
+void append_written(std::string_view bytes, std::string& out) {
+  for (const char b : bytes) {
+    const char32_t c = byte_to_written(static_cast<uint8_t>(b));
+    if (c < 0x80) {
+      out += static_cast<char>(c);
+    } else {
+      out += static_cast<char>(0xC0 | c >> 6);
+      out += static_cast<char>(0x80 | (c & 0x3F));
+    }
+  }
+}
+
+int byte_of_token(std::string_view token) {
+  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
+  const int high = hex_digit(token[3]);
+  const int low = hex_digit(token[4]);
+  return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+struct BpeModel::ByRule {
+  const Pair* pairs;
+  size_t mask;
+  uint64_t operator()(const BpeSymbol& a, const BpeSymbol& b) const {
+    if (a.id < 0 || b.id < 0) return kNoPair;
+    const uint64_t key =
+        static_cast<uint64_t>(static_cast<uint32_t>(a.id)) << 32 | static_cast<uint32_t>(b.id);
+    for (size_t i = slot_of(key, mask);; i = (i + 1) & mask) {
+      const Pair& pair = pairs[i];
+      if (pair.key == key)
+        return static_cast<uint64_t>(pair.rank) << 32 | static_cast<uint32_t>(pair.id);
+      if (pair.key == kEmpty) return kNoPair;
+    }
+  }
+};
+
+struct BpeModel::ByScore {
+  const BpeModel* model;
+  const char* text;
+  uint64_t operator()(const BpeSymbol& a, const BpeSymbol& b) const {
+    const std::string_view joined(text + a.begin, size_t{a.size} + b.size);
+    const int32_t id = model->usable(model->vocabulary_.find(joined));
+    if (id < 0) return kNoPair;
+    return static_cast<uint64_t>(model->priorities_[static_cast<size_t>(id)]) << 32 |
+           static_cast<uint32_t>(id);
+  }
+};
+
+BpeModel::BpeModel(const Vocabulary& vocabulary, const BpeOptions& options,
+                   std::vector<bool> blocked)
+    : vocabulary_(vocabulary), options_(options), blocked_(std::move(blocked)) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  for (unsigned b = 0; b < 256; ++b) {
+    std::string token;
+    if (options_.byte_level) {
+      utf8::append(token, byte_to_written(static_cast<uint8_t>(b)));
+    } else {
+      token = std::string("<0x") + kDigits[b >> 4] + kDigits[b & 15] + '>';
+    }
+    byte_ids_[b] = vocabulary_.find(token);
+  }
+  reserve_rules(0);
+}
+
+void BpeModel::reserve_rules(size_t count) {
+  pairs_.assign(std::bit_ceil(count * 2 + 16), Pair{});
+  mask_ = pairs_.size() - 1;
+}
+
+void BpeModel::add_rule(std::string_view left, std::string_view right, std::string_view where) {
+  const int32_t a = vocabulary_.find(left);
+  const int32_t b = vocabulary_.find(right);
+  if (a < 0 || b < 0)
+    fail(ErrorCode::kCorruptData, "expected a merge of known tokens, found \"",
+         utf8::lossy(a < 0 ? left : right), "\" at ", where, " rule ", num_rules_);
+  std::string joined(left);
+  joined += right;
+  const int32_t id = vocabulary_.find(joined);
+  if (id < 0)
+    fail(ErrorCode::kCorruptData, "expected a merge whose result is a token, found \"",
+         utf8::lossy(joined), "\" at ", where, " rule ", num_rules_);
+  const uint32_t rank = num_rules_++;
+  if (usable(id) < 0) return;
+  if (size_t{num_rules_} * 2 > pairs_.size()) {
+    std::vector<Pair> old(pairs_.size() * 2);
+    old.swap(pairs_);
+    mask_ = pairs_.size() - 1;
+    for (const Pair& p : old) {
+      if (p.key != kEmpty) insert(p.key, p.rank, p.id);
+    }
+  }
+  insert(static_cast<uint64_t>(static_cast<uint32_t>(a)) << 32 | static_cast<uint32_t>(b), rank,
+         id);
+}
+
+void BpeModel::insert(uint64_t key, uint32_t rank, int32_t id) {
+  size_t i = slot_of(key, mask_);
+  while (pairs_[i].key != kEmpty && pairs_[i].key != key) i = (i + 1) & mask_;
+  pairs_[i] = {key, rank, id};
+}
+
+void BpeModel::use_scores(std::vector<float> scores) {
+  priorities_.resize(static_cast<size_t>(vocabulary_.size()), ~uint32_t{0});
+  const size_t n = std::min(priorities_.size(), scores.size());
+  for (size_t i = 0; i < n; ++i) priorities_[i] = priority_of(scores[i]);
+}
+
+void BpeModel::finish() {
+  if (options_.byte_level || options_.ignore_merges || vocabulary_.find(kMark) < 0) return;
+  const auto joins_words = [&](int32_t id) {
+    const std::string_view token = vocabulary_.text(id);
+    for (size_t at = token.find(kMark); at != token.npos; at = token.find(kMark, at + 3)) {
+      if (at > 0 && (at < 3 || token.substr(at - 3, 3) != kMark)) return true;
+    }
+    return false;
+  };
+  if (!priorities_.empty()) {
+    for (int32_t id = 0; id < vocabulary_.size(); ++id) {
+      if (usable(id) >= 0 && joins_words(id)) return;
+    }
+  }
+  for (const Pair& pair : pairs_) {
+    if (pair.key != kEmpty && joins_words(pair.id)) return;
+  }
+  cut_before_mark_ = true;
+}
+
+template <typename Lookup>
+void BpeModel::merge_short(const Lookup& lookup, BpeScratch& scratch) {
+  auto& symbols = scratch.symbols;
+  auto& ranks = scratch.ranks;
+  size_t n = symbols.size();
+  ranks.resize(n);
+  for (size_t i = 0; i + 1 < n; ++i) ranks[i] = lookup(symbols[i], symbols[i + 1]);
+  while (n > 1) {
+    size_t best = 0;
+    uint64_t best_rank = ranks[0] >> 32;
+    for (size_t i = 1; i + 1 < n; ++i) {
+      if (ranks[i] >> 32 < best_rank) {
+        best = i;
+        best_rank = ranks[i] >> 32;
+      }
+    }
+    if (ranks[best] == kNoPair) break;
+    symbols[best].id = static_cast<int32_t>(static_cast<uint32_t>(ranks[best]));
+    symbols[best].size += symbols[best + 1].size;
+    for (size_t i = best + 1; i + 1 < n; ++i) {
+      symbols[i] = symbols[i + 1];
+      ranks[i] = ranks[i + 1];
+    }
+    --n;
+    if (best > 0) ranks[best - 1] = lookup(symbols[best - 1], symbols[best]);
+    if (best + 1 < n) ranks[best] = lookup(symbols[best], symbols[best + 1]);
+  }
+  symbols.resize(n);
+}
+
+template <typename Lookup>
+void BpeModel::merge_long(const Lookup& lookup, BpeScratch& scratch) {
+  auto& symbols = scratch.symbols;
+  auto& links = scratch.links;
+  auto& heap = scratch.heap;
+  const auto n = static_cast<int32_t>(symbols.size());
+  links.resize(symbols.size());
+  heap.clear();
+  const auto later = [](const BpeScratch::Candidate& a, const BpeScratch::Candidate& b) {
+    return a.priority != b.priority ? a.priority > b.priority : a.left > b.left;
+  };
+  const auto symbol = [&](int32_t i) -> BpeSymbol& { return symbols[static_cast<size_t>(i)]; };
+  const auto link = [&](int32_t i) -> BpeScratch::Link& { return links[static_cast<size_t>(i)]; };
+  const auto offer = [&](int32_t left, int32_t right) {
+    if (left < 0 || right < 0) return;
+    const uint64_t pair = lookup(symbol(left), symbol(right));
+    if (pair == kNoPair) return;
+    heap.push_back({static_cast<uint32_t>(pair >> 32), left, right,
+                    symbol(left).size + symbol(right).size, static_cast<int32_t>(pair)});
+    std::push_heap(heap.begin(), heap.end(), later);
+  };
+  for (int32_t i = 0; i < n; ++i) link(i) = {i - 1, i + 1 < n ? i + 1 : -1};
+  for (int32_t i = 0; i + 1 < n; ++i) offer(i, i + 1);
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end(), later);
+    const BpeScratch::Candidate c = heap.back();
+    heap.pop_back();
+    // A merged-away symbol has size 0; one that grew gives another sum.
+    if (symbol(c.left).size == 0 || symbol(c.right).size == 0 || link(c.left).next != c.right ||
+        symbol(c.left).size + symbol(c.right).size != c.size)
+      continue;
+    symbol(c.left).id = c.id;
+    symbol(c.left).size = c.size;
+    symbol(c.right).size = 0;
+    const int32_t after = link(c.right).next;
+    link(c.left).next = after;
+    if (after >= 0) link(after).prev = c.left;
+    offer(link(c.left).prev, c.left);
+    offer(c.left, after);
+  }
+  std::erase_if(symbols, [](const BpeSymbol& s) { return s.size == 0; });
+}
+
+template <typename Lookup>
+void BpeModel::merge(const Lookup& lookup, BpeScratch& scratch) {
+  if (scratch.symbols.size() < 2) return;
+  if (scratch.symbols.size() <= kShortWord) {
+    merge_short(lookup, scratch);
+  } else {
+    merge_long(lookup, scratch);
+  }
+}
+
+void BpeModel::split(std::string_view word, BpeScratch& scratch) const {
+  auto& symbols = scratch.symbols;
+  symbols.clear();
+  if (options_.byte_level) {
+    for (uint32_t i = 0; i < word.size(); ++i) {
+      const int32_t id = byte_ids_[static_cast<uint8_t>(word[i])];
+      if (id >= 0) {
+        symbols.push_back({id, i, 1});
+      } else if (options_.unk_id >= 0) {
+        symbols.push_back({options_.unk_id, i, 1});
+      }
+    }
+    return;
+  }
+  for (size_t pos = 0; pos < word.size();) {
+    const auto begin = static_cast<uint32_t>(pos);
+    utf8::next(word, pos);
+    const auto size = static_cast<uint32_t>(pos) - begin;
+    symbols.push_back({usable(vocabulary_.find(word.substr(begin, size))), begin, size});
+  }
+}
+
+void BpeModel::emit(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& out) const {
+  bool after_unk = false;
+  for (const BpeSymbol& s : scratch.symbols) {
+    if (s.id >= 0) {
+      out.push_back(s.id);
+      after_unk = false;
+      continue;
+    }
+    const std::string_view text = word.substr(s.begin, s.size);
+    const auto has_byte = [&](char b) { return byte_ids_[static_cast<uint8_t>(b)] >= 0; };
+    if (options_.byte_fallback && std::all_of(text.begin(), text.end(), has_byte)) {
+      for (const char b : text) out.push_back(byte_ids_[static_cast<uint8_t>(b)]);
+      after_unk = false;
+    } else if (options_.unk_id >= 0) {
+      if (!after_unk || !options_.fuse_unk) out.push_back(options_.unk_id);
+      after_unk = true;
+    }
+  }
+}
+
+void BpeModel::encode_word(std::string_view word, BpeScratch& scratch,
+                           std::vector<int32_t>& out) const {
+  BpeScratch::CachedWord* cached = nullptr;
+  if (scratch.use_cache && word.size() <= kLongestCached) {
+    if (scratch.cache.empty()) scratch.cache.resize(kCacheSlots);
+    cached = &scratch.cache[hash_bytes(word) & (kCacheSlots - 1)];
+    if (std::string_view(scratch.cache_text).substr(cached->text, cached->size) == word) {
+      const auto begin = scratch.cache_ids.begin() + cached->ids;
+      out.insert(out.end(), begin, begin + cached->count);
+      return;
+    }
+  }
+  const size_t before = out.size();
+  split(word, scratch);
+  if (priorities_.empty()) {
+    merge(ByRule{pairs_.data(), mask_}, scratch);
+  } else {
+    merge(ByScore{this, word.data()}, scratch);
+  }
+  emit(word, scratch, out);
+  if (cached != nullptr) {
+    // Old entries stay behind in the arena, which is bounded by what one call encodes.
+    *cached = {static_cast<uint32_t>(scratch.cache_text.size()), static_cast<uint32_t>(word.size()),
+               static_cast<uint32_t>(scratch.cache_ids.size()),
+               static_cast<uint32_t>(out.size() - before)};
+    scratch.cache_text += word;
+    scratch.cache_ids.insert(scratch.cache_ids.end(), out.begin() + static_cast<ptrdiff_t>(before),
+                             out.end());
+  }
+}
+
+void BpeModel::encode(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& out) const {
+  if (word.empty()) return;
+  if (options_.ignore_merges) {
+    int32_t id = -1;
+    if (options_.byte_level) {
+      scratch.written.clear();
+      append_written(word, scratch.written);
+      id = usable(vocabulary_.find(scratch.written));
+    } else {
+      id = usable(vocabulary_.find(word));
+    }
+    if (id >= 0) {
+      out.push_back(id);
+      return;
+    }
+  }
+  if (!cut_before_mark_) {
+    encode_word(word, scratch, out);
+    return;
+  }
+  // No token has the mark behind another character, so nothing merges across such a place.
+  size_t begin = 0;
+  for (size_t at = word.find(kMark, 1); at != word.npos; at = word.find(kMark, at + 3)) {
+    if (at >= 3 && word.substr(at - 3, 3) == kMark) continue;
+    encode_word(word.substr(begin, at - begin), scratch, out);
+    begin = at;
+  }
+  encode_word(word.substr(begin), scratch, out);
+}
+
+}  // namespace onnuri

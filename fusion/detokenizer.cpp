@@ -1,0 +1,38 @@
+// A stream of ids as whole characters: bytes wait until their character is complete.
+#include "fusion/tokenizer.h"
+#include "fusion/utf8.h"
+
+namespace onnuri {
+
+Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special)
+    : tokenizer_(&tokenizer), skip_special_(skip_special) {}
+
+std::string Detokenizer::push(int32_t id) {
+  if (skip_special_ && tokenizer_->is_special(id)) return {};
+  std::string bytes = tokenizer_->token_bytes(id);
+  if (first_ && !bytes.empty()) {
+    // Some vocabularies write a space before every word; a text does not begin with one.
+    const std::string alone = tokenizer_->decode(std::span(&id, 1), false);
+    if (bytes.front() == ' ' && !alone.starts_with(' ')) bytes.erase(0, 1);
+    first_ = false;
+  }
+  pending_ += bytes;
+  size_t pos = 0;
+  while (pos < pending_.size()) {
+    const utf8::Scan scan = utf8::scan(pending_, pos);
+    if (scan.truncated) break;
+    pos += scan.length;
+  }
+  std::string out = utf8::lossy(std::string_view(pending_).substr(0, pos));
+  pending_.erase(0, pos);
+  return out;
+}
+
+std::string Detokenizer::finish() {
+  std::string out = utf8::lossy(pending_);
+  pending_.clear();
+  first_ = true;
+  return out;
+}
+
+}  // namespace onnuri

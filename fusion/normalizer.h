@@ -1,0 +1,49 @@
+// What happens to a text before it is cut: the `normalizer` of tokenizer.json.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/json.h"
+#include "fusion/regex.h"
+
+namespace onnuri {
+
+class Normalizer {
+ public:
+  enum class Kind {
+    kNfc, kNfd, kNfkc, kNfkd, kLowercase, kStrip, kStripAccents, kPrepend, kReplace, kBert
+  };
+  struct Step {
+    Kind kind = Kind::kNfc;
+    std::string pattern;  // replace: a plain string, unless `regex` is set
+    std::shared_ptr<const Regex> regex;
+    std::string content;  // prepend and replace
+    bool left = true;     // strip
+    bool right = true;
+    bool clean_text = true;  // bert
+    bool chinese_chars = true;
+    bool strip_accents = true;
+    bool lowercase = true;
+  };
+
+  Normalizer() = default;
+  /// From the `normalizer` member (null: nothing). Throws kUnsupported naming the component.
+  explicit Normalizer(const JsonValue& json);
+
+  void add(Step step) { steps_.push_back(std::move(step)); }
+  bool empty() const { return steps_.empty(); }
+  /// Valid UTF-8 in, valid UTF-8 out.
+  std::string apply(std::string_view text) const;
+
+ private:
+  void parse(const JsonValue& json, int depth);
+  std::vector<Step> steps_;
+};
+
+/// Replaces each occurrence of `from` (not empty).
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
+
+}  // namespace onnuri

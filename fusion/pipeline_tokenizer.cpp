@@ -1,0 +1,144 @@
+// See pipeline_tokenizer.h.
+#include "fusion/pipeline_tokenizer.h"
+
+#include "core/check.h"
+#include "fusion/utf8.h"
+
+namespace onnuri {
+
+namespace {
+
+constexpr size_t kMaxText = size_t{256} << 20;
+constexpr size_t kCacheWorthwhile = 4096;
+constexpr uint8_t kAdded = 1;
+constexpr uint8_t kSpecial = 2;
+
+}  // namespace
+
+std::vector<bool> blocked_tokens(const AddedTokens& added, int64_t vocab_size) {
+  std::vector<bool> blocked(static_cast<size_t>(vocab_size));
+  for (const AddedToken& token : added.all()) {
+    if (token.special) blocked[static_cast<size_t>(token.id)] = true;
+  }
+  return blocked;
+}
+
+struct PipelineTokenizer::Scratch {
+  PreTokenizer::Scratch matchers;
+  BpeScratch bpe;
+  UnigramScratch unigram;
+  Pieces pieces;
+};
+
+PipelineTokenizer::PipelineTokenizer(TokenizerParts parts) : parts_(std::move(parts)) {
+  ONNURI_CHECK(parts_.vocabulary != nullptr);
+  ONNURI_CHECK((parts_.bpe != nullptr) != (parts_.unigram != nullptr));
+  kind_.resize(static_cast<size_t>(parts_.vocabulary->size()));
+  for (const AddedToken& token : parts_.added.all())
+    kind_[static_cast<size_t>(token.id)] = token.special ? kSpecial : kAdded;
+}
+
+std::vector<int32_t> PipelineTokenizer::encode(std::string_view text, bool add_special,
+                                               bool parse_special) const {
+  if (text.size() > kMaxText)
+    fail(ErrorCode::kInvalidArgument, "expected at most ", kMaxText, " bytes of text, found ",
+         text.size());
+  utf8::require_valid(text, "text to encode");
+  Scratch scratch;
+  scratch.bpe.use_cache = text.size() >= kCacheWorthwhile;
+  std::vector<int32_t> out;
+  out.reserve(text.size() / 3 + 8);
+  if (add_special) out = parts_.prefix;
+  std::vector<AddedTokens::Segment> segments;
+  parts_.added.split(text, false, parse_special, segments);
+  for (const AddedTokens::Segment& segment : segments) {
+    if (segment.id >= 0) {
+      out.push_back(segment.id);
+    } else {
+      encode_segment(segment.text, segment.text.data() == text.data(), parse_special, scratch, out);
+    }
+  }
+  if (add_special) out.insert(out.end(), parts_.suffix.begin(), parts_.suffix.end());
+  return out;
+}
+
+void PipelineTokenizer::encode_segment(std::string_view text, bool at_start, bool parse_special,
+                                       Scratch& scratch, std::vector<int32_t>& out) const {
+  std::string normalized;
+  if (!parts_.normalizer.empty()) {
+    normalized = parts_.normalizer.apply(text);
+    text = normalized;
+  }
+  if (!parts_.added.any_normalized()) {
+    encode_text(text, at_start, scratch, out);
+    return;
+  }
+  std::vector<AddedTokens::Segment> segments;
+  parts_.added.split(text, true, parse_special, segments);
+  for (const AddedTokens::Segment& segment : segments) {
+    if (segment.id >= 0) {
+      out.push_back(segment.id);
+    } else {
+      encode_text(segment.text, at_start && segment.text.data() == text.data(), scratch, out);
+    }
+  }
+}
+
+void PipelineTokenizer::encode_text(std::string_view text, bool at_start, Scratch& scratch,
+                                    std::vector<int32_t>& out) const {
+  if (text.empty()) return;
+  Pieces& pieces = scratch.pieces;
+  pieces.text.assign(text);
+  pieces.spans.assign(1, {0, text.size()});
+  pieces.at_start = at_start;
+  parts_.pre_tokenizer.apply(pieces, scratch.matchers);
+  const std::string_view whole = pieces.text;
+  for (const Pieces::Span& span : pieces.spans) {
+    const std::string_view word = whole.substr(span.begin, span.end - span.begin);
+    if (parts_.bpe) {
+      parts_.bpe->encode(word, scratch.bpe, out);
+    } else {
+      parts_.unigram->encode(word, scratch.unigram, out);
+    }
+  }
+}
+
+std::string PipelineTokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
+  const bool plain = parts_.added_are_literal || parts_.decoder.concatenates();
+  std::string bytes;
+  std::vector<std::string> tokens;
+  for (const int32_t id : ids) {
+    if (!parts_.vocabulary->contains(id) || (skip_special && is_special(id))) continue;
+    if (plain) {
+      const bool first = bytes.empty() && kind_[static_cast<size_t>(id)] == 0;
+      bytes += token_bytes(id);
+      if (first && parts_.drops_first_space && bytes.starts_with(' ')) bytes.erase(0, 1);
+    } else {
+      tokens.emplace_back(parts_.vocabulary->text(id));
+    }
+  }
+  return plain ? utf8::lossy(bytes) : parts_.decoder.text(std::move(tokens));
+}
+
+std::string PipelineTokenizer::token_bytes(int32_t id) const {
+  if (!parts_.vocabulary->contains(id)) return {};
+  const std::string_view text = parts_.vocabulary->text(id);
+  if (parts_.added_are_literal && kind_[static_cast<size_t>(id)] != 0) return std::string(text);
+  return parts_.decoder.bytes(text);
+}
+
+std::optional<int32_t> PipelineTokenizer::token_to_id(std::string_view token) const {
+  const int32_t id = parts_.vocabulary->find(token);
+  return id < 0 ? std::nullopt : std::optional<int32_t>(id);
+}
+
+std::string PipelineTokenizer::id_to_token(int32_t id) const {
+  return parts_.vocabulary->contains(id) ? std::string(parts_.vocabulary->text(id)) : std::string();
+}
+
+bool PipelineTokenizer::is_special(int32_t id) const {
+  return id >= 0 && static_cast<size_t>(id) < kind_.size() &&
+         kind_[static_cast<size_t>(id)] == kSpecial;
+}
+
+}  // namespace onnuri

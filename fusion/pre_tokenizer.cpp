@@ -1,0 +1,315 @@
+// See pre_tokenizer.h.
+#include "fusion/pre_tokenizer.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "fusion/normalizer.h"
+#include "fusion/utf8.h"
+
+namespace onnuri {
+
+const char* const kByteLevelPattern =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+namespace {
+
+using Step = PreTokenizer::Step;
+using Span = Pieces::Span;
+constexpr int kMaxDepth = 16;
+constexpr std::string_view kWhere = "tokenizer.json: pre_tokenizer";
+
+// Words, or runs of other characters that are not space.
+constexpr const char* kWordPattern =
+    "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}]+|"
+    "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}\\s]+";
+
+// A stretch of a word and whether the pattern matched it.
+struct Stretch {
+  Span span;
+  bool match = false;
+};
+
+SplitBehavior behavior_from(const JsonValue& json) {
+  const std::string& name = json.as_string(kWhere);
+  if (name == "Isolated") return SplitBehavior::kIsolated;
+  if (name == "Removed") return SplitBehavior::kRemoved;
+  if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
+  if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
+  if (name == "Contiguous") return SplitBehavior::kContiguous;
+  fail(ErrorCode::kUnsupported, "expected a split behavior, found \"", name, "\" at ", kWhere);
+}
+
+// Adds the stretches of one word to `out` by the rule of `behavior`; empty ones vanish.
+void arrange(const std::vector<Stretch>& stretches, SplitBehavior behavior,
+             std::vector<Span>& out) {
+  const size_t first = out.size();
+  bool previous = false;
+  switch (behavior) {
+    case SplitBehavior::kIsolated:
+      for (const Stretch& s : stretches) out.push_back(s.span);
+      break;
+    case SplitBehavior::kRemoved:
+      for (const Stretch& s : stretches) {
+        if (!s.match) out.push_back(s.span);
+      }
+      break;
+    case SplitBehavior::kContiguous:
+      for (const Stretch& s : stretches) {
+        if (s.match == previous && out.size() > first) {
+          out.back().end = s.span.end;
+        } else {
+          out.push_back(s.span);
+        }
+        previous = s.match;
+      }
+      break;
+    case SplitBehavior::kMergedWithPrevious:
+      for (const Stretch& s : stretches) {
+        if (s.match && !previous && out.size() > first) {
+          out.back().end = s.span.end;
+        } else {
+          out.push_back(s.span);
+        }
+        previous = s.match;
+      }
+      break;
+    case SplitBehavior::kMergedWithNext:
+      for (size_t i = stretches.size(); i-- > 0;) {
+        const Stretch& s = stretches[i];
+        if (s.match && !previous && out.size() > first) {
+          out.back().begin = s.span.begin;
+        } else {
+          out.push_back(s.span);
+        }
+        previous = s.match;
+      }
+      std::reverse(out.begin() + static_cast<ptrdiff_t>(first), out.end());
+      break;
+  }
+}
+
+// Cuts `span` where `find` sees matches; the gaps between are stretches too.
+template <typename Find>
+void stretch(Span span, bool invert, std::vector<Stretch>& out, const Find& find) {
+  out.clear();
+  size_t from = span.begin;
+  Span match;
+  while (from < span.end && find(from, span.end, match)) {
+    if (match.begin > from) out.push_back({{from, match.begin}, invert});
+    out.push_back({match, !invert});
+    from = match.end;
+  }
+  if (from < span.end) out.push_back({{from, span.end}, invert});
+}
+
+template <typename Find>
+void split_all(Pieces& pieces, const Step& step, const Find& find) {
+  std::vector<Span> out;
+  out.reserve(pieces.spans.size() + pieces.text.size() / 4);
+  std::vector<Stretch> stretches;
+  for (const Span& span : pieces.spans) {
+    stretch(span, step.invert, stretches,
+            [&](size_t from, size_t end, Span& match) { return find(span, from, end, match); });
+    arrange(stretches, step.behavior, out);
+  }
+  std::erase_if(out, [](const Span& s) { return s.begin >= s.end; });
+  pieces.spans = std::move(out);
+}
+
+template <typename IsMatch>
+void split_characters(Pieces& pieces, const Step& step, const IsMatch& is_match) {
+  const std::string_view text = pieces.text;
+  split_all(pieces, step, [&](const Span&, size_t from, size_t end, Span& match) {
+    for (size_t pos = from; pos < end;) {
+      match.begin = pos;
+      const char32_t c = utf8::next(text, pos);
+      match.end = pos;
+      if (is_match(c)) return true;
+    }
+    return false;
+  });
+}
+
+void split_regex(Pieces& pieces, const Step& step, Regex::Matcher& matcher) {
+  const std::string_view text = pieces.text;
+  split_all(pieces, step, [&](const Span& span, size_t from, size_t, Span& match) {
+    // The pattern sees one word: its ends are the ends of the text.
+    const std::string_view word = text.substr(span.begin, span.end - span.begin);
+    size_t begin = 0;
+    size_t end = 0;
+    if (!matcher.find(word, from - span.begin, begin, end)) return false;
+    match = {span.begin + begin, span.begin + end};
+    return true;
+  });
+}
+
+void split_string(Pieces& pieces, const Step& step) {
+  const std::string_view text = pieces.text;
+  split_all(pieces, step, [&](const Span&, size_t from, size_t end, Span& match) {
+    const size_t at = text.substr(0, end).find(step.text, from);
+    if (at == text.npos || step.text.empty()) return false;
+    match = {at, at + step.text.size()};
+    return true;
+  });
+}
+
+// Rewrites every word through `edit`, which appends the new form to the new text.
+template <typename Edit>
+void rewrite(Pieces& pieces, const Edit& edit) {
+  std::string out;
+  out.reserve(pieces.text.size() + pieces.text.size() / 2 + 8);
+  for (size_t i = 0; i < pieces.spans.size(); ++i) {
+    Span& span = pieces.spans[i];
+    const size_t begin = out.size();
+    edit(std::string_view(pieces.text).substr(span.begin, span.end - span.begin),
+         i == 0 && pieces.at_start, out);
+    span = {begin, out.size()};
+  }
+  pieces.text = std::move(out);
+}
+
+void metaspace(Pieces& pieces, const Step& step) {
+  using Prepend = Step::Prepend;
+  rewrite(pieces, [&](std::string_view word, bool at_start, std::string& out) {
+    const std::string replaced = replace_all(word, " ", step.text);
+    const bool wanted =
+        step.prepend == Prepend::kAlways || (step.prepend == Prepend::kFirst && at_start);
+    if (wanted && !replaced.starts_with(step.text)) out += step.text;
+    out += replaced;
+  });
+  if (!step.split) return;
+  Step cut = step;
+  cut.behavior = SplitBehavior::kMergedWithNext;
+  split_string(pieces, cut);
+}
+
+bool flag(const JsonValue& json, std::string_view key, bool fallback) {
+  const JsonValue* v = json.find(key);
+  return v == nullptr || v->is_null() ? fallback : v->as_bool(key);
+}
+
+}  // namespace
+
+PreTokenizer::PreTokenizer(const JsonValue& json) { parse(json, 0); }
+
+void PreTokenizer::add_regex(const std::string& pattern, std::string_view where) {
+  Step step;
+  step.regex = std::make_shared<const Regex>(pattern, where);
+  steps_.push_back(std::move(step));
+}
+
+void PreTokenizer::parse(const JsonValue& json, int depth) {
+  if (json.is_null()) return;
+  if (depth > kMaxDepth) fail(ErrorCode::kCorruptData, "expected shallow nesting at ", kWhere);
+  const std::string& type = json.at("type", kWhere).as_string(kWhere);
+  if (byte_level_)
+    fail(ErrorCode::kUnsupported, "expected ByteLevel as the last step, found \"", type,
+         "\" behind it at ", kWhere);
+  Step step;
+  if (type == "Sequence") {
+    for (const JsonValue& one : json.at("pretokenizers", kWhere).as_array(kWhere))
+      parse(one, depth + 1);
+  } else if (type == "ByteLevel") {
+    parse_byte_level(json);
+  } else if (type == "Split") {
+    parse_split(json);
+  } else if (type == "Metaspace") {
+    parse_metaspace(json);
+  } else if (type == "Digits") {
+    step.kind = Kind::kDigits;
+    const bool each = flag(json, "individual_digits", false);
+    step.behavior = each ? SplitBehavior::kIsolated : SplitBehavior::kContiguous;
+    steps_.push_back(std::move(step));
+  } else if (type == "Whitespace") {
+    step.regex = std::make_shared<const Regex>(kWordPattern, kWhere);
+    step.behavior = SplitBehavior::kRemoved;
+    step.invert = true;
+    steps_.push_back(std::move(step));
+  } else if (type == "WhitespaceSplit" || type == "BertPreTokenizer") {
+    step.kind = Kind::kWhitespaceSplit;
+    step.behavior = SplitBehavior::kRemoved;
+    steps_.push_back(step);
+    step.kind = Kind::kPunctuation;
+    step.behavior = SplitBehavior::kIsolated;
+    if (type == "BertPreTokenizer") steps_.push_back(std::move(step));
+  } else if (type == "Punctuation") {
+    step.kind = Kind::kPunctuation;
+    if (const JsonValue* behavior = json.find("behavior")) step.behavior = behavior_from(*behavior);
+    steps_.push_back(std::move(step));
+  } else if (type == "CharDelimiterSplit") {
+    step.kind = Kind::kString;
+    step.text = json.at("delimiter", kWhere).as_string(kWhere);
+    step.behavior = SplitBehavior::kRemoved;
+    steps_.push_back(std::move(step));
+  } else {
+    fail(ErrorCode::kUnsupported, "expected a known pre-tokenizer, found \"", type, "\" at ",
+         kWhere);
+  }
+}
+
+void PreTokenizer::parse_byte_level(const JsonValue& json) {
+  if (flag(json, "add_prefix_space", true)) {
+    Step step;
+    step.kind = Kind::kPrefixSpace;
+    steps_.push_back(std::move(step));
+  }
+  if (flag(json, "use_regex", true)) add_regex(kByteLevelPattern, kWhere);
+  byte_level_ = true;
+}
+
+void PreTokenizer::parse_split(const JsonValue& json) {
+  Step step;
+  step.behavior = behavior_from(json.at("behavior", kWhere));
+  step.invert = flag(json, "invert", false);
+  const JsonValue& pattern = json.at("pattern", kWhere);
+  if (const JsonValue* regex = pattern.find("Regex")) {
+    step.regex = std::make_shared<const Regex>(regex->as_string(kWhere), kWhere);
+  } else {
+    step.kind = Kind::kString;
+    step.text = pattern.at("String", kWhere).as_string(kWhere);
+  }
+  steps_.push_back(std::move(step));
+}
+
+void PreTokenizer::parse_metaspace(const JsonValue& json) {
+  Step step;
+  step.kind = Kind::kMetaspace;
+  step.text = json.at("replacement", kWhere).as_string(kWhere);
+  step.split = flag(json, "split", true);
+  std::string scheme = flag(json, "add_prefix_space", true) ? "always" : "never";
+  if (const JsonValue* given = json.find("prepend_scheme")) scheme = given->as_string(kWhere);
+  if (scheme != "always" && scheme != "first" && scheme != "never")
+    fail(ErrorCode::kUnsupported, "expected prepend_scheme always, first or never, found \"",
+         scheme, "\" at ", kWhere);
+  step.prepend = scheme == "always"  ? Step::Prepend::kAlways
+                 : scheme == "first" ? Step::Prepend::kFirst
+                                     : Step::Prepend::kNever;
+  steps_.push_back(std::move(step));
+}
+
+void PreTokenizer::apply(Pieces& pieces, Scratch& scratch) const {
+  scratch.resize(steps_.size());
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    const Step& step = steps_[i];
+    switch (step.kind) {
+      case Kind::kRegex:
+        if (!scratch[i]) scratch[i] = std::make_unique<Regex::Matcher>(*step.regex);
+        split_regex(pieces, step, *scratch[i]);
+        break;
+      case Kind::kString: split_string(pieces, step); break;
+      case Kind::kDigits: split_characters(pieces, step, utf8::is_numeric); break;
+      case Kind::kWhitespaceSplit: split_characters(pieces, step, utf8::is_space); break;
+      case Kind::kPunctuation: split_characters(pieces, step, utf8::is_punctuation); break;
+      case Kind::kMetaspace: metaspace(pieces, step); break;
+      case Kind::kPrefixSpace:
+        rewrite(pieces, [](std::string_view word, bool, std::string& out) {
+          if (!word.starts_with(' ')) out += ' ';
+          out += word;
+        });
+        break;
+    }
+  }
+}
+
+}  // namespace onnuri

@@ -1,0 +1,48 @@
+// Regular expressions behind a door: PCRE2 with its JIT, in UTF mode.
+//
+// Patterns come from checkpoints, so nothing here may hang: each match has a backtracking limit,
+// and a scan that stands still for too long ends with kUnsupported.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace onnuri {
+
+class Regex {
+ public:
+  /// Throws kUnsupported when the pattern does not compile. ^ and $ match at line ends, as in the
+  /// Oniguruma dialect that tokenizer files are written for.
+  Regex(const std::string& pattern, std::string_view where);
+  ~Regex();
+  Regex(Regex&&) noexcept;
+  Regex& operator=(Regex&&) noexcept;
+
+  /// The state of one thread's matching; make one per call and reuse it.
+  class Matcher {
+   public:
+    explicit Matcher(const Regex& regex);
+    ~Matcher();
+    Matcher(const Matcher&) = delete;
+    Matcher& operator=(const Matcher&) = delete;
+
+    /// Finds the next non-empty match in valid UTF-8 at or after `from`. False when there is none.
+    bool find(std::string_view text, size_t from, size_t& begin, size_t& end);
+
+   private:
+    struct State;
+    std::unique_ptr<State> state_;
+  };
+
+  /// `text` with every character that has a meaning in patterns escaped.
+  static std::string escape(std::string_view text);
+
+ private:
+  friend class Matcher;
+  struct Code;
+  std::unique_ptr<Code> code_;
+};
+
+}  // namespace onnuri

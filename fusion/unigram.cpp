@@ -1,0 +1,92 @@
+// See unigram.h.
+#include "fusion/unigram.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "fusion/utf8.h"
+
+namespace onnuri {
+
+namespace {
+
+constexpr double kUnknownPenalty = 10.0;  // below the worst token, as SentencePiece has it
+
+}  // namespace
+
+UnigramModel::UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, int32_t unk_id,
+                           bool byte_fallback, std::vector<bool> blocked)
+    : vocabulary_(vocabulary),
+      scores_(std::move(scores)),
+      unk_id_(unk_id),
+      byte_fallback_(byte_fallback),
+      blocked_(std::move(blocked)) {
+  blocked_.resize(static_cast<size_t>(vocabulary_.size()));
+  double worst = std::numeric_limits<double>::infinity();
+  for (size_t id = 0; id < scores_.size(); ++id) {
+    worst = std::min(worst, scores_[id]);
+    longest_ = std::max(longest_, vocabulary_.text(static_cast<int32_t>(id)).size());
+  }
+  unk_score_ = worst - kUnknownPenalty;
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  for (unsigned b = 0; b < 256; ++b)
+    byte_ids_[b] =
+        vocabulary_.find(std::string("<0x") + kDigits[b >> 4] + kDigits[b & 15] + '>');
+}
+
+void UnigramModel::encode(std::string_view word, UnigramScratch& scratch,
+                          std::vector<int32_t>& out) const {
+  using Node = UnigramScratch::Node;
+  auto& nodes = scratch.nodes;
+  nodes.assign(word.size() + 1, Node{});
+  nodes[0].reached = true;
+  for (size_t begin = 0; begin < word.size();) {
+    size_t end = begin;
+    utf8::next(word, end);
+    const size_t next = end;
+    bool single = false;
+    const auto offer = [&](size_t at, double score, int32_t id) {
+      Node& node = nodes[at];
+      if (!node.reached || score > node.score) node = {score, begin, id, true};
+    };
+    const size_t limit = std::min(word.size(), begin + longest_);
+    while (end <= limit) {
+      const int32_t id = vocabulary_.find(word.substr(begin, end - begin));
+      if (id >= 0 && static_cast<size_t>(id) < scores_.size() && id != unk_id_ &&
+          !blocked_[static_cast<size_t>(id)]) {
+        offer(end, nodes[begin].score + scores_[static_cast<size_t>(id)], id);
+        single = single || end == next;
+      }
+      if (end == word.size()) break;
+      utf8::next(word, end);
+    }
+    if (!single) offer(next, nodes[begin].score + unk_score_, -1);
+    begin = next;
+  }
+  auto& path = scratch.path;
+  path.clear();
+  for (size_t at = word.size(); at > 0; at = nodes[at].from) path.push_back(nodes[at]);
+  std::reverse(path.begin(), path.end());
+  for (size_t i = 0; i < path.size();) {
+    if (path[i].id >= 0) {
+      out.push_back(path[i++].id);
+      continue;
+    }
+    const size_t from = path[i].from;
+    while (i < path.size() && path[i].id < 0) ++i;  // neighbours are one unknown stretch
+    const size_t end = i < path.size() ? path[i].from : word.size();
+    emit_unknown(word.substr(from, end - from), out);
+  }
+}
+
+void UnigramModel::emit_unknown(std::string_view text, std::vector<int32_t>& out) const {
+  const auto has_byte = [&](char b) { return byte_ids_[static_cast<uint8_t>(b)] >= 0; };
+  if (byte_fallback_ && std::all_of(text.begin(), text.end(), has_byte)) {
+    for (const char b : text) out.push_back(byte_ids_[static_cast<uint8_t>(b)]);
+  } else if (unk_id_ >= 0) {
+    out.push_back(unk_id_);
+  }
+}
+
+}  // namespace onnuri

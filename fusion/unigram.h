@@ -1,0 +1,46 @@
+// Unigram language model: of all ways to cut a word into tokens, the one with the largest sum of
+// log-probabilities (Kudo 2018), found by Viterbi.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "fusion/vocabulary.h"
+
+namespace onnuri {
+
+struct UnigramScratch {
+  struct Node {
+    double score = 0;
+    size_t from = 0;
+    int32_t id = -1;
+    bool reached = false;
+  };
+  std::vector<Node> nodes;
+  std::vector<Node> path;
+};
+
+class UnigramModel {
+ public:
+  /// Scores by id. The vocabulary must outlive the model; blocked ids are never produced.
+  UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, int32_t unk_id,
+               bool byte_fallback, std::vector<bool> blocked);
+
+  void encode(std::string_view word, UnigramScratch& scratch, std::vector<int32_t>& out) const;
+
+ private:
+  void emit_unknown(std::string_view text, std::vector<int32_t>& out) const;
+
+  const Vocabulary& vocabulary_;
+  std::vector<double> scores_;
+  int32_t unk_id_;
+  double unk_score_ = 0;
+  bool byte_fallback_;
+  std::vector<bool> blocked_;
+  std::array<int32_t, 256> byte_ids_{};
+  size_t longest_ = 0;  // bytes
+};
+
+}  // namespace onnuri
