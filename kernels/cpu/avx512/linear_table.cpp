@@ -1,0 +1,7 @@
+#include "kernels/kernel_table.h"
+
+namespace onnuri::avx512 {
+
+const LinearKernels& linear_kernels() { return ref::linear_kernels(); }
+
+}  // namespace onnuri::avx512

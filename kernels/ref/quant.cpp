@@ -1,0 +1,160 @@
+#include "kernels/ref/quant.h"
+
+#include <cstring>
+
+#include "core/check.h"
+#include "kernels/float_bits.h"
+#include "kernels/quant_types.h"
+
+namespace onnuri::ref {
+namespace {
+
+float half_at(const uint8_t* bytes) { return float_from_half(load_half_bits(bytes)); }
+
+uint16_t load_u16(const void* source, int64_t i) {
+  uint16_t value;
+  std::memcpy(&value, static_cast<const char*>(source) + i * 2, sizeof(value));
+  return value;
+}
+
+int fifth_bit(const uint8_t* qh, int i) { return (qh[i / 8] >> (i % 8) & 1) << 4; }
+
+void decode(const BlockQ4_0& b, float* out) {
+  const float d = half_at(b.d);
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * static_cast<float>((b.qs[i] & 15) - 8);
+    out[i + 16] = d * static_cast<float>((b.qs[i] >> 4) - 8);
+  }
+}
+
+void decode(const BlockQ4_1& b, float* out) {
+  const float d = half_at(b.d);
+  const float m = half_at(b.m);
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * static_cast<float>(b.qs[i] & 15) + m;
+    out[i + 16] = d * static_cast<float>(b.qs[i] >> 4) + m;
+  }
+}
+
+void decode(const BlockQ5_0& b, float* out) {
+  const float d = half_at(b.d);
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * static_cast<float>(((b.qs[i] & 15) | fifth_bit(b.qh, i)) - 16);
+    out[i + 16] = d * static_cast<float>(((b.qs[i] >> 4) | fifth_bit(b.qh, i + 16)) - 16);
+  }
+}
+
+void decode(const BlockQ5_1& b, float* out) {
+  const float d = half_at(b.d);
+  const float m = half_at(b.m);
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * static_cast<float>((b.qs[i] & 15) | fifth_bit(b.qh, i)) + m;
+    out[i + 16] = d * static_cast<float>((b.qs[i] >> 4) | fifth_bit(b.qh, i + 16)) + m;
+  }
+}
+
+void decode(const BlockQ8_0& b, float* out) {
+  const float d = half_at(b.d);
+  for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(b.qs[i]);
+}
+
+void decode(const BlockQ4K& b, float* out) {
+  const float d = half_at(b.d);
+  const float dmin = half_at(b.dmin);
+  for (int sub = 0; sub < 8; ++sub) {
+    uint8_t scale = 0, min = 0;
+    unpack_scale_min(b.scales, sub, &scale, &min);
+    const float ds = d * static_cast<float>(scale);
+    const float dm = dmin * static_cast<float>(min);
+    const uint8_t* qs = b.qs + sub / 2 * 32;
+    for (int i = 0; i < 32; ++i) {
+      const int q = sub % 2 == 0 ? qs[i] & 15 : qs[i] >> 4;
+      out[sub * 32 + i] = ds * static_cast<float>(q) - dm;
+    }
+  }
+}
+
+void decode(const BlockQ5K& b, float* out) {
+  const float d = half_at(b.d);
+  const float dmin = half_at(b.dmin);
+  for (int sub = 0; sub < 8; ++sub) {
+    uint8_t scale = 0, min = 0;
+    unpack_scale_min(b.scales, sub, &scale, &min);
+    const float ds = d * static_cast<float>(scale);
+    const float dm = dmin * static_cast<float>(min);
+    const uint8_t* qs = b.qs + sub / 2 * 32;
+    for (int i = 0; i < 32; ++i) {
+      const int low = sub % 2 == 0 ? qs[i] & 15 : qs[i] >> 4;
+      const int q = low | (b.qh[i] >> sub & 1) << 4;
+      out[sub * 32 + i] = ds * static_cast<float>(q) - dm;
+    }
+  }
+}
+
+void decode(const BlockQ6K& b, float* out) {
+  const float d = half_at(b.d);
+  for (int sub = 0; sub < 8; ++sub) {  // 32 weights each
+    const uint8_t* ql = b.ql + sub / 4 * 64 + sub % 2 * 32;
+    const uint8_t* qh = b.qh + sub / 4 * 32;
+    for (int i = 0; i < 32; ++i) {
+      const int low = sub % 4 < 2 ? ql[i] & 15 : ql[i] >> 4;
+      const int q = (low | (qh[i] >> (sub % 4 * 2) & 3) << 4) - 32;
+      const float ds = d * static_cast<float>(b.scales[sub * 2 + i / 16]);
+      out[sub * 32 + i] = ds * static_cast<float>(q);
+    }
+  }
+}
+
+template <typename Block>
+void decode_blocks(const void* source, int64_t count, int64_t block_elements, float* out) {
+  const Block* blocks = static_cast<const Block*>(source);
+  for (int64_t i = 0; i < count / block_elements; ++i) decode(blocks[i], out + i * block_elements);
+}
+
+}  // namespace
+
+bool is_real_dtype(DType dtype) {
+  switch (dtype) {
+    case DType::kI64:
+    case DType::kI32:
+    case DType::kI16:
+    case DType::kI8:
+    case DType::kU8:
+    case DType::kBool:
+      return false;
+    default:
+      return true;
+  }
+}
+
+void dequantize_row(DType dtype, const void* source, int64_t count, float* out) {
+  ONNURI_CHECK(count % dtype_info(dtype).block_elements == 0);
+  switch (dtype) {
+    case DType::kF32:
+      if (count > 0) std::memcpy(out, source, static_cast<size_t>(count) * sizeof(float));
+      return;
+    case DType::kF16:
+      for (int64_t i = 0; i < count; ++i) out[i] = float_from_half(load_u16(source, i));
+      return;
+    case DType::kBF16:
+      for (int64_t i = 0; i < count; ++i) out[i] = float_from_bfloat16(load_u16(source, i));
+      return;
+    case DType::kF8E4M3:
+      for (int64_t i = 0; i < count; ++i) {
+        out[i] = float_from_f8e4m3(static_cast<const uint8_t*>(source)[i]);
+      }
+      return;
+    case DType::kQ4_0: return decode_blocks<BlockQ4_0>(source, count, 32, out);
+    case DType::kQ4_1: return decode_blocks<BlockQ4_1>(source, count, 32, out);
+    case DType::kQ5_0: return decode_blocks<BlockQ5_0>(source, count, 32, out);
+    case DType::kQ5_1: return decode_blocks<BlockQ5_1>(source, count, 32, out);
+    case DType::kQ8_0: return decode_blocks<BlockQ8_0>(source, count, 32, out);
+    case DType::kQ4_K: return decode_blocks<BlockQ4K>(source, count, 256, out);
+    case DType::kQ5_K: return decode_blocks<BlockQ5K>(source, count, 256, out);
+    case DType::kQ6_K: return decode_blocks<BlockQ6K>(source, count, 256, out);
+    default:
+      fail(ErrorCode::kUnsupported, "expected a real element type, found ", dtype_name(dtype));
+  }
+}
+
+}  // namespace onnuri::ref
