@@ -231,7 +231,7 @@ void Plan::prepare(ConstMatrixView x) {
                          static_cast<size_t>(prepared.row_bytes * x.rows)));
     constexpr int64_t kChunkValues = 64 << 10;
     const int64_t rows_per_chunk = std::max<int64_t>(1, kChunkValues / cols_);
-    const auto convert = [&](int64_t chunk, int) {
+    auto convert = [&](int64_t chunk, int) {
       const int64_t end = std::min(x.rows, (chunk + 1) * rows_per_chunk);
       for (int64_t r = chunk * rows_per_chunk; r < end; ++r) {
         kernels.prepare(kind, x.row(r), cols_, prepared.data + r * prepared.row_bytes);
@@ -353,7 +353,7 @@ void gather_rows(Backend& backend, const TensorView& table, std::span<const int3
     }
   }
   const int64_t row_bytes = dtype_bytes(table.dtype, table.shape[1]);
-  const auto copy = [&](int64_t i, int) {
+  auto copy = [&](int64_t i, int) {
     ref::dequantize_row(table.dtype,
                         table.as<std::byte>() + ids[static_cast<size_t>(i)] * row_bytes, out.cols,
                         out.row(i));
