@@ -163,12 +163,12 @@ class Builder {
     std::string path;
     for (const Frame& frame : stack_) {
       if (frame.is_array) {
-        path += "[" + std::to_string(frame.array.size()) + "]";
+        path.append("[").append(std::to_string(frame.array.size())).append("]");
       } else if (!frame.key.empty()) {
-        path += (path.empty() ? "" : ".") + frame.key;
+        path.append(path.empty() ? "" : ".").append(frame.key);
       }
     }
-    return path.empty() ? "" : ": at " + in_quotes(path);
+    return path.empty() ? path : std::string(": at ").append(in_quotes(path));
   }
 
   std::string_view text_;
