@@ -19,7 +19,8 @@ struct DecoderWeights;
 struct LayerWeights;
 class Workspace;
 
-/// Owns its weights and the activations of one pass: one caller at a time. `backend` must outlive it.
+/// Owns its weights and the activations of one pass: one caller at a time. `backend` must outlive
+/// it.
 class Decoder {
  public:
   /// Binds and packs all weights of `config` from `source`; `progress` gets [0, 1].
@@ -29,7 +30,7 @@ class Decoder {
   ~Decoder();
 
   const DecoderConfig& config() const { return config_; }
-  int64_t weight_bytes() const;           // resident or mapped
+  int64_t weight_bytes() const;  // resident or mapped
   int64_t streamed_bytes_per_token() const;
 
   /// Runs the batch, appends to the caches of its sequences, and writes the logits of

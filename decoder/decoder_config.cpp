@@ -113,8 +113,9 @@ int64_t mixer_parameters(const DecoderConfig& c, const LayerSpec& layer) {
   if (layer.mixer == MixerKind::kMla) {
     const MlaSpec& m = c.mla;
     const int64_t q_width = c.num_heads * (m.qk_nope_dim + m.qk_rope_dim);
-    const int64_t q = m.q_lora_rank > 0 ? h * m.q_lora_rank + m.q_lora_rank + m.q_lora_rank * q_width
-                                        : h * q_width;
+    const int64_t q = m.q_lora_rank > 0
+                          ? h * m.q_lora_rank + m.q_lora_rank + m.q_lora_rank * q_width
+                          : h * q_width;
     const int64_t kv = h * (m.kv_lora_rank + m.qk_rope_dim) + m.kv_lora_rank +
                        m.kv_lora_rank * c.num_heads * (m.qk_nope_dim + m.v_dim);
     return q + kv + c.num_heads * m.v_dim * h;
@@ -135,8 +136,8 @@ int64_t ffn_parameters(const DecoderConfig& c, const LayerSpec& layer, int64_t n
   const MoeSpec& m = c.moe;
   const int64_t expert =
       3 * h * m.intermediate_size + (m.expert_bias ? 2 * m.intermediate_size + h : 0);
-  const int64_t router = m.num_experts * (h + (m.router.correction_bias ? 1 : 0) +
-                                          (m.router.logit_bias ? 1 : 0));
+  const int64_t router =
+      m.num_experts * (h + (m.router.correction_bias ? 1 : 0) + (m.router.logit_bias ? 1 : 0));
   return router + num_experts * expert + 3 * h * m.shared_intermediate_size;
 }
 

@@ -166,9 +166,10 @@ int64_t DecoderWeights::streamed_bytes_per_token(const DecoderConfig& config) co
   return bytes;
 }
 
-std::unique_ptr<DecoderWeights> load_decoder_weights(
-    const DecoderConfig& config, TensorSource& source, Backend& backend, ComputeType compute,
-    const std::function<void(double)>& progress) {
+std::unique_ptr<DecoderWeights> load_decoder_weights(const DecoderConfig& config,
+                                                     TensorSource& source, Backend& backend,
+                                                     ComputeType compute,
+                                                     const std::function<void(double)>& progress) {
   Loader load(source, backend, compute);
   auto weights = std::make_unique<DecoderWeights>();
   weights->checkpoint = source.checkpoint();

@@ -68,10 +68,10 @@ KvCache::KvCache(const DecoderConfig& config, const KvCacheOptions& options) {
     Impl::Layer layer;
     layer.window = spec.window;
     if (spec.window > 0) layer.ring_pages = ring_pages(spec, options);
-    const int64_t pages = spec.window > 0 ? layer.ring_pages * options.max_sequences
-                                          : impl_->pool.num_pages();
-    layer.k = Tensor(options.dtype, {pages, config.num_kv_heads, options.page_rows,
-                                     config.head_dim});
+    const int64_t pages =
+        spec.window > 0 ? layer.ring_pages * options.max_sequences : impl_->pool.num_pages();
+    layer.k =
+        Tensor(options.dtype, {pages, config.num_kv_heads, options.page_rows, config.head_dim});
     layer.v = Tensor(options.dtype, {pages, config.num_kv_heads, options.page_rows, config.v_dim});
     longest = std::max(longest, layer.ring_pages * options.max_sequences);
     impl_->layers.push_back(std::move(layer));

@@ -52,7 +52,8 @@ void mask_groups(const RouterSpec& router, std::span<float> choice) {
   for (int64_t n = 0; n < router.num_groups_kept; ++n) kept[next_best(scores, kept_span)] = true;
   const float excluded = router.mask_with_zero ? 0.0f : kExcluded;
   for (size_t g = 0; g < num_groups; ++g) {
-    if (!kept[g]) std::fill_n(choice.begin() + static_cast<std::ptrdiff_t>(g * size), size, excluded);
+    if (!kept[g])
+      std::fill_n(choice.begin() + static_cast<std::ptrdiff_t>(g * size), size, excluded);
   }
 }
 

@@ -23,8 +23,7 @@ void scale_llama3(const RopeScaling& s, std::vector<float>& inv_freq) {
     if (wavelength > static_cast<float>(low_wavelength)) {
       f /= factor;
     } else {
-      const float smooth =
-          (static_cast<float>(s.original_max_position) / wavelength - low) / width;
+      const float smooth = (static_cast<float>(s.original_max_position) / wavelength - low) / width;
       f = (1.0f - smooth) * f / factor + smooth * f;
     }
   }
@@ -53,8 +52,8 @@ void scale_yarn(const RopeScaling& s, double theta, RopeTable& table) {
   high = std::min(high, dim - 1.0);
   if (low == high) high += 0.001;
   for (size_t i = 0; i < table.inv_freq.size(); ++i) {
-    const float position = (static_cast<float>(i) - static_cast<float>(low)) /
-                           static_cast<float>(high - low);
+    const float position =
+        (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low);
     const float keep = 1.0f - std::clamp(position, 0.0f, 1.0f);
     const float wave = 1.0f / table.inv_freq[i];
     const float interpolated = 1.0f / (static_cast<float>(s.factor) * wave);

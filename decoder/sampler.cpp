@@ -85,7 +85,8 @@ int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> 
   return candidates_.back().id;  // rounding left `reached` a hair below the sum
 }
 
-// Candidates with weights e^((z - max) / temperature); what cannot be drawn in practice is left out.
+// Candidates with weights e^((z - max) / temperature); what cannot be drawn in practice is left
+// out.
 void Sampler::collect(std::span<const float> logits) {
   constexpr double kNegligible = -50.0;  // e^-50 < 2e-22, below the step of the 53-bit draw
   const double top = logits[static_cast<size_t>(argmax(logits))];
@@ -184,7 +185,8 @@ std::vector<std::pair<int32_t, double>> top_log_probabilities(std::span<const fl
   const double normalizer = log_sum_exp(logits);
   std::vector<std::pair<int32_t, double>> best;
   for (size_t i = 0; i < n; ++i) {
-    best.emplace_back(ids[i], static_cast<double>(logits[static_cast<size_t>(ids[i])]) - normalizer);
+    best.emplace_back(ids[i],
+                      static_cast<double>(logits[static_cast<size_t>(ids[i])]) - normalizer);
   }
   return best;
 }

@@ -20,8 +20,8 @@ class Sampler {
   /// Throws kInvalidArgument for parameters out of range, naming the parameter.
   explicit Sampler(const SamplingParams& params);
 
-  /// The next token of a sequence that holds `history` (for the repetition penalty only). NaN counts
-  /// as impossible; throws kInternal when no logit is left.
+  /// The next token of a sequence that holds `history` (for the repetition penalty only). NaN
+  /// counts as impossible; throws kInternal when no logit is left.
   int32_t sample(std::span<const float> logits, std::span<const int32_t> history);
 
   const SamplingParams& params() const { return params_; }

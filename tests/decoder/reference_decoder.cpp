@@ -1,0 +1,265 @@
+#include "tests/decoder/reference_decoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+namespace onnuri {
+namespace {
+
+using Row = std::vector<double>;
+using Rows = std::vector<Row>;
+
+struct Reference {
+  const DecoderConfig& c;
+  const RandomDecoderCheckpoint& w;
+  std::span<const int32_t> positions;
+  size_t length;
+
+  Row times(const std::string& name, const Row& x, bool bias) const {
+    const std::vector<float>& m = w.values(name + ".weight");
+    Row y(m.size() / x.size());
+    for (size_t r = 0; r < y.size(); ++r) {
+      for (size_t i = 0; i < x.size(); ++i) y[r] += static_cast<double>(m[r * x.size() + i]) * x[i];
+      if (bias) y[r] += static_cast<double>(w.values(name + ".bias")[r]);
+    }
+    return y;
+  }
+
+  void norm(const std::string& name, double* x, size_t n) const {
+    const std::vector<float>& weight = w.values(name + ".weight");
+    double mean = 0;
+    for (size_t i = 0; i < n; ++i) mean += x[i] * x[i] / static_cast<double>(n);
+    const double offset = c.norm_form == NormForm::kOnePlusWeight ? 1.0 : 0.0;
+    for (size_t i = 0; i < n; ++i) {
+      x[i] *= (offset + static_cast<double>(weight[i])) /
+              std::sqrt(mean + static_cast<double>(c.norm_eps));
+    }
+  }
+
+  void rope(const RopeTable& table, size_t t, double* head) const {
+    const size_t half = table.inv_freq.size();
+    for (size_t j = 0; j < half; ++j) {
+      size_t axis = 0;
+      if (!table.mrope_sections.empty()) {
+        const auto h = static_cast<size_t>(table.mrope_sections[1]);
+        const auto v = static_cast<size_t>(table.mrope_sections[2]);
+        const auto first = static_cast<size_t>(table.mrope_sections[0]);
+        if (table.mrope_interleaved) {
+          if (j % 3 == 1 && j < 3 * h) axis = 1;
+          if (j % 3 == 2 && j < 3 * v) axis = 2;
+        } else {
+          axis = j < first ? 0 : j < first + h ? 1 : 2;
+        }
+      }
+      const double angle = static_cast<double>(positions[axis * length + t]) *
+                           static_cast<double>(table.inv_freq[j]);
+      const double cosine = std::cos(angle) * static_cast<double>(table.attention_factor);
+      const double sine = std::sin(angle) * static_cast<double>(table.attention_factor);
+      double& a = table.layout == RopeLayout::kHalf ? head[j] : head[2 * j];
+      double& b = table.layout == RopeLayout::kHalf ? head[j + half] : head[2 * j + 1];
+      const double old_a = a;
+      a = a * cosine - b * sine;
+      b = b * cosine + old_a * sine;
+    }
+  }
+
+  Rows attention(const LayerSpec& spec, const std::string& prefix, const Rows& x) const {
+    Rows q, k, v;
+    const auto dim = static_cast<size_t>(c.head_dim);
+    const auto v_dim = static_cast<size_t>(c.v_dim);
+    const auto turn = [&](const std::string& name, size_t t, Row& heads) {
+      for (size_t h = 0; h < heads.size() / dim; ++h) {
+        double* head = heads.data() + h * dim;
+        if (spec.qk_norm) norm(prefix + name, head, dim);
+        if (spec.rope >= 0) rope(c.rope_tables[static_cast<size_t>(spec.rope)], t, head);
+      }
+    };
+    for (size_t t = 0; t < x.size(); ++t) {
+      q.push_back(times(prefix + "q", x[t], spec.q_bias));
+      k.push_back(times(prefix + "k", x[t], spec.k_bias));
+      v.push_back(times(prefix + "v", x[t], spec.v_bias));
+      turn("q_norm", t, q[t]);
+      turn("k_norm", t, k[t]);
+    }
+    const size_t group = static_cast<size_t>(c.num_heads / c.num_kv_heads);
+    Rows out;
+    for (size_t t = 0; t < x.size(); ++t) {
+      Row mixed(static_cast<size_t>(c.num_heads) * v_dim);
+      for (size_t h = 0; h < static_cast<size_t>(c.num_heads); ++h) {
+        size_t first = 0;
+        const auto window = static_cast<size_t>(spec.window);
+        if (window > 0 && t + 1 > window) first = t + 1 - window;
+        Row p;
+        for (size_t s = first; s <= t; ++s) {
+          double dot = 0;
+          for (size_t i = 0; i < dim; ++i) dot += q[t][h * dim + i] * k[s][h / group * dim + i];
+          p.push_back(dot * static_cast<double>(c.attention_scale));
+        }
+        double sink = -1e300;
+        if (spec.sinks) sink = static_cast<double>(w.values(prefix + "sinks")[h]);
+        const double top = std::max(sink, *std::max_element(p.begin(), p.end()));
+        double sum = std::exp(sink - top);
+        for (double& value : p) sum += value = std::exp(value - top);
+        for (size_t s = first; s <= t; ++s) {
+          for (size_t i = 0; i < v_dim; ++i) {
+            mixed[h * v_dim + i] += p[s - first] / sum * v[s][h / group * v_dim + i];
+          }
+        }
+      }
+      out.push_back(times(prefix + "o", mixed, spec.o_bias));
+    }
+    return out;
+  }
+
+  static double gate(const GluParams& p, double g, double u) {
+    const double limit = static_cast<double>(p.limit);
+    const double alpha = static_cast<double>(p.alpha);
+    if (p.kind == GluKind::kGeluErf) return 0.5 * g * (1 + std::erf(g / std::sqrt(2.0))) * u;
+    if (p.kind == GluKind::kGeluTanh) {
+      return 0.5 * g * (1 + std::tanh(std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g))) * u;
+    }
+    if (p.kind != GluKind::kSilu) {
+      g = std::min(g, limit);
+      u = std::clamp(u, -limit, limit);
+    }
+    if (p.kind == GluKind::kSwigluPlus1) return g / (1 + std::exp(-alpha * g)) * (u + 1);
+    return g / (1 + std::exp(-g)) * u;
+  }
+
+  Row ffn(const GluParams& activation, const std::string& prefix, const Row& x, bool bias) const {
+    Row g = times(prefix + "gate", x, bias);
+    const Row u = times(prefix + "up", x, bias);
+    for (size_t i = 0; i < g.size(); ++i) g[i] = gate(activation, g[i], u[i]);
+    return times(prefix + "down", g, bias);
+  }
+
+  Row experts(const LayerSpec& spec, const std::string& prefix, const Row& x) const {
+    const RouterSpec& router = c.moe.router;
+    Row s = times(prefix + "router", x, router.logit_bias);
+    const size_t count = s.size();
+    if (router.score == RouterScore::kSigmoid) {
+      for (double& z : s) z = 1 / (1 + std::exp(-z));
+    } else if (router.score == RouterScore::kSoftmax) {
+      double sum = 0;
+      for (double& z : s) sum += z = std::exp(z);
+      for (double& z : s) z /= sum;
+    }
+    Row choice = s;
+    if (router.correction_bias) {
+      for (size_t e = 0; e < count; ++e) {
+        choice[e] += static_cast<double>(w.values(prefix + "router.correction")[e]);
+      }
+    }
+    const size_t groups = static_cast<size_t>(router.num_groups);
+    const size_t size = count / groups;
+    std::vector<std::pair<double, size_t>> ranked;
+    for (size_t g = 0; g < groups; ++g) {
+      Row members(choice.begin() + static_cast<std::ptrdiff_t>(g * size),
+                  choice.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+      std::sort(members.rbegin(), members.rend());
+      const bool pair = router.group_score == GroupScore::kSumOfTop2 && size > 1;
+      ranked.emplace_back(-(members[0] + (pair ? members[1] : 0.0)), g);
+    }
+    std::sort(ranked.begin(), ranked.end());
+    for (size_t r = static_cast<size_t>(router.num_groups_kept); r < groups; ++r) {
+      for (size_t i = 0; i < size; ++i) {
+        choice[ranked[r].second * size + i] = router.mask_with_zero ? 0.0 : -1e300;
+      }
+    }
+    std::vector<std::pair<double, size_t>> best;
+    for (size_t e = 0; e < count; ++e) best.emplace_back(-choice[e], e);
+    std::sort(best.begin(), best.end());
+    best.resize(static_cast<size_t>(c.moe.num_experts_per_token));
+    Row weights;
+    double sum = 0;
+    const bool late = router.score == RouterScore::kSoftmaxAfterTopk;
+    for (const auto& b : best) {
+      weights.push_back(late ? std::exp(s[b.second]) : s[b.second]);
+      sum += weights.back();
+    }
+    Row y(x.size());
+    for (size_t j = 0; j < best.size(); ++j) {
+      const std::string name = prefix + "experts." + std::to_string(best[j].second) + ".";
+      const Row part = ffn(spec.activation, name, x, c.moe.expert_bias);
+      const double scale = (late || router.renormalize ? weights[j] / sum : weights[j]) *
+                           static_cast<double>(router.scale);
+      for (size_t i = 0; i < y.size(); ++i) y[i] += scale * part[i];
+    }
+    if (c.moe.shared_intermediate_size > 0) {
+      const Row shared = ffn(spec.activation, prefix + "shared.", x, false);
+      for (size_t i = 0; i < y.size(); ++i) y[i] += shared[i];
+    }
+    return y;
+  }
+
+  void add(Rows& h, Rows branch, bool post, const std::string& name) const {
+    for (size_t t = 0; t < h.size(); ++t) {
+      if (post) norm(name, branch[t].data(), branch[t].size());
+      for (size_t i = 0; i < h[t].size(); ++i) {
+        h[t][i] += static_cast<double>(c.residual_scale) * branch[t][i];
+      }
+    }
+  }
+
+  Rows normed(const Rows& h, bool pre, const std::string& name) const {
+    Rows x = h;
+    if (!pre) return x;
+    for (Row& row : x) norm(name, row.data(), row.size());
+    return x;
+  }
+};
+
+}  // namespace
+
+std::vector<double> reference_logits(const DecoderConfig& config,
+                                     const RandomDecoderCheckpoint& checkpoint,
+                                     std::span<const int32_t> ids,
+                                     std::span<const int32_t> positions) {
+  const Reference r{config, checkpoint, positions, ids.size()};
+  const auto hidden = static_cast<size_t>(config.hidden_size);
+  Rows h;
+  for (const int32_t id : ids) {
+    Row row(hidden);
+    for (size_t i = 0; i < hidden; ++i) {
+      row[i] = static_cast<double>(
+                   checkpoint.values("embed.weight")[static_cast<size_t>(id) * hidden + i]) *
+               static_cast<double>(config.embed_scale);
+    }
+    h.push_back(row);
+  }
+  std::vector<Rows> saved(config.long_skips.size());
+  for (size_t l = 0; l < config.layers.size(); ++l) {
+    for (size_t s = 0; s < config.long_skips.size(); ++s) {
+      const LongSkip& skip = config.long_skips[s];
+      const double weight = static_cast<double>(skip.saved_weight);
+      if (skip.save_before_layer == static_cast<int64_t>(l)) saved[s] = h;
+      if (skip.blend_before_layer != static_cast<int64_t>(l)) continue;
+      for (size_t t = 0; t < h.size(); ++t) {
+        for (size_t i = 0; i < hidden; ++i) {
+          h[t][i] = saved[s][t][i] * weight + h[t][i] * (1 - weight);
+        }
+      }
+    }
+    const LayerSpec& spec = config.layers[l];
+    const std::string prefix = "layers." + std::to_string(l) + ".";
+    Rows x = r.normed(h, spec.pre_mixer_norm, prefix + "pre_mixer_norm");
+    r.add(h, r.attention(spec, prefix, x), spec.post_mixer_norm, prefix + "post_mixer_norm");
+    x = r.normed(h, spec.pre_ffn_norm, prefix + "pre_ffn_norm");
+    for (Row& row : x) {
+      row = spec.ffn == FfnKind::kMoe ? r.experts(spec, prefix, row)
+                                      : r.ffn(spec.activation, prefix, row, false);
+    }
+    r.add(h, x, spec.post_ffn_norm, prefix + "post_ffn_norm");
+  }
+  std::vector<double> logits;
+  for (Row& row : h) {
+    r.norm("norm", row.data(), hidden);
+    for (const double z : r.times(config.tied_head ? "embed" : "head", row, false)) {
+      logits.push_back(z * static_cast<double>(config.logit_scale));
+    }
+  }
+  return logits;
+}
+
+}  // namespace onnuri
