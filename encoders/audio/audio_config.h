@@ -25,7 +25,12 @@ struct AudioConfig {
   int64_t max_positions = 1500;  // frames after the convolutions
 };
 
-/// The text decoder that attends to an audio encoder.
+struct SpeechLanguage {
+  std::string code;  // "en"
+  int32_t id = -1;
+};
+
+/// The text decoder that attends to an audio encoder, and the tokens that steer it.
 struct SpeechDecoderConfig {
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
@@ -34,14 +39,17 @@ struct SpeechDecoderConfig {
   int64_t intermediate_size = 0;
   int64_t max_positions = 448;
   int32_t start_of_transcript = -1;
-  int32_t end_of_text = -1;
-  int32_t no_timestamps = -1;
-  int32_t first_language = -1;  // languages follow one another
-  int32_t num_languages = 0;
+  int32_t end_of_text = -1;              // text tokens lie below it
+  int32_t no_speech = -1;
+  int32_t no_timestamps = -1;            // timestamps follow it in steps of two mel frames
   int32_t task_transcribe = -1;
   int32_t task_translate = -1;
+  int32_t max_initial_timestamp = -1;    // in steps; -1: any
+  std::vector<SpeechLanguage> languages; // empty: one language, no task tokens
   std::vector<int32_t> suppress_tokens;
   std::vector<int32_t> begin_suppress_tokens;
+
+  int32_t first_timestamp() const { return no_timestamps + 1; }
 };
 
 }  // namespace onnuri

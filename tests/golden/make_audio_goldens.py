@@ -1,0 +1,145 @@
+"""Goldens of the sound path: log-mel frames and a tiny random speech model.
+
+    python tests/golden/make_audio_goldens.py        (transformers 5.23, torch 2.15, CPU, float32)
+
+Writes tests/golden/speech/: log_mel.txt (lines "length mels frame value..."), a checkpoint with a
+byte-level tokenizer (all weights random, float16), and expected.safetensors. The signals are made
+from integers, so the tests rebuild them bit by bit (tests/encoders/signal.h).
+"""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from transformers import (GenerationConfig, WhisperConfig, WhisperFeatureExtractor,
+                          WhisperForConditionalGeneration)
+
+OUT = pathlib.Path(__file__).parent / "speech"
+LENGTHS = [1, 99, 159, 160, 161, 201, 400, 16000, 48000, 52801, 480000, 500000]
+HIDDEN, HEADS, WIDE, VOCAB, LAYERS = 32, 2, 64, 266 + 501, 2
+SPECIALS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|ko|>", "<|translate|>",
+            "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>",
+            "<|notimestamps|>"]
+EOT, SOT, EN, KO, TRANSLATE, TRANSCRIBE = range(256, 262)
+NO_TIMESTAMPS = 265
+
+
+def signal(length):
+    """Noise whose loudness halves every 2,500 samples, twelve times, then starts again."""
+    state, out = 12345, np.empty(length, np.float32)
+    for i in range(length):
+        state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+        out[i] = ((state >> 8) - 8388608) / 8388608.0 * 0.5 ** (i // 2500 % 12)
+    return out
+
+
+def log_mel_lines():
+    lines = []
+    for mels in (80, 128):
+        extractor = WhisperFeatureExtractor(feature_size=mels)
+        for length in LENGTHS if mels == 80 else [16000]:
+            x = signal(length)
+            padded = extractor(x, sampling_rate=16000, return_tensors="np").input_features[0]
+            frames = sorted({0, 1, 2, min(length, 480000) // 160, 37, 299, 1200, 2998, 2999})
+            for frame in (f for f in frames if f < 3000):
+                values = " ".join(f"{v:.6g}" for v in padded[:, frame])
+                lines.append(f"{length} {mels} {frame} {values}")
+    # Unpadded: the real length, reflected at both ends.
+    extractor = WhisperFeatureExtractor()
+    for length in (201, 400, 16000, 52801):
+        found = extractor._np_extract_fbank_features(signal(length)[None], "cpu")[0]
+        for frame in sorted({0, min(1, found.shape[1] - 1), found.shape[1] // 2, found.shape[1] - 1}):
+            values = " ".join(f"{v:.6g}" for v in found[:, frame])
+            lines.append(f"-{length} 80 {frame} {values}")
+    return lines
+
+
+def bytes_to_unicode():
+    keep = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    table, extra = {b: chr(b) for b in keep}, 0
+    for b in range(256):
+        if b not in table:
+            table[b] = chr(256 + extra)
+            extra += 1
+    return table
+
+
+def write_tokenizer(path):
+    vocab = {c: b for b, c in bytes_to_unicode().items()}
+    names = SPECIALS + [f"<|{i * 0.02:.2f}|>" for i in range(VOCAB - 266)]
+    added = [{"id": 256 + i, "content": n, "single_word": False, "lstrip": False, "rstrip": False,
+              "normalized": False, "special": i < len(SPECIALS)} for i, n in enumerate(names)]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+                  "use_regex": True}
+    path.write_text(json.dumps({
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+        "normalizer": None, "pre_tokenizer": byte_level, "post_processor": None,
+        "decoder": byte_level,
+        "model": {"type": "BPE", "dropout": None, "unk_token": None,
+                  "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": False,
+                  "vocab": vocab, "merges": []}}, ensure_ascii=False, separators=(",", ":")))
+
+
+def make_model():
+    torch.manual_seed(7)
+    config = WhisperConfig(
+        vocab_size=VOCAB, d_model=HIDDEN, encoder_layers=LAYERS, decoder_layers=LAYERS,
+        encoder_attention_heads=HEADS, decoder_attention_heads=HEADS, encoder_ffn_dim=WIDE,
+        decoder_ffn_dim=WIDE, num_mel_bins=80, max_source_positions=1500, max_target_positions=64,
+        bos_token_id=EOT, eos_token_id=EOT, pad_token_id=EOT, decoder_start_token_id=SOT,
+        attn_implementation="eager")
+    model = WhisperForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            scale = {"embed_tokens": 0.15, "embed_positions": 0.6}.get(name.split(".")[-2], None)
+            base = 1.0 if name.endswith("norm.weight") else 0.0
+            scale = scale or (0.3 if p.dim() == 1 else 2.0 / (p[0].numel() ** 0.5))
+            p.copy_((base + scale * torch.randn_like(p)).half().float())
+    model.generation_config = GenerationConfig(
+        alignment_heads=[[0, 0]], begin_suppress_tokens=[32, EOT], suppress_tokens=[1, 2, 7, 262, 263],
+        bos_token_id=EOT, eos_token_id=EOT, pad_token_id=EOT, decoder_start_token_id=SOT,
+        is_multilingual=True, lang_to_id={"<|en|>": EN, "<|ko|>": KO}, max_length=64,
+        task_to_id={"transcribe": TRANSCRIBE, "translate": TRANSLATE},
+        no_timestamps_token_id=NO_TIMESTAMPS, max_initial_timestamp_index=50,
+        return_timestamps=False)
+    return model
+
+
+def main():
+    os.makedirs(OUT, exist_ok=True)
+    (OUT / "log_mel.txt").write_text("\n".join(log_mel_lines()) + "\n")
+    model = make_model()
+    folder = OUT / "tiny"
+    os.makedirs(folder, exist_ok=True)
+    stored = {k: v.half().contiguous() for k, v in model.state_dict().items() if k != "proj_out.weight"}
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    config = model.config.to_dict() | {"architectures": ["WhisperForConditionalGeneration"]}
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    (folder / "generation_config.json").write_text(json.dumps(model.generation_config.to_dict(), indent=1))
+    write_tokenizer(folder / "tokenizer.json")
+
+    features = WhisperFeatureExtractor()(signal(48000), sampling_rate=16000,
+                                         return_tensors="pt").input_features
+    ids = torch.tensor([[SOT, EN, TRANSCRIBE, NO_TIMESTAMPS, 72, 105, 33, 200, 17]])
+    with torch.no_grad():
+        encoded = model.model.encoder(features).last_hidden_state
+        logits = model(input_features=features, decoder_input_ids=ids).logits[0]
+        language = model.detect_language(input_features=features)
+        plain = model.generate(features, language="en", task="transcribe", max_new_tokens=32)
+        long = WhisperFeatureExtractor()(signal(500000), sampling_rate=16000, truncation=False,
+                                         padding="longest", return_tensors="pt").input_features
+        timed = model.generate(long, language="ko", task="translate", return_timestamps=True)
+    rows = torch.tensor([0, 1, 2, 74, 75, 76, 149, 150, 151, 700, 1498, 1499])
+    strip = lambda t: torch.tensor([i for i in t[0].tolist() if i < 257 or i > 265], dtype=torch.int32)
+    save_file({"encoder.rows": rows.int(), "encoder.values": encoded[0, rows].contiguous(),
+               "encoder.std": encoded.std().reshape(1), "ids": ids[0].int(),
+               "logits": logits.contiguous(), "language": language.int(),
+               "plain": strip(plain), "timed": strip(timed)}, OUT / "expected.safetensors")
+    print("plain", plain.tolist(), "timed", timed.tolist(), "language", language.tolist())
+
+
+if __name__ == "__main__":
+    main()
