@@ -98,6 +98,7 @@ void FfmpegInput::open_format() {
 
   const AVInputFormat* found = nullptr;
   const int probed = av_probe_input_buffer2(io_, &found, "", nullptr, 0, 0);
+  check_deadline();
   if (probed < 0 || found == nullptr) {
     fail(ErrorCode::kCorruptData, "expected ", accept_.expected,
          ", found no known media format in ", where());
