@@ -137,8 +137,8 @@ struct Product {
   const float* bias;
   MatrixView y;
   bool accumulate;
-  ConstMatrixView x;           // the input rows of this product
-  int64_t prepared_row;        // its first row among the prepared rows
+  ConstMatrixView x;     // the input rows of this product
+  int64_t prepared_row;  // its first row among the prepared rows
   int64_t groups_per_chunk;
   int64_t rows_per_chunk;
   int64_t num_row_chunks;
@@ -168,7 +168,8 @@ void check_task(ConstMatrixView x, const PackedMatrix* weight, const MatrixView&
   }
 }
 
-/// Cuts products into chunks: small enough to balance the threads, large enough to be worth a claim.
+/// Cuts products into chunks: small enough to balance the threads, large enough to be worth a
+/// claim.
 class Plan {
  public:
   Plan(Backend& backend, int64_t cols) : backend_(backend), cols_(cols) {}
@@ -208,7 +209,8 @@ void Plan::cut() {
     const int64_t rows = p.x.rows;
     p.num_row_chunks = (rows + kMaxChunkRows - 1) / kMaxChunkRows;
     p.rows_per_chunk = (rows + p.num_row_chunks - 1) / p.num_row_chunks;
-    const int64_t group_cost = std::max<int64_t>(1, p.part->group_bytes * (p.rows_per_chunk + 2) / 3);
+    const int64_t group_cost =
+        std::max<int64_t>(1, p.part->group_bytes * (p.rows_per_chunk + 2) / 3);
     const int64_t limit = rows == 1 ? p.part->num_groups() : kMaxChunkGroups;
     p.groups_per_chunk = std::clamp<int64_t>(target / group_cost, 1, limit);
     p.first_chunk = num_chunks_;
@@ -287,8 +289,7 @@ void Plan::run(ConstMatrixView x) {
   prepare(x);
   workspace_ = static_cast<std::byte*>(backend_.scratch(
       kWorkspaceSlot, static_cast<size_t>(kLinearWorkspaceBytes * backend_.num_threads())));
-  backend_.pool().run(num_chunks_,
-                      [this](int64_t chunk, int worker) { run_chunk(chunk, worker); });
+  backend_.pool().run(num_chunks_, [this](int64_t chunk, int worker) { run_chunk(chunk, worker); });
 }
 
 }  // namespace
@@ -394,8 +395,8 @@ void conv1d(Backend& backend, ConstMatrixView x, const PackedMatrix& weight, con
   }
   // With zero rows on both sides, output t reads `kernel` whole rows that lie one after another.
   const int64_t padded_rows = x.rows + 2 * padding;
-  float* padded = static_cast<float*>(backend.scratch(
-      kConvSlot, static_cast<size_t>(padded_rows * x.cols) * sizeof(float)));
+  float* padded = static_cast<float*>(
+      backend.scratch(kConvSlot, static_cast<size_t>(padded_rows * x.cols) * sizeof(float)));
   std::memset(padded, 0, static_cast<size_t>(padded_rows * x.cols) * sizeof(float));
   for (int64_t t = 0; t < x.rows; ++t) {
     std::memcpy(padded + (t + padding) * x.cols, x.row(t),

@@ -26,10 +26,10 @@ class PackedMatrix {
   PackedMatrix& operator=(PackedMatrix&&) noexcept;
   ~PackedMatrix();
 
-  int64_t rows() const;           // N, output features
-  int64_t cols() const;           // K, input features
-  int64_t resident_bytes() const; // memory owned, without views into the file
-  int64_t streamed_bytes() const; // read once per product with one row: the bandwidth cost
+  int64_t rows() const;            // N, output features
+  int64_t cols() const;            // K, input features
+  int64_t resident_bytes() const;  // memory owned, without views into the file
+  int64_t streamed_bytes() const;  // read once per product with one row: the bandwidth cost
   bool empty() const { return impl_ == nullptr; }
 
   struct Impl;

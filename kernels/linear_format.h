@@ -31,7 +31,14 @@ enum class WeightFormat : uint8_t {
   kF16,        // K x 16 halves
   kBF16,       // K x 16 brain floats
   kBF16Pairs,  // ceil(K / 2) x 16 x 2 brain floats
-  kQ4, kQ4M, kQ5, kQ5M, kQ8, kQ4K, kQ5K, kQ6K,
+  kQ4,
+  kQ4M,
+  kQ5,
+  kQ5M,
+  kQ8,
+  kQ4K,
+  kQ5K,
+  kQ6K,
 };
 
 /// Sizes and offsets, in bytes, of a quantised record.

@@ -1,8 +1,8 @@
 // The inner loops of matrix products: one chunk on one thread, per kernel table.
 //
-// Weights are packed in groups of 16 output rows (linear_format.h); a chunk is a run of groups times
-// a run of input rows. A table may quantise the input rows first ("prepare"); the prepared form is
-// its own business and is told apart by `ActivationKind`.
+// Weights are packed in groups of 16 output rows (linear_format.h); a chunk is a run of groups
+// times a run of input rows. A table may quantise the input rows first ("prepare"); the prepared
+// form is its own business and is told apart by `ActivationKind`.
 #pragma once
 
 #include <cstddef>

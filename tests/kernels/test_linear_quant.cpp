@@ -26,7 +26,8 @@ TEST_P(QuantGolden, DecodesBitForBit) {
   int32_t num_bytes = 0, num_values = 0;
   std::memcpy(&num_bytes, file.data(), 4);
   std::memcpy(&num_values, file.data() + 4, 4);
-  ASSERT_EQ(file.size(), 8u + static_cast<size_t>(num_bytes) + 4u * static_cast<size_t>(num_values));
+  ASSERT_EQ(file.size(),
+            8u + static_cast<size_t>(num_bytes) + 4u * static_cast<size_t>(num_values));
   std::vector<float> expected(static_cast<size_t>(num_values)), found(expected.size());
   std::memcpy(expected.data(), file.data() + 8 + num_bytes, expected.size() * 4);
 

@@ -1,0 +1,185 @@
+// Every table's product against double precision, over odd shapes. AVX-512 code also runs emulated.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/kernel_table.h"
+#include "kernels/linear_kernels.h"
+#include "tests/kernels/linear_cases.h"
+
+namespace onnuri {
+#ifdef ONNURI_HAVE_EMULATED_AVX512
+namespace avx512_emulated {
+const LinearKernels& linear_kernels();
+}
+#endif
+namespace {
+
+using testing_linear::exact_product;
+using testing_linear::random_floats;
+using testing_linear::random_weights;
+using testing_linear::rounded_inputs;
+using testing_linear::Weights;
+
+struct Table {
+  std::string name;
+  const LinearKernels* kernels;
+};
+
+std::vector<Table> tables() {
+  std::vector<Table> out = {{"ref", &ref::linear_kernels()}};
+#if defined(__x86_64__)
+  const CpuFeatures f = detect_cpu_features();
+  if (f.avx2_fma_f16c) out.push_back({"avx2", &avx2::linear_kernels()});
+  if (f.avx512 && f.avx512_vnni && f.avx512_bf16) {
+    out.push_back({"avx512", &avx512::linear_kernels()});
+  }
+#endif
+#ifdef ONNURI_HAVE_EMULATED_AVX512
+  out.push_back({"avx512_emulated", &avx512_emulated::linear_kernels()});
+#endif
+  return out;
+}
+
+struct FreeBytes {
+  void operator()(std::byte* p) const { std::free(p); }
+};
+using Bytes = std::unique_ptr<std::byte[], FreeBytes>;
+
+Bytes aligned_bytes(int64_t count) {
+  return Bytes(static_cast<std::byte*>(
+      std::aligned_alloc(64, static_cast<size_t>(count + 63) / 64 * 64 + 64)));
+}
+
+std::vector<float> product(const LinearKernels& kernels, const Weights& w,
+                           const std::vector<float>& x, int64_t num_rows) {
+  LinearChunk c;
+  c.format = exact_weight_format(w.dtype, kernels.bfloat16_format);
+  c.cols = w.cols;
+  c.group_bytes = packed_group_bytes(c.format, w.cols);
+  c.num_groups = (w.rows + kGroupRows - 1) / kGroupRows;
+  c.num_outputs = w.rows;
+  c.num_rows = num_rows;
+  const Bytes packed = aligned_bytes(c.group_bytes * c.num_groups);
+  std::vector<float> scratch(static_cast<size_t>(kGroupRows * w.cols));
+  const int64_t row_bytes = dtype_bytes(w.dtype, w.cols);
+  for (int64_t g = 0; g < c.num_groups; ++g) {
+    pack_group(c.format, w.dtype,
+               reinterpret_cast<const std::byte*>(w.bytes.data()) + g * kGroupRows * row_bytes,
+               row_bytes, std::min(kGroupRows, w.rows - g * kGroupRows), w.cols, scratch.data(),
+               packed.get() + g * c.group_bytes);
+  }
+  c.weights = packed.get();
+  const ActivationKind kind = kernels.activation_kind(c.format);
+  const int64_t bytes = kernels.activation_bytes(kind, w.cols);
+  const Bytes prepared = aligned_bytes(bytes * num_rows);
+  for (int64_t m = 0; m < num_rows && bytes > 0; ++m) {
+    kernels.prepare(kind, x.data() + m * w.cols, w.cols, prepared.get() + m * bytes);
+  }
+  c.x = bytes > 0 ? prepared.get() : reinterpret_cast<const std::byte*>(x.data());
+  c.x_stride_bytes = bytes > 0 ? bytes : w.cols * 4;
+  std::vector<float> y(static_cast<size_t>(num_rows * w.rows), -1.0f);
+  c.y = y.data();
+  c.y_stride = w.rows;
+  const Bytes workspace = aligned_bytes(kLinearWorkspaceBytes);
+  c.workspace = workspace.get();
+  kernels.product(c);
+  return y;
+}
+
+void check(const LinearKernels& kernels, DType dtype, int64_t n, int64_t k, int64_t m) {
+  const Weights w = random_weights(dtype, n, k, static_cast<uint32_t>(n * 1000 + k));
+  std::vector<float> x = random_floats(m * k, static_cast<uint32_t>(m));
+  const std::vector<float> y = product(kernels, w, x, m);
+  // With the inputs rounded as the kernels round them, what is left is float32 summation.
+  const ActivationKind kind =
+      kernels.activation_kind(exact_weight_format(dtype, kernels.bfloat16_format));
+  double tolerance = 3e-6;
+  if (kind == ActivationKind::kInt8) x = rounded_inputs(x, k);
+  if (kind == ActivationKind::kBfloat16) tolerance = 0x1p-8;  // half a unit of the last place
+  const auto exact = exact_product(x, w, m);
+  for (size_t i = 0; i < y.size(); ++i) {
+    ASSERT_NEAR(y[i], exact.y[i], exact.size[i] * tolerance + 1e-6)
+        << dtype_name(dtype) << " N " << n << " K " << k << " M " << m << " at " << i;
+  }
+}
+
+class LinearTable : public testing::TestWithParam<Table> {};
+
+INSTANTIATE_TEST_SUITE_P(All, LinearTable, testing::ValuesIn(tables()),
+                         [](const auto& param) { return param.param.name; });
+
+TEST_P(LinearTable, OddShapesOfEveryType) {
+  const DType plain[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3};
+  const DType small[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0};
+  const DType super[] = {DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+  for (const int64_t m : {1, 2, 3, 5, 17, 64}) {
+    for (const int64_t n : {1, 7, 8, 33, 72}) {
+      for (const DType d : plain) {
+        for (const int64_t k : {1, 3, 72, 100}) check(*GetParam().kernels, d, n, k, m);
+      }
+      for (const DType d : small) {
+        for (const int64_t k : {32, 64, 96}) check(*GetParam().kernels, d, n, k, m);
+      }
+      for (const DType d : super) check(*GetParam().kernels, d, n, 512, m);
+    }
+  }
+}
+
+TEST_P(LinearTable, SeveralPanelsOfColumns) {
+  for (const DType d : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ5_1,
+                        DType::kQ8_0, DType::kQ4_K, DType::kQ6_K}) {
+    check(*GetParam().kernels, d, 20, 1280, 7);
+    check(*GetParam().kernels, d, 20, 1280, 1);
+  }
+}
+
+// Extreme values everywhere: 16-bit sums may wrap on the way but must end right.
+TEST_P(LinearTable, LargestSumsDoNotOverflow) {
+  for (const DType d : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
+                        DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+    for (const int fill : {0x00, 0x80, 0x7f, 0xff}) {
+      Weights w = random_weights(d, 16, 256, 77);
+      const Weights halves = w;
+      for (uint8_t& b : w.bytes) b = static_cast<uint8_t>(fill);
+      const auto bytes = static_cast<size_t>(dtype_info(d).block_bytes);
+      const size_t at = d == DType::kQ6_K ? 208 : 0;
+      const bool two =
+          d == DType::kQ4_1 || d == DType::kQ5_1 || d == DType::kQ4_K || d == DType::kQ5_K;
+      for (size_t i = 0; i < w.bytes.size(); i += bytes) {
+        std::memcpy(w.bytes.data() + i + at, halves.bytes.data() + i + at, two ? 4 : 2);
+      }
+      dequantize(w.view(), w.values.data());
+      for (const float sign : {1.0f, -1.0f}) {
+        for (const int64_t m : {1, 3}) {
+          const std::vector<float> x(static_cast<size_t>(m) * 256, sign);
+          const auto y = product(*GetParam().kernels, w, x, m);
+          const auto exact = exact_product(x, w, m);
+          for (size_t i = 0; i < y.size(); ++i) {
+            // A minimum may cancel against the centre of the range: errors scale with both.
+            ASSERT_NEAR(y[i], exact.y[i], exact.size[i] * 3e-6 + 4e-3) << dtype_name(d) << fill;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LinearTable, Int8InputsMatchTheReferenceBitForBit) {
+  for (const int64_t k : {1, 31, 32, 100, 896}) {
+    const LinearKernels& kernels = *GetParam().kernels;
+    const std::vector<float> x = random_floats(k, static_cast<uint32_t>(k));
+    const int64_t bytes = kernels.activation_bytes(ActivationKind::kInt8, k);
+    ASSERT_EQ(bytes, ref::linear_kernels().activation_bytes(ActivationKind::kInt8, k));
+    const Bytes a = aligned_bytes(bytes), b = aligned_bytes(bytes);
+    kernels.prepare(ActivationKind::kInt8, x.data(), k, a.get());
+    ref::linear_kernels().prepare(ActivationKind::kInt8, x.data(), k, b.get());
+    ASSERT_EQ(std::memcmp(a.get(), b.get(), static_cast<size_t>(bytes)), 0) << k;
+  }
+}
+
+}  // namespace
+}  // namespace onnuri
