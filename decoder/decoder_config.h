@@ -82,7 +82,7 @@ struct MoeSpec {
   RouterSpec router;
 };
 
-/// Multi-head latent attention ranks (DeepSeek-V2, section 2.1).
+/// Multi-head latent attention ranks (arXiv 2405.04434, section 2.1).
 struct MlaSpec {
   int64_t q_lora_rank = 0;  // 0: plain q projection
   int64_t kv_lora_rank = 0;
@@ -154,10 +154,16 @@ struct DecoderConfig {
 
 /// Frequencies theta^(-2i/dim), then scaled.
 struct RopeScaling {
-  enum class Kind { kNone, kLinear, kLlama3, kYarn } kind = Kind::kNone;
+  enum class Kind {
+    kNone,
+    kLinear,
+    kByWavelength,
+    kYarn,
+    kLlama3 = kByWavelength
+  } kind = Kind::kNone;
   double factor = 1.0;
   double original_max_position = 0;
-  double low_freq_factor = 1.0, high_freq_factor = 4.0;  // llama3
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;  // by wavelength
   double beta_fast = 32.0, beta_slow = 1.0;              // yarn
   double mscale = 0.0, mscale_all_dim = 0.0;             // yarn
   double attention_factor = 0.0;                         // yarn; 0: derived

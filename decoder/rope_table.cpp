@@ -1,5 +1,5 @@
 // Rotary frequencies and their scalings, in float32 where the reference implementation uses it
-// (transformers, modeling_rope_utils: _compute_{linear_scaling,llama3,yarn}_parameters).
+// (transformers, modeling_rope_utils: _compute_*_parameters).
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -11,7 +11,7 @@ namespace onnuri {
 namespace {
 
 // Long waves are divided by `factor`, short ones kept, those between blended.
-void scale_llama3(const RopeScaling& s, std::vector<float>& inv_freq) {
+void scale_by_wavelength(const RopeScaling& s, std::vector<float>& inv_freq) {
   const double low_wavelength = s.original_max_position / s.low_freq_factor;
   const double high_wavelength = s.original_max_position / s.high_freq_factor;
   const float factor = static_cast<float>(s.factor);
@@ -78,7 +78,7 @@ void check_scaling(const RopeScaling& s) {
   check_positive("factor", s.factor);
   if (s.kind == RopeScaling::Kind::kLinear) return;
   check_positive("original_max_position", s.original_max_position);
-  if (s.kind == RopeScaling::Kind::kLlama3) {
+  if (s.kind == RopeScaling::Kind::kByWavelength) {
     check_positive("low_freq_factor", s.low_freq_factor);
     check_positive("difference of high_freq_factor and low_freq_factor",
                    s.high_freq_factor - s.low_freq_factor);
@@ -111,7 +111,7 @@ RopeTable make_rope_table(double theta, int64_t rotary_dim, RopeLayout layout,
     case RopeScaling::Kind::kLinear:
       for (float& f : table.inv_freq) f /= static_cast<float>(scaling.factor);
       break;
-    case RopeScaling::Kind::kLlama3: scale_llama3(scaling, table.inv_freq); break;
+    case RopeScaling::Kind::kByWavelength: scale_by_wavelength(scaling, table.inv_freq); break;
     case RopeScaling::Kind::kYarn: scale_yarn(scaling, theta, table); break;
   }
   return table;

@@ -108,6 +108,8 @@ inline std::vector<NamedShape> decoder_shapes() {
     c.moe = {8, 2, 32, 16, false, {}};
     c.moe.router = {RouterScore::kSoftmax, true, false, 2, 1, GroupScore::kMax, true, false, 1.5f};
     c.layers[1].ffn = c.layers[3].ffn = FfnKind::kMoe;
+    c.layers[3].post_ffn_norm = true;
+    c.residual_scale = 0.7f;
     c.layers[0].activation = {GluKind::kClampedSilu, 0.5f, 0.0f};
     c.layers[2].activation.kind = GluKind::kGeluErf;
   }

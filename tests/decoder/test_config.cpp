@@ -161,7 +161,7 @@ TEST(RopeTable, Linear) {
 
 TEST(RopeTable, BlendsBetweenLongAndShortWaves) {
   RopeScaling s;
-  s.kind = RopeScaling::Kind::kLlama3;
+  s.kind = RopeScaling::Kind::kByWavelength;
   s.factor = 16.0;
   s.original_max_position = 8192;
   const RopeTable table = make_rope_table(1e6, 32, RopeLayout::kHalf, s);
