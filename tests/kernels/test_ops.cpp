@@ -19,7 +19,7 @@ class OpsTable : public testing::TestWithParam<TestTable> {
   std::mt19937 random{7};
 };
 INSTANTIATE_TEST_SUITE_P(Tables, OpsTable, testing::ValuesIn(test_tables()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 constexpr int64_t kCols[] = {1, 2, 7, 8, 9, 15, 16, 18, 31, 33, 64, 72, 80, 257, 2048};
 
