@@ -22,6 +22,12 @@ struct alignas(64) Panel {
   int16_t sub_scale[kPanelBlocks][2][2][16];  // (block, half, sub-block, row twice)
 };
 
+// Keeps a running sum a running sum: compilers turn such chains into trees and spill the leaves.
+__m256i pinned(__m256i v) {
+  asm("" : "+x"(v));
+  return v;
+}
+
 __m256i broadcast4(const void* p) {
   int value;
   __builtin_memcpy(&value, p, sizeof(value));
@@ -37,7 +43,7 @@ __m256i preset_sums(const Int8Block& x, int sub_block) {
 }
 
 __m256i add_product(__m256i sums, __m256i weights, const Int8Block& x, int v) {
-  return _mm256_add_epi16(sums, _mm256_maddubs_epi16(weights, broadcast4(x.q + v * 4)));
+  return pinned(_mm256_add_epi16(sums, _mm256_maddubs_epi16(weights, broadcast4(x.q + v * 4))));
 }
 
 __m256 add_scaled_sum(__m256 total, __m256i sums, __m256 scale, const Int8Block& x) {
@@ -160,8 +166,8 @@ void add_entry(const Panel& panel, int entry, const Int8Block* const* x, int64_t
     const __m256i w1 = load_vector(panel.weights[entry][1][v]);
     for (int m = 0; m < kRows; ++m) {
       const __m256i q = broadcast4(x[m][b].q + v * 4);
-      sums[m][0] = _mm256_add_epi16(sums[m][0], _mm256_maddubs_epi16(w0, q));
-      sums[m][1] = _mm256_add_epi16(sums[m][1], _mm256_maddubs_epi16(w1, q));
+      sums[m][0] = pinned(_mm256_add_epi16(sums[m][0], _mm256_maddubs_epi16(w0, q)));
+      sums[m][1] = pinned(_mm256_add_epi16(sums[m][1], _mm256_maddubs_epi16(w1, q)));
     }
   }
   const __m256i ones = _mm256_set1_epi16(1);
@@ -194,8 +200,8 @@ void add_entry_q6(const Panel& panel, int entry, const Int8Block* const* x, int6
       const __m256i w1 = load_vector(panel.weights[entry][1][v]);
       for (int m = 0; m < kRows; ++m) {
         const __m256i q = broadcast4(x[m][b].q + v * 4);
-        sums[m][0] = _mm256_add_epi16(sums[m][0], _mm256_maddubs_epi16(w0, q));
-        sums[m][1] = _mm256_add_epi16(sums[m][1], _mm256_maddubs_epi16(w1, q));
+        sums[m][0] = pinned(_mm256_add_epi16(sums[m][0], _mm256_maddubs_epi16(w0, q)));
+        sums[m][1] = pinned(_mm256_add_epi16(sums[m][1], _mm256_maddubs_epi16(w1, q)));
       }
     }
     for (int half = 0; half < 2; ++half) {
