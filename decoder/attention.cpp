@@ -1,6 +1,8 @@
 #include "decoder/attention.h"
 
+#include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "decoder/kv_cache.h"
 
@@ -15,12 +17,50 @@ ConstMatrixView rows_of(const MatrixView& m, const SequenceSlice& slice) {
   return {m.row(slice.first_row), slice.num_rows, m.cols, m.stride};
 }
 
+// Segments of consecutive queries of one sequence; their rows are numbered as in the subset.
+void cut_segments(std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
+                  int64_t layer_index, std::vector<AttentionSegment>& segments) {
+  segments.clear();
+  if (query_rows.all) {
+    for (const SequenceSlice& s : sequences) {
+      segments.push_back({s.first_row, s.num_rows, s.start_position, s.start_position + s.num_rows,
+                          s.kv->layer(layer_index)});
+    }
+    return;
+  }
+  int64_t previous = -2;
+  const SequenceSlice* slice = nullptr;
+  for (size_t i = 0; i < query_rows.subset.size(); ++i) {
+    const int64_t row = query_rows.subset[i];
+    const bool same_slice =
+        slice != nullptr && row >= slice->first_row && row < slice->first_row + slice->num_rows;
+    if (same_slice && row == previous + 1) {
+      ++segments.back().num_rows;
+    } else {
+      slice = &*std::find_if(sequences.begin(), sequences.end(), [&](const SequenceSlice& s) {
+        return row >= s.first_row && row < s.first_row + s.num_rows;
+      });
+      segments.push_back({static_cast<int64_t>(i), 1,
+                          slice->start_position + row - slice->first_row,
+                          slice->start_position + slice->num_rows, slice->kv->layer(layer_index)});
+    }
+    previous = row;
+  }
+}
+
 }  // namespace
+
+void gather(std::span<const int64_t> rows, ConstMatrixView source, MatrixView out) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::memcpy(out.row(static_cast<int64_t>(i)), source.row(rows[i]),
+                static_cast<size_t>(out.cols) * sizeof(float));
+  }
+}
 
 void run_attention(Backend& backend, const DecoderConfig& config, int64_t layer_index,
                    const LayerWeights& weights, const RopeAngles* angles,
-                   std::span<const SequenceSlice> sequences, ConstMatrixView x, Store store,
-                   MatrixView out, Workspace& workspace) {
+                   std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
+                   ConstMatrixView x, Store store, MatrixView out, Workspace& workspace) {
   const LayerSpec& spec = config.layers[static_cast<size_t>(layer_index)];
   const int64_t q_width = config.num_heads * config.head_dim;
   const int64_t k_width = config.num_kv_heads * config.head_dim;
@@ -54,21 +94,26 @@ void run_attention(Backend& backend, const DecoderConfig& config, int64_t layer_
                columns(qkv, 0, q_width + k_width));
   }
 
-  workspace.segments.clear();
   for (const SequenceSlice& slice : sequences) {
-    const KvView kv = slice.kv->layer(layer_index);
-    kv_write(backend, kv, slice.start_position, rows_of(k, slice), rows_of(v, slice));
-    workspace.segments.push_back({slice.first_row, slice.num_rows, slice.start_position,
-                                  slice.start_position + slice.num_rows, kv});
+    kv_write(backend, slice.kv->layer(layer_index), slice.start_position, rows_of(k, slice),
+             rows_of(v, slice));
   }
+  if (out.rows == 0) return;
+
+  MatrixView queries = q;
+  if (!query_rows.all) {
+    queries = workspace.get(Buffer::kQueries, out.rows, q_width);
+    gather(query_rows.subset, q, queries);
+  }
+  cut_segments(sequences, query_rows, layer_index, workspace.segments);
   AttentionParams params;
   params.num_heads = config.num_heads;
   params.scale = config.attention_scale;
   params.window = spec.window;
   params.sinks = weights.sinks.f32();
   const MatrixView mixed =
-      workspace.get(Buffer::kAttention, x.rows, config.num_heads * config.v_dim);
-  attention_paged(backend, q, workspace.segments, params, mixed);
+      workspace.get(Buffer::kAttention, out.rows, config.num_heads * config.v_dim);
+  attention_paged(backend, queries, workspace.segments, params, mixed);
 
   const std::array<LinearTask, 1> task = {
       LinearTask{&weights.o, weights.o_bias.f32(), out, store == Store::kAdd}};

@@ -13,11 +13,21 @@ namespace onnuri {
 /// Where a sub-layer puts its rows: over what is there, or on top of it.
 enum class Store { kOverwrite, kAdd };
 
-/// Writes the layer's new keys and values into the caches of the batch and `out` (T, hidden_size)
-/// from x (T, hidden_size). `angles` is null for a layer without positions.
+/// The rows of a batch that a layer carries on: all, or those of `subset` in that order.
+struct QueryRows {
+  bool all = true;
+  std::span<const int64_t> subset;
+};
+
+/// Writes the layer's new keys and values of all rows x (T, hidden_size) into the caches of the
+/// batch, and the result of the query rows into `out` (query rows, hidden_size). `angles` is null
+/// for a layer without positions.
 void run_attention(Backend& backend, const DecoderConfig& config, int64_t layer_index,
                    const LayerWeights& weights, const RopeAngles* angles,
-                   std::span<const SequenceSlice> sequences, ConstMatrixView x, Store store,
-                   MatrixView out, Workspace& workspace);
+                   std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
+                   ConstMatrixView x, Store store, MatrixView out, Workspace& workspace);
+
+/// The rows of `source` that are wanted, copied into `out` one after the other.
+void gather(std::span<const int64_t> rows, ConstMatrixView source, MatrixView out);
 
 }  // namespace onnuri

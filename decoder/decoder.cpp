@@ -26,25 +26,36 @@ void Decoder::forward(const Batch& batch, MatrixView logits) {
   for (size_t i = 0; i < angles_.size(); ++i) {
     compute_rope_angles(config_.rope_tables[i], batch.positions, rows, angles_[i]);
   }
-  for (int64_t i = 0; i < config_.num_layers(); ++i) {
+  const int64_t last = config_.num_layers() - 1;
+  for (int64_t i = 0; i < last; ++i) {
     blend_long_skips(i, hidden);
-    run_layer(i, batch, hidden);
+    run_layer(i, batch, {}, hidden, hidden);
   }
-  run_head(batch.logit_rows, hidden, logits);
+  blend_long_skips(last, hidden);
+  // Rows that nobody asks for end here, once the last layer has cached their keys and values.
+  const QueryRows wanted_rows{false, batch.logit_rows};
+  const MatrixView wanted = workspace_->get(Buffer::kLogitRows, logits.rows, config_.hidden_size);
+  gather(batch.logit_rows, hidden, wanted);
+  run_layer(last, batch, wanted_rows, hidden, wanted);
+  run_head(wanted, logits);
   for (const SequenceSlice& slice : batch.sequences) slice.kv->advance(slice.num_rows);
 }
 
-void Decoder::run_layer(int64_t index, const Batch& batch, MatrixView hidden) {
+// One layer from the rows `hidden` to the residual stream `out` of the query rows, which holds
+// their part of `hidden` already.
+void Decoder::run_layer(int64_t index, const Batch& batch, const QueryRows& rows,
+                        ConstMatrixView hidden, MatrixView out) {
   const LayerSpec& spec = config_.layers[static_cast<size_t>(index)];
   const LayerWeights& w = weights_->layers[static_cast<size_t>(index)];
   const RopeAngles* angles = spec.rope >= 0 ? &angles_[static_cast<size_t>(spec.rope)] : nullptr;
 
-  add_branch(w.pre_mixer_norm, w.post_mixer_norm, hidden,
+  add_branch(w.pre_mixer_norm, w.post_mixer_norm, hidden, out,
              [&](ConstMatrixView x, Store store, MatrixView y) {
-               run_attention(*backend_, config_, index, w, angles, batch.sequences, x, store, y,
-                             *workspace_);
+               run_attention(*backend_, config_, index, w, angles, batch.sequences, rows, x, store,
+                             y, *workspace_);
              });
-  add_branch(w.pre_ffn_norm, w.post_ffn_norm, hidden,
+  if (out.rows == 0) return;
+  add_branch(w.pre_ffn_norm, w.post_ffn_norm, out, out,
              [&](ConstMatrixView x, Store store, MatrixView y) {
                if (spec.ffn == FfnKind::kMoe) {
                  run_moe(*backend_, config_, spec.activation, w.moe, x, store, y, *workspace_);
@@ -54,25 +65,26 @@ void Decoder::run_layer(int64_t index, const Batch& batch, MatrixView hidden) {
              });
 }
 
-// hidden += residual_scale * post_norm?(sub_layer(pre_norm?(hidden))). Where nothing stands between
+// out += residual_scale * post_norm?(sub_layer(pre_norm?(hidden))). Where nothing stands between
 // the last product of the sub-layer and the sum, the product adds in place.
 template <typename SubLayer>
-void Decoder::add_branch(const Tensor& pre_norm, const Tensor& post_norm, MatrixView hidden,
-                         SubLayer&& sub_layer) {
+void Decoder::add_branch(const Tensor& pre_norm, const Tensor& post_norm, ConstMatrixView hidden,
+                         MatrixView out, SubLayer&& sub_layer) {
   ConstMatrixView x = hidden;
   if (!pre_norm.empty()) {
     const MatrixView normed = workspace_->get(Buffer::kNormed, hidden.rows, hidden.cols);
     norm(pre_norm, hidden, normed);
     x = normed;
     if (post_norm.empty() && config_.residual_scale == 1.0f) {
-      sub_layer(x, Store::kAdd, hidden);
+      sub_layer(x, Store::kAdd, out);
       return;
     }
   }
-  const MatrixView branch = workspace_->get(Buffer::kBranch, hidden.rows, hidden.cols);
+  const MatrixView branch = workspace_->get(Buffer::kBranch, out.rows, out.cols);
   sub_layer(x, Store::kOverwrite, branch);
+  if (out.rows == 0) return;
   if (!post_norm.empty()) norm(post_norm, branch, branch);
-  add_scaled(*backend_, branch, config_.residual_scale, hidden);
+  add_scaled(*backend_, branch, config_.residual_scale, out);
 }
 
 void Decoder::blend_long_skips(int64_t layer_index, MatrixView hidden) {
@@ -91,16 +103,10 @@ void Decoder::blend_long_skips(int64_t layer_index, MatrixView hidden) {
   }
 }
 
-void Decoder::run_head(std::span<const int64_t> rows, ConstMatrixView hidden, MatrixView logits) {
-  if (rows.empty()) return;
-  const MatrixView wanted =
-      workspace_->get(Buffer::kLogitRows, static_cast<int64_t>(rows.size()), hidden.cols);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    std::memcpy(wanted.row(static_cast<int64_t>(i)), hidden.row(rows[i]),
-                static_cast<size_t>(hidden.cols) * sizeof(float));
-  }
-  norm(weights_->norm, wanted, wanted);
-  linear(*backend_, wanted, weights_->head, nullptr, logits);
+void Decoder::run_head(MatrixView hidden, MatrixView logits) {
+  if (hidden.rows == 0) return;
+  norm(weights_->norm, hidden, hidden);
+  linear(*backend_, hidden, weights_->head, nullptr, logits);
   if (config_.logit_scale != 1.0f) scale_rows(*backend_, config_.logit_scale, logits);
 }
 

@@ -16,7 +16,7 @@
 namespace onnuri {
 
 struct DecoderWeights;
-struct LayerWeights;
+struct QueryRows;
 class Workspace;
 
 /// Owns its weights and the activations of one pass: one caller at a time. `backend` must outlive
@@ -46,12 +46,13 @@ class Decoder {
   Decoder(const DecoderConfig& config, Backend& backend);
   void check(const Batch& batch, const MatrixView& logits) const;
   void embed_batch(const Batch& batch, MatrixView hidden);
-  void run_layer(int64_t index, const Batch& batch, MatrixView hidden);
+  void run_layer(int64_t index, const Batch& batch, const QueryRows& rows, ConstMatrixView hidden,
+                 MatrixView out);
   template <typename SubLayer>
-  void add_branch(const Tensor& pre_norm, const Tensor& post_norm, MatrixView hidden,
-                  SubLayer&& sub_layer);
+  void add_branch(const Tensor& pre_norm, const Tensor& post_norm, ConstMatrixView hidden,
+                  MatrixView out, SubLayer&& sub_layer);
   void blend_long_skips(int64_t layer_index, MatrixView hidden);
-  void run_head(std::span<const int64_t> rows, ConstMatrixView hidden, MatrixView logits);
+  void run_head(MatrixView hidden, MatrixView logits);
   void norm(const Tensor& weight, ConstMatrixView x, MatrixView y);
 
   DecoderConfig config_;

@@ -1,6 +1,7 @@
 // Activations of one forward pass, in buffers that grow once and then stay.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -17,6 +18,7 @@ enum class Buffer {
   kNormed,        // (T, hidden_size), what a sub-layer reads
   kBranch,        // (T, hidden_size), what a sub-layer wrote, when it is not added in place
   kQkv,           // (T, (num_heads + num_kv_heads) * head_dim + num_kv_heads * v_dim)
+  kQueries,       // (logit rows, num_heads * head_dim), of the last layer
   kAttention,     // (T, num_heads * v_dim)
   kGateUp,        // (T, 2 * intermediate_size)
   kGlu,           // (T, intermediate_size)
@@ -25,7 +27,7 @@ enum class Buffer {
   kExpertGateUp,  // (T * k, 2 * expert intermediate_size)
   kExpertGlu,     // (T * k, expert intermediate_size)
   kExpertOutput,  // (T * k, hidden_size)
-  kLogitRows,     // (logit rows, hidden_size)
+  kLogitRows,     // (logit rows, hidden_size), the residual stream from the last layer on
   kCount,
 };
 
@@ -52,7 +54,7 @@ class Workspace {
  private:
   static MatrixView grow(Tensor& tensor, int64_t rows, int64_t cols) {
     if (tensor.empty() || tensor.shape()[0] < rows * cols) {
-      tensor = Tensor(DType::kF32, {rows * cols});
+      tensor = Tensor(DType::kF32, {std::max<int64_t>(rows * cols, 1)});
     }
     return matrix(tensor.f32(), rows, cols);
   }

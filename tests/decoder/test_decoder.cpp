@@ -116,11 +116,6 @@ TEST_P(DecoderShapes, ThreadsDoNotChangeTheBits) {
   EXPECT_EQ(one.run(ids, chunks), three.run(ids, chunks));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DecoderShapes, testing::Range<size_t>(0, decoder_shapes().size()),
-                         [](const testing::TestParamInfo<size_t>& shape) {
-                           return decoder_shapes()[shape.param].name;
-                         });
-
 DecoderConfig windowed(int64_t window) {
   DecoderConfig c = tiny_decoder_config();
   for (LayerSpec& layer : c.layers) layer.window = window;
@@ -210,6 +205,49 @@ TEST(Decoder, TheRowsAskedForAreTheRowsGiven) {
     EXPECT_EQ(rows_of(logits, i, 1, 96), rows_of(all, wanted[static_cast<size_t>(i)], 1, 96));
   }
 }
+
+TEST_P(DecoderShapes, SubsetsOfRowsKeepTheirBits) {
+  TestDecoder t(config(), ComputeType::kFloat32);
+  const std::vector<int32_t> ids = random_ids(26, 96, 6);
+  const std::vector<float> first = t.run(std::span(ids).first(12), std::vector<int64_t>{12});
+  const std::vector<float> second = t.run(std::span(ids).last(14), std::vector<int64_t>{8, 6});
+  const auto kv_a = t.cache->new_sequence();
+  const auto kv_b = t.cache->new_sequence();
+  ASSERT_TRUE(kv_a->reserve(12) && kv_b->reserve(14));
+  const auto pass = [&](std::span<const int32_t> row_ids, std::span<const SequenceSlice> slices,
+                        std::span<const int64_t> wanted) {
+    std::vector<int32_t> positions;
+    for (int64_t axis = 0; axis < t.config.position_axes(); ++axis) {
+      for (const SequenceSlice& s : slices) {
+        for (int64_t i = 0; i < s.num_rows; ++i) {
+          positions.push_back(static_cast<int32_t>(s.start_position + i));
+        }
+      }
+    }
+    std::vector<float> logits(wanted.size() * 96);
+    t.decoder->forward({row_ids, positions, slices, {}, wanted},
+                       matrix(logits.data(), static_cast<int64_t>(wanted.size()), 96));
+    return logits;
+  };
+  // Without logits: only the cache is filled.
+  const SequenceSlice start{0, 8, 0, kv_b.get()};
+  pass(std::span(ids).subspan(12, 8), {&start, 1}, {});
+  std::vector<int32_t> both(ids.begin(), ids.begin() + 12);
+  both.insert(both.end(), ids.begin() + 20, ids.end());
+  const SequenceSlice slices[] = {{0, 12, 0, kv_a.get()}, {12, 6, 8, kv_b.get()}};
+  const std::vector<int64_t> wanted = {11, 12, 13, 17, 3, 4, 4, 2};
+  const std::vector<float> found = pass(both, slices, wanted);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const int64_t row = wanted[i];
+    EXPECT_EQ(rows_of(found, static_cast<int64_t>(i), 1, 96),
+              row < 12 ? rows_of(first, row, 1, 96) : rows_of(second, row - 4, 1, 96));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DecoderShapes, testing::Range<size_t>(0, decoder_shapes().size()),
+                         [](const testing::TestParamInfo<size_t>& shape) {
+                           return decoder_shapes()[shape.param].name;
+                         });
 
 TEST(Decoder, QuantisedWeightsStayCloseToTheirValues) {
   TestDecoder t(tiny_decoder_config(), ComputeType::kAuto, DType::kQ8_0);
