@@ -32,6 +32,8 @@ constexpr const char* kGpt2 =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 constexpr const char* kDigitTriples = "\\p{N}{1,3}";
 constexpr const char* kKanaAndHan = "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}]+";
+constexpr const char* kLargeScripts =
+    "[\\x{4E00}-\\x{9FA5}\\x{0800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+";
 constexpr const char* kAsciiPunctuationWords =
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
     "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|"
@@ -109,10 +111,12 @@ constexpr PreType kPreTypes[] = {
      true,
      true},
     {"deepseek-llm",
-     {"[\\r\\n]", "\\s?\\p{L}+(?<![\\x{0800}-\\x{FFFF}])", "\\s?\\p{P}+", "\\s+$", "\\p{N}+"}},
+     {"[\\r\\n]", "\\s?[\\p{Lu}\\p{Ll}\\p{Lt}]+",
+      "\\s?[!-/:-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}"
+      "\\x{3000}-\\x{3002}]+",
+      kLargeScripts, "\\p{N}+"}},
     {"deepseek-coder",
-     {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+",
-      "[\\x{4E00}-\\x{9FA5}\\x{0800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+", "\\p{N}"}},
+     {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", kLargeScripts, "\\p{N}"}},
     {"deepseek-v3", {kDigitTriples, kKanaAndHan, kAsciiPunctuationWords}},
     {"hunyuan-dense", {kDigitTriples, kKanaAndHan, kAsciiPunctuationWords}},
     {"joyai-llm", {kDigitTriples, kKanaAndHan, kAsciiPunctuationWords}},
