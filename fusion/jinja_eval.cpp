@@ -1,0 +1,277 @@
+// Statements of templates; see jinja_eval.h. Expressions are in jinja_expr.cpp.
+#include "fusion/jinja_eval.h"
+
+#include "core/check.h"
+
+namespace onnuri::jinja {
+
+const Value* Scope::find(std::string_view name) const {
+  for (const Scope* s = this; s != nullptr; s = s->parent.get()) {
+    for (const auto& [key, value] : s->values) {
+      if (key == name) return &value;
+    }
+  }
+  return nullptr;
+}
+
+void Scope::set(std::string_view name, Value value) {
+  for (auto& [key, old] : values) {
+    if (key == name) {
+      old = std::move(value);
+      return;
+    }
+  }
+  values.emplace_back(std::string(name), std::move(value));
+}
+
+namespace {
+
+ScopePtr inner(const ScopePtr& scope) {
+  auto s = std::make_shared<Scope>();
+  s->parent = scope;
+  return s;
+}
+
+}  // namespace
+
+struct Interpreter::Depth {
+  explicit Depth(Interpreter& i) : interpreter(i) {
+    if (++interpreter.depth_ > interpreter.limits_.depth) {
+      --interpreter.depth_;
+      interpreter.error("nests too deep");
+    }
+  }
+  ~Depth() { --interpreter.depth_; }
+  Interpreter& interpreter;
+};
+
+void Interpreter::step(uint64_t count) {
+  steps_ += count;
+  if (steps_ > limits_.steps) error("takes too many steps");
+}
+
+void Interpreter::charge(size_t bytes) {
+  bytes_ += bytes;
+  if (bytes > limits_.bytes || bytes_ > limits_.bytes) error("makes too much text");
+}
+
+void Interpreter::error(const std::string& what) const {
+  fail(ErrorCode::kInvalidArgument, "chat template line ", line_, ": ", what);
+}
+
+void Interpreter::write(std::string& out, const Value& value) {
+  const std::string text = value.str();
+  charge(text.size());
+  out += text;
+  if (out.size() > limits_.output) error("writes too much text");
+}
+
+std::string Interpreter::render(const Block& block, const JsonValue& variables) {
+  auto globals = std::make_shared<Scope>();
+  if (!variables.is_null()) {
+    for (const auto& [name, value] : variables.as_object("template variables"))
+      globals->set(name, Value::from_json(value));
+  }
+  // A macro holds its scope, which holds the macro; emptying the scopes breaks such rings.
+  struct Breaker {
+    std::vector<std::weak_ptr<Scope>>& closures;
+    ~Breaker() {
+      for (const auto& weak : closures) {
+        if (const ScopePtr scope = weak.lock()) scope->values.clear();
+      }
+      closures.clear();
+    }
+  };
+  const Breaker breaker{closures_};
+  std::string out;
+  run(block, inner(globals), out);
+  return out;
+}
+
+Interpreter::Flow Interpreter::run(const Block& block, const ScopePtr& scope, std::string& out) {
+  const Depth depth(*this);
+  for (const StmtPtr& stmt : block) {
+    const Flow flow = run(*stmt, scope, out);
+    if (flow != Flow::kNormal) return flow;
+  }
+  return Flow::kNormal;
+}
+
+Interpreter::Flow Interpreter::run(const Stmt& s, const ScopePtr& scope, std::string& out) {
+  step();
+  line_ = s.line;
+  switch (s.kind) {
+    case Stmt::Kind::kText:
+      charge(s.text.size());
+      out += s.text;
+      if (out.size() > limits_.output) error("writes too much text");
+      break;
+    case Stmt::Kind::kPrint: write(out, eval(*s.expr, scope)); break;
+    case Stmt::Kind::kIf:
+      return run(eval(*s.expr, scope).truth() ? s.body : s.otherwise, scope, out);
+    case Stmt::Kind::kFor: run_for(s, scope, out); break;
+    case Stmt::Kind::kSet: assign(s.target, eval(*s.expr, scope), scope); break;
+    case Stmt::Kind::kSetBlock: run_set_block(s, scope); break;
+    case Stmt::Kind::kMacro: scope->set(s.text, make_macro(s, scope)); break;
+    case Stmt::Kind::kCall: run_call(s, scope, out); break;
+    case Stmt::Kind::kFilter: {
+      std::string text;
+      run(s.body, inner(scope), text);
+      const Value input = Value::string(std::move(text));
+      write(out, eval_filter(*s.expr, scope, &input));
+      break;
+    }
+    case Stmt::Kind::kWith: {
+      const ScopePtr own = inner(scope);
+      for (const auto& [target, expr] : s.assignments) assign(target, eval(*expr, scope), own);
+      return run(s.body, own, out);
+    }
+    case Stmt::Kind::kScope: return run(s.body, inner(scope), out);
+    case Stmt::Kind::kBreak: return Flow::kBreak;
+    case Stmt::Kind::kContinue: return Flow::kContinue;
+  }
+  return Flow::kNormal;
+}
+
+void Interpreter::run_for(const Stmt& s, const ScopePtr& scope, std::string& out) {
+  loop(s, eval(*s.expr, scope), 1, scope, out);
+}
+
+namespace {
+
+// `loop` inside a for: a dictionary of facts about this turn, and functions.
+Value loop_value(const List& items, size_t i, int depth, const Value& recurse,
+                 const std::shared_ptr<Value>& last_seen) {
+  const auto n = static_cast<int64_t>(items.size());
+  const auto at = static_cast<int64_t>(i);
+  Dict facts;
+  const auto add = [&](const char* name, Value v) {
+    facts.emplace_back(Value::string(name), std::move(v));
+  };
+  add("index", Value::integer(at + 1));
+  add("index0", Value::integer(at));
+  add("revindex", Value::integer(n - at));
+  add("revindex0", Value::integer(n - at - 1));
+  add("first", Value::boolean(i == 0));
+  add("last", Value::boolean(at + 1 == n));
+  add("length", Value::integer(n));
+  add("depth", Value::integer(depth));
+  add("depth0", Value::integer(depth - 1));
+  add("previtem", i > 0 ? items[i - 1] : Value::undefined("previtem"));
+  add("nextitem", i + 1 < items.size() ? items[i + 1] : Value::undefined("nextitem"));
+  add("cycle", Value::function([at](Interpreter& in, const Args& args) {
+        if (args.positional.empty()) in.error("cycle needs values");
+        return args.positional[static_cast<size_t>(at) % args.positional.size()];
+      }));
+  add("changed", Value::function([last_seen](Interpreter&, const Args& args) {
+        Value now = Value::tuple(args.positional);
+        const bool changed = last_seen->is_undefined() || !equals(*last_seen, now);
+        *last_seen = std::move(now);
+        return Value::boolean(changed);
+      }));
+  add("__call__", recurse);
+  return Value::name_space(std::move(facts));
+}
+
+}  // namespace
+
+void Interpreter::loop(const Stmt& s, const Value& iterable, int depth, const ScopePtr& scope,
+                       std::string& out) {
+  const Depth guard(*this);
+  List items = iterate(iterable);
+  if (s.filter) {
+    List kept;
+    for (Value& item : items) {
+      const ScopePtr own = inner(scope);
+      assign(s.target, item, own);
+      if (eval(*s.filter, own).truth()) kept.push_back(std::move(item));
+    }
+    items = std::move(kept);
+  }
+  Value recurse;
+  if (s.recursive) {
+    closures_.emplace_back(scope);
+    recurse = Value::function([this, &s, depth, scope](Interpreter&, const Args& args) {
+      if (args.positional.empty()) error("loop() needs what to walk over");
+      std::string text;
+      loop(s, args.positional[0], depth + 1, scope, text);
+      return Value::string(std::move(text));
+    });
+  }
+  const auto last_seen = std::make_shared<Value>();
+  for (size_t i = 0; i < items.size(); ++i) {
+    step();
+    const ScopePtr own = inner(scope);
+    own->set("loop", loop_value(items, i, depth, recurse, last_seen));
+    assign(s.target, items[i], own);
+    const Flow flow = run(s.body, own, out);
+    if (flow == Flow::kBreak) break;
+  }
+  if (items.empty()) run(s.otherwise, inner(scope), out);
+}
+
+void Interpreter::run_set_block(const Stmt& s, const ScopePtr& scope) {
+  std::string text;
+  run(s.body, inner(scope), text);
+  Value value = Value::string(std::move(text));
+  if (s.expr) value = eval_filter(*s.expr, scope, &value);
+  assign(s.target, value, scope);
+}
+
+void Interpreter::run_call(const Stmt& s, const ScopePtr& scope, std::string& out) {
+  const Value callee = eval(*s.expr->children[0], scope);
+  Args args = eval_args(*s.expr, 1, scope);
+  args.named.emplace_back("caller", make_macro(s, scope));
+  write(out, call(callee, args));
+}
+
+void Interpreter::assign(const Target& target, const Value& value, const ScopePtr& scope) {
+  if (!target.parts.empty()) {
+    const List items = iterate(value);
+    if (items.size() != target.parts.size())
+      error("expected " + std::to_string(target.parts.size()) + " values to unpack, found " +
+            std::to_string(items.size()));
+    for (size_t i = 0; i < items.size(); ++i) assign(target.parts[i], items[i], scope);
+    return;
+  }
+  if (target.attribute.empty()) {
+    scope->set(target.name, value);
+    return;
+  }
+  Value object = lookup(target.name, scope);
+  if (!object.is_namespace())
+    error("expected a namespace to assign to, found " + std::string(object.type_name()));
+  Dict& members = object.as_namespace();
+  for (auto& [key, old] : members) {
+    if (key.as_string() == target.attribute) {
+      old = value;
+      return;
+    }
+  }
+  members.emplace_back(Value::string(target.attribute), value);
+}
+
+Value Interpreter::make_macro(const Stmt& s, const ScopePtr& scope) {
+  closures_.emplace_back(scope);
+  return Value::function([this, &s, scope](Interpreter&, const Args& args) {
+    const Depth guard(*this);
+    const ScopePtr own = inner(scope);
+    const Value* caller = args.find(args.positional.size(), "caller");
+    own->set("caller", caller != nullptr ? *caller : Value::undefined("caller"));
+    if (args.positional.size() > s.parameters.size())
+      error("macro " + s.text + " takes at most " + std::to_string(s.parameters.size()) +
+            " arguments");
+    for (size_t i = 0; i < s.parameters.size(); ++i) {
+      const Parameter& p = s.parameters[i];
+      const Value* given = args.find(i, p.name);
+      own->set(p.name, given != nullptr ? *given
+                       : p.fallback     ? eval(*p.fallback, own)
+                                        : Value::undefined(p.name));
+    }
+    std::string text;
+    run(s.body, own, text);
+    return Value::string(std::move(text));
+  });
+}
+
+}  // namespace onnuri::jinja

@@ -1,0 +1,111 @@
+// The values of a template: Python's, as far as templates see them.
+//
+// Lists and dictionaries never change after they are made (the sandbox that checkpoints are
+// written for forbids it), so copies share them. Namespaces do change.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/json.h"
+
+namespace onnuri::jinja {
+
+class Value;
+class Interpreter;
+using List = std::vector<Value>;
+using Dict = std::vector<std::pair<Value, Value>>;
+
+struct Args {
+  List positional;
+  std::vector<std::pair<std::string, Value>> named;
+
+  /// The argument at `index` or called `name`; nullptr when absent.
+  const Value* find(size_t index, std::string_view name) const;
+  Value get(size_t index, std::string_view name, const Value& fallback) const;
+};
+using Function = std::function<Value(Interpreter&, const Args&)>;
+
+class Value {
+ public:
+  enum class Type {
+    kUndefined, kNone, kBool, kInt, kFloat, kString, kList, kTuple, kDict, kNamespace, kFunction
+  };
+
+  Value() = default;  // undefined
+  static Value undefined(std::string name);
+  static Value none();
+  static Value boolean(bool v);
+  static Value integer(int64_t v);
+  static Value number(double v);
+  static Value string(std::string v);
+  static Value list(List v);
+  static Value tuple(List v);
+  static Value dict(Dict v);
+  static Value name_space(Dict v);
+  static Value function(Function v);
+  static Value from_json(const JsonValue& json, int depth = 0);
+
+  Type type() const { return type_; }
+  bool is_undefined() const { return type_ == Type::kUndefined; }
+  bool is_none() const { return type_ == Type::kNone; }
+  bool is_bool() const { return type_ == Type::kBool; }
+  bool is_string() const { return type_ == Type::kString; }
+  bool is_dict() const { return type_ == Type::kDict; }
+  bool is_function() const { return type_ == Type::kFunction; }
+  bool is_namespace() const { return type_ == Type::kNamespace; }
+  bool is_sequence() const { return type_ == Type::kList || type_ == Type::kTuple; }
+  bool is_integral() const { return type_ == Type::kInt || type_ == Type::kBool; }
+  bool is_number() const { return is_integral() || type_ == Type::kFloat; }
+
+  // Only for the types that the names say (bool reads as an integer, as in Python).
+  int64_t as_int() const { return int_; }
+  double as_double() const { return type_ == Type::kFloat ? float_ : static_cast<double>(int_); }
+  const std::string& as_string() const { return *string_; }
+  const List& as_list() const { return *list_; }
+  const Dict& as_dict() const { return *dict_; }
+  Dict& as_namespace() const { return *dict_; }
+  const Function& as_function() const { return *function_; }
+  /// The name under which an undefined value was looked for.
+  std::string undefined_name() const { return string_ ? *string_ : std::string(); }
+
+  bool truth() const;
+  /// str() and repr().
+  std::string str() const;
+  std::string repr() const;
+  /// The type as Python calls it.
+  const char* type_name() const;
+  /// A member of a dictionary or namespace, or nullptr.
+  const Value* member(const Value& key) const;
+  const Value* member(std::string_view key) const;
+
+ private:
+  void write(std::string& out, bool quoted, int depth) const;
+
+  Type type_ = Type::kUndefined;
+  int64_t int_ = 0;
+  double float_ = 0;
+  std::shared_ptr<const std::string> string_;
+  std::shared_ptr<const List> list_;
+  std::shared_ptr<Dict> dict_;
+  std::shared_ptr<const Function> function_;
+};
+
+bool equals(const Value& a, const Value& b);
+/// Below, equal or above zero. Throws kInvalidArgument where Python would.
+int compare(const Value& a, const Value& b);
+
+/// A float as Python's repr writes it.
+std::string float_repr(double v);
+/// A string in quotes, as repr() writes it.
+std::string quote(std::string_view text);
+/// Python's json.dumps with ensure_ascii=False; `indent` < 0 is one line.
+std::string to_json(const Value& value, int indent, std::string_view item_separator,
+                    std::string_view key_separator, bool sort_keys);
+
+}  // namespace onnuri::jinja
