@@ -186,12 +186,13 @@ void attention_paged(Backend& backend, ConstMatrixView q,
   check_view(out, params.num_heads * first.v_dim);
   ONNURI_CHECK(q.rows == out.rows);
   const AttentionKernels& kernels = backend.table().attention();
+  const int64_t block_rows = kernels.block_rows(first.k_dim, first.v_dim);
   Plan plan;
   for (const AttentionSegment& segment : segments) {
     check_segment(segment, params, q);
     ONNURI_CHECK(segment.kv.k_dim == first.k_dim && segment.kv.v_dim == first.v_dim);
     const int64_t group = params.num_heads / segment.kv.num_kv_heads;
-    const int64_t rows_per_block = std::max<int64_t>(1, kernels.block_rows / group);
+    const int64_t rows_per_block = std::max<int64_t>(1, block_rows / group);
     for (int64_t h = 0; h < segment.kv.num_kv_heads; ++h) {
       AttentionTask task;
       task.q = q.row(segment.first_row) + h * group * segment.kv.k_dim;
@@ -228,6 +229,7 @@ void attention_packed(Backend& backend, ConstMatrixView q, ConstMatrixView k, Co
   const int64_t head_dim = q.cols / num_heads;
   if (head_dim == 0) return;
   const AttentionKernels& kernels = backend.table().attention();
+  const int64_t block_rows = kernels.block_rows(head_dim, head_dim);
   Plan plan;
   for (size_t s = 0; s + 1 < offsets.size(); ++s) {
     ONNURI_CHECK(offsets[s] >= 0 && offsets[s] <= offsets[s + 1] && offsets[s + 1] <= q.rows);
@@ -246,7 +248,7 @@ void attention_packed(Backend& backend, ConstMatrixView q, ConstMatrixView k, Co
       task.keys.v_stride = v.stride;
       task.keys.k_dim = head_dim;
       task.keys.v_dim = head_dim;
-      add_tasks(task, kernels.block_rows, &plan);
+      add_tasks(task, block_rows, &plan);
     }
   }
   execute(backend, kernels, &plan);

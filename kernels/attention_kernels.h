@@ -87,7 +87,7 @@ static inline KeyRun key_run(const KeyRows& rows, int64_t position, int64_t limi
 
 struct AttentionKernels {
   /// Query rows times group that a block should hold to be efficient.
-  int64_t block_rows = 64;
+  int64_t (*block_rows)(int64_t k_dim, int64_t v_dim) = nullptr;
   /// Scratch of one thread for blocks of at most `rows` (num_rows * group).
   size_t (*workspace_bytes)(int64_t rows, int64_t num_keys, int64_t k_dim, int64_t v_dim) =
       nullptr;

@@ -14,11 +14,19 @@
 #include "kernels/attention_kernels.h"
 #include "kernels/cpu/vec_math.h"
 
+// Keeps accumulator arrays in registers: every loop over them must vanish.
+#ifdef __clang__
+#define ONNURI_UNROLL _Pragma("unroll")
+#else
+#define ONNURI_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 namespace onnuri::ONNURI_ISA {
 namespace {
 
 constexpr float kLog2E = 1.44269504f;
 constexpr int64_t kDirectRows = 3;  // up to here, keys and values are used as they are stored
+constexpr int64_t kFewRows = 16;    // up to here, memory may be the limit
 constexpr int64_t kMaxRun = 64;
 constexpr int64_t kPadFloats = 16;  // keeps rows of a power of two off one cache set
 
@@ -97,21 +105,18 @@ void pack_queries(const AttentionTask& task, const Workspace& w) {
   }
 }
 
-// scores of R rows and up to four keys. The unused keys of a short group repeat the last one.
+// scores of R rows and four keys at k0..k3; only the first `num_keys` are stored.
 template <int R, typename Load>
-inline void score_group(const float* q, int64_t q_stride, const typename Load::Element* k,
-                        int64_t k_stride, int64_t num_keys, int64_t cols, float* scores) {
-  const auto* k0 = k;
-  const auto* k1 = k + (num_keys > 1 ? k_stride : 0);
-  const auto* k2 = num_keys > 2 ? k1 + k_stride : k1;
-  const auto* k3 = num_keys > 3 ? k2 + k_stride : k2;
+inline void score_group(const float* q, int64_t q_stride, const typename Load::Element* const* k,
+                        int64_t num_keys, int64_t cols, float* scores) {
+  const auto *k0 = k[0], *k1 = k[1], *k2 = k[2], *k3 = k[3];
   Vec acc[R][4];
-  for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < 4; ++j) acc[r][j] = v_zero();
-  }
+  ONNURI_UNROLL
+  for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = acc[r][2] = acc[r][3] = v_zero();
   for (int64_t d = 0; d < cols; d += kLanes) {
     const Vec a = Load::at(k0 + d), b = Load::at(k1 + d), c = Load::at(k2 + d),
               e = Load::at(k3 + d);
+    ONNURI_UNROLL
     for (int r = 0; r < R; ++r) {
       const Vec x = v_load(q + r * q_stride + d);
       acc[r][0] = v_fma(x, a, acc[r][0]);
@@ -120,40 +125,53 @@ inline void score_group(const float* q, int64_t q_stride, const typename Load::E
       acc[r][3] = v_fma(x, e, acc[r][3]);
     }
   }
+  if (num_keys == 4) {
+    ONNURI_UNROLL
+    for (int r = 0; r < R; ++r) {
+      v_store_sums(scores + r * kKeyTile, acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
+    }
+    return;
+  }
+  ONNURI_UNROLL
   for (int r = 0; r < R; ++r) {
     float four[4];
-    float* to = num_keys == 4 ? scores + r * kKeyTile : four;
-    v_store_sums(to, acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
-    for (int64_t j = 0; num_keys < 4 && j < num_keys; ++j) scores[r * kKeyTile + j] = four[j];
+    v_store_sums(four, acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
+    for (int64_t j = 0; j < num_keys; ++j) scores[r * kKeyTile + j] = four[j];
   }
 }
 
 template <int R, typename Load>
 inline void score_rows(const float* q, int64_t q_stride, const typename Load::Element* k,
                        int64_t k_stride, int64_t num_keys, int64_t cols, float* scores) {
-  int64_t j = 0;
-  for (; j + 4 <= num_keys; j += 4) {
-    score_group<R, Load>(q, q_stride, k + j * k_stride, k_stride, 4, cols, scores + j);
-  }
-  if (j < num_keys) {
-    score_group<R, Load>(q, q_stride, k + j * k_stride, k_stride, num_keys - j, cols, scores + j);
+  for (int64_t j = 0; j < num_keys; j += 4) {
+    const int64_t n = smaller(4, num_keys - j);
+    const typename Load::Element* rows[4];  // a short group repeats its last key
+    for (int64_t i = 0; i < 4; ++i) rows[i] = k + (j + smaller(i, n - 1)) * k_stride;
+    score_group<R, Load>(q, q_stride, rows, n, cols, scores + j);
   }
 }
 
-// scores (M, num_keys of a tile) for all rows.
+// scores (M, num_keys of a tile) for all rows: threes, and a rest of four as two and two, because
+// a single row cannot fill the pipeline.
 template <typename Load>
 void score_run(const Workspace& w, const void* keys, int64_t k_stride, int64_t num_keys,
                float* scores) {
   const auto* k = static_cast<const typename Load::Element*>(keys);
-  int64_t m = 0;
-  for (; m + 3 <= w.rows; m += 3) {
-    score_rows<3, Load>(w.q + m * w.k_cols, w.k_cols, k, k_stride, num_keys, w.k_cols,
-                        scores + m * kKeyTile);
+  for (int64_t m = 0; m < w.rows;) {
+    const int64_t left = w.rows - m;
+    const float* q = w.q + m * w.k_cols;
+    float* to = scores + m * kKeyTile;
+    if (left == 1) {
+      score_rows<1, Load>(q, w.k_cols, k, k_stride, num_keys, w.k_cols, to);
+      m += 1;
+    } else if (left == 2 || left == 4) {
+      score_rows<2, Load>(q, w.k_cols, k, k_stride, num_keys, w.k_cols, to);
+      m += 2;
+    } else {
+      score_rows<3, Load>(q, w.k_cols, k, k_stride, num_keys, w.k_cols, to);
+      m += 3;
+    }
   }
-  const float* q = w.q + m * w.k_cols;
-  float* to = scores + m * kKeyTile;
-  if (w.rows - m == 2) score_rows<2, Load>(q, w.k_cols, k, k_stride, num_keys, w.k_cols, to);
-  if (w.rows - m == 1) score_rows<1, Load>(q, w.k_cols, k, k_stride, num_keys, w.k_cols, to);
 }
 
 // acc (R rows, N vectors) += p v, keys in ascending order.
@@ -161,70 +179,71 @@ template <int R, int N, typename Load>
 inline void weigh_group(const float* p, const typename Load::Element* v, int64_t v_stride,
                         int64_t num_keys, float* acc, int64_t acc_stride) {
   Vec sum[R][N];
+  ONNURI_UNROLL
   for (int r = 0; r < R; ++r) {
+    ONNURI_UNROLL
     for (int i = 0; i < N; ++i) sum[r][i] = v_load(acc + r * acc_stride + i * kLanes);
   }
   for (int64_t j = 0; j < num_keys; ++j) {
     Vec x[N];
+    ONNURI_UNROLL
     for (int i = 0; i < N; ++i) x[i] = Load::at(v + j * v_stride + i * kLanes);
+    ONNURI_UNROLL
     for (int r = 0; r < R; ++r) {
       const Vec weight = v_set(p[r * kKeyTile + j]);
+      ONNURI_UNROLL
       for (int i = 0; i < N; ++i) sum[r][i] = v_fma(weight, x[i], sum[r][i]);
     }
   }
+  ONNURI_UNROLL
   for (int r = 0; r < R; ++r) {
+    ONNURI_UNROLL
     for (int i = 0; i < N; ++i) v_store(acc + r * acc_stride + i * kLanes, sum[r][i]);
   }
 }
 
-// One strip of N vectors for all rows.
-template <int N, int RowTile, typename Load>
-inline void weigh_strip(const Workspace& w, const float* p, const typename Load::Element* v,
-                        int64_t v_stride, int64_t num_keys, float* acc) {
-  int64_t m = 0;
-  for (; m + RowTile <= w.rows; m += RowTile) {
-    weigh_group<RowTile, N, Load>(p + m * kKeyTile, v, v_stride, num_keys, acc + m * w.v_cols,
-                                  w.v_cols);
-  }
-  if constexpr (RowTile > 2) {
-    if (w.rows - m >= 2) {
-      weigh_group<2, N, Load>(p + m * kKeyTile, v, v_stride, num_keys, acc + m * w.v_cols,
-                              w.v_cols);
-      m += 2;
-    }
-  }
-  if (m < w.rows) {
-    weigh_group<1, N, Load>(p + m * kKeyTile, v, v_stride, num_keys, acc + m * w.v_cols,
-                            w.v_cols);
-  }
-}
-
-template <int N, int RowTile, typename Load>
+// The strips of N vectors from `col` on, for rows [begin, end) in steps of R. Returns the column
+// where they end.
+template <int R, int N, typename Load>
 inline int64_t weigh_strips(const Workspace& w, const float* p, const typename Load::Element* v,
-                            int64_t v_stride, int64_t num_keys, int64_t col, float* acc) {
+                            int64_t v_stride, int64_t num_keys, KeyRange rows, int64_t col,
+                            float* acc) {
   for (; col + N * kLanes <= w.v_cols; col += N * kLanes) {
-    weigh_strip<N, RowTile, Load>(w, p, v + col, v_stride, num_keys, acc + col);
+    for (int64_t m = rows.begin; m < rows.end; m += R) {
+      weigh_group<R, N, Load>(p + m * kKeyTile, v + col, v_stride, num_keys,
+                              acc + m * w.v_cols + col, w.v_cols);
+    }
   }
   return col;
 }
 
-// acc (M, v_cols) += p (M, num_keys) v (num_keys, v_cols).
+// All columns for rows [begin, end): wide strips, then pairs and single vectors.
+template <int R, int N, typename Load>
+inline void weigh_rows(const Workspace& w, const float* p, const typename Load::Element* v,
+                       int64_t v_stride, int64_t num_keys, KeyRange rows, float* acc) {
+  int64_t col = weigh_strips<R, N, Load>(w, p, v, v_stride, num_keys, rows, 0, acc);
+  col = weigh_strips<R, 2, Load>(w, p, v, v_stride, num_keys, rows, col, acc);
+  weigh_strips<R, 1, Load>(w, p, v, v_stride, num_keys, rows, col, acc);
+}
+
+// acc (M, v_cols) += p (M, num_keys) v (num_keys, v_cols): fours, then the rest in wider strips.
 template <typename Load>
 void weigh_run(const Workspace& w, const float* p, const void* values, int64_t v_stride,
                int64_t num_keys, float* acc) {
   const auto* v = static_cast<const typename Load::Element*>(values);
-  int64_t col = 0;
-  if (w.rows == 1) {
-    col = weigh_strips<8, 1, Load>(w, p, v, v_stride, num_keys, col, acc);
-  } else if (w.rows == 2) {
-    col = weigh_strips<4, 2, Load>(w, p, v, v_stride, num_keys, col, acc);
-  } else if (w.rows == 3) {
-    col = weigh_strips<4, 3, Load>(w, p, v, v_stride, num_keys, col, acc);
-  } else {
-    col = weigh_strips<kPvVecs, 4, Load>(w, p, v, v_stride, num_keys, col, acc);
+  const int64_t fours = w.rows / 4 * 4;
+  const KeyRange rest{fours, w.rows};
+  if (fours > 0) weigh_rows<4, kPvVecs, Load>(w, p, v, v_stride, num_keys, {0, fours}, acc);
+  switch (w.rows - fours) {
+    case 3: weigh_rows<3, kPvVecs, Load>(w, p, v, v_stride, num_keys, rest, acc); break;
+    case 2: weigh_rows<2, 4, Load>(w, p, v, v_stride, num_keys, rest, acc); break;
+    case 1: weigh_rows<1, 8, Load>(w, p, v, v_stride, num_keys, rest, acc); break;
+    default: break;
   }
-  col = weigh_strips<2, 4, Load>(w, p, v, v_stride, num_keys, col, acc);
-  weigh_strips<1, 4, Load>(w, p, v, v_stride, num_keys, col, acc);
+}
+
+inline void prefetch_row(const void* row, int64_t bytes) {
+  for (int64_t b = 0; b < bytes; b += 64) v_prefetch(static_cast<const char*>(row) + b);
 }
 
 // Decodes rows of `dim` elements into rows of `cols` floats, `stride` apart, zeros behind.
@@ -234,9 +253,15 @@ void unpack_rows(const void* rows, int64_t row_stride, int64_t count, int64_t di
   using Element = typename Load::Element;
   const auto* from = static_cast<const Element*>(rows);
   const int64_t whole = dim / kLanes * kLanes;
+  constexpr int64_t kAhead = 16;
+  constexpr auto element_bytes = static_cast<int64_t>(sizeof(Element));
+  for (int64_t j = 0; j < smaller(kAhead, count); ++j) {
+    prefetch_row(from + j * row_stride, dim * element_bytes);
+  }
   for (int64_t j = 0; j < count; ++j) {
     const Element* row = from + j * row_stride;
     float* to = out + j * stride;
+    if (j + kAhead < count) prefetch_row(row + kAhead * row_stride, dim * element_bytes);
     for (int64_t d = 0; d < whole; d += kLanes) v_store(to + d, Load::at(row + d));
     if (whole < dim) {
       Element tail[kLanes] = {};
@@ -264,6 +289,13 @@ void score_tile(const AttentionTask& task, const Workspace& w, KeyRange range, i
     int64_t stride = run.k_stride;
     const void* k = usable_rows<Load>(w, run.k, &stride, run.count, task.keys.k_dim, w.k_cols);
     float* scores = w.scores + (j - tile_begin);
+    if (w.rows <= kFewRows) {  // memory is the limit: fetch the values while scoring
+      constexpr auto element_bytes = static_cast<int64_t>(sizeof(typename Load::Element));
+      for (int64_t i = 0; i < run.count; ++i) {
+        prefetch_row(static_cast<const typename Load::Element*>(run.v) + i * run.v_stride,
+                     task.keys.v_dim * element_bytes);
+      }
+    }
     if (k == run.k) {
       score_run<Load>(w, k, stride, run.count, scores);
     } else {
@@ -401,6 +433,9 @@ void write_out(const AttentionTask& task, const Workspace& w) {
   }
 }
 
+// A multiple of 3 and 4, with scores and accumulators in the second cache level.
+int64_t block_rows(int64_t k_dim, int64_t v_dim) { return k_dim + v_dim <= 192 ? 120 : 60; }
+
 void attend(const AttentionTask& task, void* workspace) {
   const Workspace w = cut_workspace(task, workspace);
   pack_queries(task, w);
@@ -442,7 +477,7 @@ void combine(const AttentionTask& task, int64_t num_tiles, const float* partials
 }
 
 constexpr AttentionKernels kAttentionKernels{
-    .block_rows = 60,
+    .block_rows = block_rows,
     .workspace_bytes = workspace_bytes,
     .attend = attend,
     .partial_floats = partial_floats,

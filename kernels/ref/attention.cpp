@@ -66,7 +66,10 @@ void attend(const AttentionTask& task, void* workspace) {
   }
 }
 
-constexpr AttentionKernels kAttention{.workspace_bytes = workspace_bytes, .attend = attend};
+int64_t block_rows(int64_t /*k_dim*/, int64_t /*v_dim*/) { return 64; }
+
+constexpr AttentionKernels kAttention{
+    .block_rows = block_rows, .workspace_bytes = workspace_bytes, .attend = attend};
 
 }  // namespace
 

@@ -22,6 +22,8 @@ inline Vec v_set(float x) { return _mm256_set1_ps(x); }
 inline Vec v_load(const float* p) { return _mm256_loadu_ps(p); }
 inline void v_store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
 
+inline void v_prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
 inline __m256i v_first_n(int64_t n) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane);
