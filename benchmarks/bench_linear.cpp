@@ -62,7 +62,7 @@ void pack_shapes(benchmark::internal::Benchmark* b) {
   b->UseRealTime()->Unit(benchmark::kMillisecond)->Args({4096, 2048, 1})->Args({4096, 2048, 2});
 }
 
-#define ONNURI_BENCH(name, dtype)                                    \
+#define ONNURI_BENCH(name, dtype)                                     \
   BENCHMARK_CAPTURE(bench_linear, name, DType::dtype)->Apply(shapes); \
   BENCHMARK_CAPTURE(bench_pack, name, DType::dtype)->Apply(pack_shapes)
 

@@ -5,12 +5,11 @@
 
 #include <immintrin.h>
 
-#include "kernels/int8_activation.h"
+#include "kernels/cpu/avx2/prepare_int8.h"
 #include "kernels/linear_kernels.h"
 
 namespace onnuri::avx2 {
 
-void prepare_int8(const float* x, int64_t cols, Int8Block* blocks);
 void product_int8(const LinearChunk& chunk);
 void product_float(const LinearChunk& chunk);
 
