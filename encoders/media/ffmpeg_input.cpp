@@ -22,13 +22,6 @@ constexpr int64_t kProbeBytes = 5'000'000;
 
 void discard_log(void*, int, const char*, va_list) {}
 
-// FFmpeg's log goes to standard error and has no per-context switch for most of its lines; a
-// library must stay silent, so this is the one process-wide setting that we make, once.
-void silence_log() {
-  static std::once_flag once;
-  std::call_once(once, [] { av_log_set_callback(discard_log); });
-}
-
 template <typename T>
 T* checked(T* pointer) {
   if (pointer == nullptr) fail(ErrorCode::kOutOfMemory, "expected memory to decode media, found none");
@@ -36,6 +29,13 @@ T* checked(T* pointer) {
 }
 
 }  // namespace
+
+// FFmpeg's log goes to standard error and has no per-context switch for most of its lines; a
+// library must stay silent, so this is the one process-wide setting that we make, once.
+void silence_ffmpeg_log() {
+  static std::once_flag once;
+  std::call_once(once, [] { av_log_set_callback(discard_log); });
+}
 
 PacketPtr make_packet() { return PacketPtr(checked(av_packet_alloc())); }
 FramePtr make_frame() { return FramePtr(checked(av_frame_alloc())); }
@@ -52,7 +52,7 @@ FfmpegInput::FfmpegInput(const MediaInput& input, const MediaLimits& limits,
 FfmpegInput::FfmpegInput(const MediaInput& input, const MediaLimits& limits,
                          const FfmpegAccept& accept)
     : FfmpegInput(input, limits, accept, Unopened{}) {
-  silence_log();
+  silence_ffmpeg_log();
   open_format();
 }
 

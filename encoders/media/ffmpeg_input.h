@@ -28,6 +28,8 @@ using PacketPtr = std::unique_ptr<AVPacket, FfmpegDelete>;
 using FramePtr = std::unique_ptr<AVFrame, FfmpegDelete>;
 PacketPtr make_packet();
 FramePtr make_frame();
+/// FFmpeg prints to standard error unless told otherwise; a library must not.
+void silence_ffmpeg_log();
 
 /// What one kind of input may be, as FFmpeg's comma-separated names.
 struct FfmpegAccept {
