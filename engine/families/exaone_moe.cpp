@@ -1,0 +1,183 @@
+// K-EXAONE: norms before sublayers, RMS norm on q and k, three sliding layers with rope to one full
+// layer without positions, a dense first layer and sigmoid-routed experts after it.
+// Source: transformers models/exaone_moe; the extra keys of K-EXAONE 2.0 (windows and clamps per
+// layer) as vLLM reads them. Multi-token prediction tensors are known and not run.
+#include <algorithm>
+
+#include "core/check.h"
+#include "engine/decoder_mapping.h"
+#include "engine/families/registry.h"
+
+namespace onnuri {
+namespace {
+
+constexpr int64_t kGgufSigmoid = 2;  // expert_gating_func
+
+bool matches(const ModelFiles& files) {
+  return gguf_architecture(files) == "exaone-moe" ||
+         config_names(files, {"exaone_moe", "exaone_moe2"},
+                      {"ExaoneMoEForCausalLM", "ExaoneMoeForCausalLM"});
+}
+
+void fill_layers(DecoderConfig& decoder, const std::vector<bool>& sliding,
+                 const std::vector<bool>& sparse) {
+  const bool any_sliding = std::find(sliding.begin(), sliding.end(), true) != sliding.end();
+  for (size_t i = 0; i < decoder.layers.size(); ++i) {
+    LayerSpec& layer = decoder.layers[i];
+    layer.rope = sliding[i] || !any_sliding ? 0 : -1;
+    layer.qk_norm = true;
+    if (!sparse[i]) continue;
+    layer.ffn = FfnKind::kMoe;
+    layer.intermediate_size = 0;
+  }
+}
+
+ModelConfig map_gguf(const ModelFiles& files) {
+  ModelConfig model = base_model(files, "exaone_moe");
+  const ConfigReader config = gguf_config(files);
+  DecoderConfig& decoder = model.decoder;
+  decoder = read_gguf_decoder(files, config, config.integer_or("nextn_predict_layers", 0));
+  decoder.rope_tables = {read_gguf_rope(files, config, decoder.head_dim, RopeLayout::kHalf)};
+  if (config.integer("expert_gating_func") != kGgufSigmoid)
+    fail(ErrorCode::kUnsupported, "expected sigmoid gating (", kGgufSigmoid, ") at ",
+         config.place("expert_gating_func"));
+  MoeSpec& moe = decoder.moe;
+  moe.num_experts = config.size("expert_count");
+  moe.num_experts_per_token = config.size("expert_used_count");
+  moe.intermediate_size = config.size("expert_feed_forward_length");
+  moe.shared_intermediate_size = config.integer_or(
+      "expert_shared_feed_forward_length",
+      config.integer_or("expert_shared_count", 0) * moe.intermediate_size);
+  moe.router.score = RouterScore::kSigmoid;
+  moe.router.renormalize = config.boolean_or("expert_weights_norm", false);
+  moe.router.scale = static_cast<float>(config.number_or("expert_weights_scale", 1.0));
+  const int64_t num_dense = config.integer_or("leading_dense_block_count", 0);
+  std::vector<bool> sparse;
+  for (int64_t i = 0; i < decoder.num_layers(); ++i) sparse.push_back(i >= num_dense);
+  const std::string first_sparse = "blk." + std::to_string(num_dense) + ".exp_probs_b";
+  moe.router.correction_bias = !files.checkpoint->find(first_sparse + ".bias").empty() ||
+                               !files.checkpoint->find(first_sparse).empty();
+  const std::vector<bool> sliding = read_gguf_sliding_layers(config, decoder.num_layers(), 4);
+  const int64_t window = config.size("attention.sliding_window");
+  for (size_t i = 0; i < sliding.size(); ++i) decoder.layers[i].window = sliding[i] ? window : 0;
+  fill_layers(decoder, sliding, sparse);
+  NameTable names;
+  add_gguf_names(names, {"attn_norm", "", "ffn_norm", ""});
+  add_gguf_moe_names(names);
+  model.names = names.map();
+  model.ignored_prefixes = {"rope_freqs."};
+  for (int64_t i = decoder.num_layers(); i < config.size("block_count"); ++i)
+    model.ignored_prefixes.push_back("blk." + std::to_string(i) + ".");
+  return model;
+}
+
+// Four spellings of the same list are in circulation.
+std::vector<bool> read_sparse_layers(const ConfigReader& config, int64_t num_layers) {
+  std::vector<bool> sparse;
+  if (config.has("mlp_layer_types")) {
+    for (const std::string& type : config.strings("mlp_layer_types")) {
+      if (type != "dense" && type != "sparse")
+        fail(ErrorCode::kUnsupported, "layer type \"", type, "\" at ",
+             config.place("mlp_layer_types"), "; known: dense, sparse");
+      sparse.push_back(type == "sparse");
+    }
+  } else if (config.has("is_moe_layer")) {
+    const std::string place = config.place("is_moe_layer");
+    for (const JsonValue& item : config.find("is_moe_layer")->as_array(place))
+      sparse.push_back(item.is_bool() ? item.as_bool(place) : item.as_int(place) != 0);
+  } else {
+    const char* key = config.has("first_k_dense_replace") ? "first_k_dense_replace"
+                                                          : "first_last_k_dense_replace";
+    const int64_t num_dense = config.integer(key);
+    for (int64_t i = 0; i < num_layers; ++i) sparse.push_back(i >= num_dense);
+  }
+  if (static_cast<int64_t>(sparse.size()) != num_layers)
+    fail(ErrorCode::kCorruptData, "expected ", num_layers, " entries for dense and sparse layers in ",
+         config.where(), ", found ", sparse.size());
+  return sparse;
+}
+
+// "sliding_windows" gives each layer its own width; 0 or null is full attention.
+std::vector<bool> read_windows(const ConfigReader& config, DecoderConfig& decoder) {
+  const int64_t num_layers = decoder.num_layers();
+  std::vector<bool> sliding;
+  if (config.has("sliding_windows")) {
+    const std::string place = config.place("sliding_windows");
+    const auto& list = config.find("sliding_windows")->as_array(place);
+    if (static_cast<int64_t>(list.size()) != num_layers)
+      fail(ErrorCode::kCorruptData, "expected ", num_layers, " entries at ", place, ", found ",
+           list.size());
+    for (size_t i = 0; i < list.size(); ++i) {
+      const int64_t window = list[i].is_null() ? 0 : list[i].as_int(place);
+      decoder.layers[i].window = window > 0 ? window : 0;
+      sliding.push_back(window > 0);
+    }
+    return sliding;
+  }
+  if (!config.has("sliding_window")) return std::vector<bool>(decoder.layers.size(), false);
+  sliding = read_sliding_layers(config, num_layers, 0);
+  const int64_t window = config.size("sliding_window");
+  for (size_t i = 0; i < sliding.size(); ++i) decoder.layers[i].window = sliding[i] ? window : 0;
+  return sliding;
+}
+
+void read_clamps(const ConfigReader& config, DecoderConfig& decoder) {
+  if (!config.has("swiglu_limits")) return;
+  const std::string place = config.place("swiglu_limits");
+  const auto& list = config.find("swiglu_limits")->as_array(place);
+  for (size_t i = 0; i < list.size() && i < decoder.layers.size(); ++i) {
+    const double limit = list[i].is_null() ? 0.0 : list[i].as_double(place);
+    if (limit <= 0) continue;
+    decoder.layers[i].activation.kind = GluKind::kClampedSilu;
+    decoder.layers[i].activation.limit = static_cast<float>(limit);
+  }
+}
+
+MoeSpec read_moe(const ConfigReader& config) {
+  MoeSpec moe;
+  moe.num_experts = config.size_of_any({"num_experts", "n_routed_experts", "num_local_experts"});
+  moe.num_experts_per_token = config.size("num_experts_per_tok");
+  moe.intermediate_size = config.size("moe_intermediate_size");
+  const int64_t shared = config.integer("num_shared_experts");
+  if (shared < 0 || shared > 64)
+    fail(ErrorCode::kCorruptData, "expected 0 to 64 at ", config.place("num_shared_experts"),
+         ", found ", shared);
+  moe.shared_intermediate_size = shared * moe.intermediate_size;
+  const std::string scoring = config.string_or("scoring_func", "sigmoid");
+  if (scoring != "sigmoid")
+    fail(ErrorCode::kUnsupported, "expected \"sigmoid\" at ", config.place("scoring_func"),
+         ", found \"", scoring, "\"");
+  moe.router.score = RouterScore::kSigmoid;
+  moe.router.correction_bias = true;
+  moe.router.num_groups = config.size_or("n_group", 1);
+  moe.router.num_groups_kept = config.size_or("topk_group", 1);
+  moe.router.renormalize = config.boolean("norm_topk_prob");
+  moe.router.scale = static_cast<float>(config.number("routed_scaling_factor"));
+  return moe;
+}
+
+ModelConfig map(const ModelFiles& files) {
+  if (files.is_gguf()) return map_gguf(files);
+  ModelConfig model = base_model(files, "exaone_moe");
+  const ConfigReader config = text_config(files);
+  require_activation(config, "hidden_act", "silu");
+  DecoderConfig& decoder = model.decoder;
+  decoder = read_decoder(config, {});
+  decoder.rope_tables = {make_table(read_rope(config, decoder.head_dim, "", 0))};
+  decoder.moe = read_moe(config);
+  const std::vector<bool> sliding = read_windows(config, decoder);
+  fill_layers(decoder, sliding, read_sparse_layers(config, decoder.num_layers()));
+  read_clamps(config, decoder);
+  NameTable names;
+  add_names(names, {"model."}, {});
+  add_moe_names(names, {"model."}, decoder.moe.intermediate_size, "e_score_correction_bias");
+  model.names = names.map();
+  model.ignored_prefixes = {"mtp."};
+  return model;
+}
+
+}  // namespace
+
+Family exaone_moe_family() { return {"exaone_moe", matches, map, nullptr}; }
+
+}  // namespace onnuri

@@ -1,0 +1,110 @@
+// Gemma 3 text: norms around both sublayers, five sliding layers to one full, a rope table for each
+// kind, embeddings times sqrt(hidden_size), GELU-gated feed-forward.
+// Source: transformers models/gemma3 (norms hold w of 1 + w); GGUF files have the one added already.
+// A vision tower in the same checkpoint is not read.
+#include <cmath>
+
+#include "core/check.h"
+#include "engine/decoder_mapping.h"
+#include "engine/families/registry.h"
+
+namespace onnuri {
+namespace {
+
+constexpr int kLocalRope = 0;
+constexpr int kGlobalRope = 1;
+
+bool matches(const ModelFiles& files) {
+  return gguf_architecture(files) == "gemma3" ||
+         config_names(files, {"gemma3", "gemma3_text"},
+                      {"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"});
+}
+
+void fill_layers(DecoderConfig& decoder, const std::vector<bool>& sliding, int64_t window) {
+  decoder.embed_scale = std::sqrt(static_cast<float>(decoder.hidden_size));
+  for (size_t i = 0; i < decoder.layers.size(); ++i) {
+    LayerSpec& layer = decoder.layers[i];
+    layer.window = sliding[i] ? window : 0;
+    layer.rope = sliding[i] ? kLocalRope : kGlobalRope;
+    layer.qk_norm = true;
+    layer.post_mixer_norm = layer.post_ffn_norm = true;
+    layer.activation.kind = GluKind::kGeluTanh;
+  }
+}
+
+ModelConfig map_gguf(const ModelFiles& files) {
+  ModelConfig model = base_model(files, "gemma3");
+  const ConfigReader config = gguf_config(files);
+  if (config.number_or("final_logit_softcapping", 0) > 0)
+    fail(ErrorCode::kUnsupported, "logit soft-capping, at ", config.place("final_logit_softcapping"));
+  DecoderConfig& decoder = model.decoder;
+  decoder = read_gguf_decoder(files, config);
+  RopeSettings local;
+  local.theta = config.number_or("rope.freq_base_swa", 10000.0);
+  local.rotary_dim = decoder.head_dim;
+  decoder.rope_tables = {make_table(local),
+                         read_gguf_rope(files, config, decoder.head_dim, RopeLayout::kHalf)};
+  // Only the 27B model scales by hidden_size / heads; the files carry no key for it.
+  if (decoder.num_layers() == 62)
+    decoder.attention_scale =
+        1.0f / std::sqrt(static_cast<float>(decoder.hidden_size) / static_cast<float>(decoder.num_heads));
+  const int64_t window = config.size("attention.sliding_window");
+  fill_layers(decoder, read_gguf_sliding_layers(config, decoder.num_layers(), 6), window);
+  NameTable names;
+  add_gguf_names(names, {"attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"});
+  model.names = names.map();
+  return model;
+}
+
+RopeSettings local_rope(const ConfigReader& config, int64_t head_dim) {
+  if (config.has("rope_parameters")) return read_rope(config, head_dim, "sliding_attention", 10000.0);
+  RopeSettings local;
+  local.theta = config.number_or("rope_local_base_freq", 10000.0);
+  local.rotary_dim = head_dim;
+  return local;
+}
+
+ModelConfig map_config(const ModelFiles& files) {
+  ModelConfig model = base_model(files, "gemma3");
+  const ConfigReader config = text_config(files);
+  require_activation(config, "hidden_activation", "gelu_pytorch_tanh");
+  for (const char* key : {"final_logit_softcapping", "attn_logit_softcapping"})
+    if (config.has(key)) fail(ErrorCode::kUnsupported, "logit soft-capping, at ", config.place(key));
+  if (config.boolean_or("use_bidirectional_attention", false))
+    fail(ErrorCode::kUnsupported, "attention to later tokens, at ",
+         config.place("use_bidirectional_attention"));
+  DecoderConfig& decoder = model.decoder;
+  // Published multimodal configs leave these to the defaults of the reference class.
+  decoder = read_decoder(config, {.vocab_size = 262208, .num_heads = 8, .num_kv_heads = 4,
+                                  .head_dim = 256, .max_position = 131072, .norm_eps = 1e-6,
+                                  .tied_head = true});
+  decoder.norm_form = NormForm::kOnePlusWeight;
+  decoder.attention_scale =
+      static_cast<float>(1.0 / std::sqrt(config.number_or("query_pre_attn_scalar", 256.0)));
+  const int64_t head_dim = decoder.head_dim;
+  decoder.rope_tables = {make_table(local_rope(config, head_dim)),
+                         make_table(read_rope(config, head_dim, "full_attention", 1e6))};
+  fill_layers(decoder, read_sliding_layers(config, decoder.num_layers(), 6),
+              config.size("sliding_window"));
+  const bool bias = config.boolean_or("attention_bias", false);
+  for (LayerSpec& layer : decoder.layers)
+    layer.q_bias = layer.k_bias = layer.v_bias = layer.o_bias = bias;
+  NameTable names;
+  add_names(names, {"model.", "model.language_model.", "language_model.model."},
+            {"input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
+             "post_feedforward_layernorm"});
+  model.names = names.map();
+  model.ignored_prefixes = {"vision_tower.", "multi_modal_projector.", "model.vision_tower.",
+                            "model.multi_modal_projector."};
+  return model;
+}
+
+ModelConfig map(const ModelFiles& files) {
+  return files.is_gguf() ? map_gguf(files) : map_config(files);
+}
+
+}  // namespace
+
+Family gemma3_family() { return {"gemma3", matches, map, nullptr}; }
+
+}  // namespace onnuri

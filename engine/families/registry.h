@@ -1,0 +1,15 @@
+// One factory per family file.
+#pragma once
+
+#include "engine/model_config.h"
+
+namespace onnuri {
+
+Family llama_family();
+Family qwen2_family();
+Family qwen3_family();
+Family gemma3_family();
+Family exaone4_family();
+Family exaone_moe_family();
+
+}  // namespace onnuri

@@ -1,0 +1,230 @@
+"""Makes the tiny random text checkpoints under tests/golden/text/ and what they must answer.
+
+Every folder holds a checkpoint as `save_pretrained` writes it (config.json, model.safetensors) and
+golden.safetensors with
+    input_ids      (T)      the prompt, longer than any window and than the original rope length
+    logits         (T, V)   float32 logits of one forward pass over the prompt
+    greedy_ids     (32)     greedy continuation, recomputed without a cache at every step
+All parameters are random: default initialisation (ones, zeros) would hide swapped norms, missing
+biases and unused corrections. Weights are rounded to the stored type first and the model then runs
+in float32, so a runtime that reads the same file computes the same numbers.
+
+A seed is rejected, and the next one taken, when
+  * float32 and float64 logits differ by more than 1e-4 of their standard deviation: some router
+    choice hangs on rounding, and a correct runtime could answer differently;
+  * the best logit of a greedy step or a prompt position leads by less than 0.01 of the standard
+    deviation: the winner would be decided by the order of summation;
+  * the greedy text has fewer than 10 distinct tokens: a broken cache could still repeat one.
+
+Made with Python 3.11, torch 2.15.0, transformers 5.23.0, tokenizers and safetensors as installed
+with them. Usage: python tests/golden/make_text_goldens.py [family ...]
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+OUT = pathlib.Path(__file__).resolve().parent / "text"
+BASE = dict(
+    vocab_size=256, hidden_size=48, intermediate_size=80, num_hidden_layers=4, num_attention_heads=4,
+    num_key_value_heads=2, head_dim=16, max_position_embeddings=512, bos_token_id=1, eos_token_id=2,
+    pad_token_id=0, tie_word_embeddings=False,
+)
+LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=16.0, low_freq_factor=1.0,
+              high_freq_factor=4.0, original_max_position_embeddings=32)
+MOE = dict(intermediate_size=64, moe_intermediate_size=12, num_experts=8, num_experts_per_tok=2,
+           num_shared_experts=1, n_group=1, topk_group=1, norm_topk_prob=True,
+           routed_scaling_factor=2.5, sliding_window=8,
+           layer_types=["sliding_attention"] * 3 + ["full_attention"],
+           mlp_layer_types=["dense"] + ["sparse"] * 3)
+
+# folder: (model_type, stored dtype, config keys, rewrite of the saved files)
+FAMILIES = {
+    "llama": ("llama", torch.float32, dict(num_hidden_layers=3, rope_parameters=LLAMA3), "legacy_rope"),
+    "qwen2": ("qwen2", torch.float16, dict(vocab_size=320, head_dim=None, tie_word_embeddings=True),
+              "tokenizer"),
+    "qwen3": ("qwen3", torch.bfloat16, dict(), None),
+    "gemma3": ("gemma3_text", torch.bfloat16,
+               dict(num_hidden_layers=6, sliding_window=8, query_pre_attn_scalar=20,
+                    num_key_value_heads=1, tie_word_embeddings=True,
+                    rope_parameters=dict(
+                        full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1e6),
+                        sliding_attention=dict(rope_type="default", rope_theta=1e4)),
+                    layer_types=["sliding_attention"] * 5 + ["full_attention"]), None),
+    "exaone4_hybrid": ("exaone4", torch.bfloat16,
+                       dict(sliding_window=8, sliding_window_pattern=4, rope_parameters=LLAMA3), None),
+    "exaone4_full": ("exaone4", torch.bfloat16,
+                     dict(sliding_window=None, layer_types=["full_attention"] * 4,
+                          rope_parameters=LLAMA3, tie_word_embeddings=True), "legacy_rope"),
+    "exaone_moe": ("exaone_moe", torch.bfloat16, MOE, "hub_spelling"),
+    # Nothing is a power of two: 10 experts, top 3, an odd number of query heads.
+    "exaone_moe_odd": ("exaone_moe", torch.bfloat16,
+                       dict(MOE, vocab_size=336, hidden_size=72, num_attention_heads=3,
+                            num_key_value_heads=1, head_dim=20, num_experts=10,
+                            num_experts_per_tok=3, moe_intermediate_size=10, sliding_window=5,
+                            tie_word_embeddings=True), "fused_experts"),
+}
+PROMPT_TOKENS = 40
+GREEDY_TOKENS = 32
+
+
+def randomize(model, generator, dtype):
+    """Fills every parameter and floating buffer of the checkpoint, rounded to `dtype`."""
+    state = model.state_dict()
+    zero_centred = model.config.model_type.startswith("gemma")
+    for name, tensor in state.items():
+        noise = torch.randn(tensor.shape, generator=generator)
+        if "norm" in name:
+            value = (0.0 if zero_centred else 1.0) + 0.3 * noise
+        elif name.endswith("correction_bias"):
+            value = 0.3 * noise
+        elif "embed_tokens" in name:
+            value = (0.1 if zero_centred else 0.3) * noise
+        else:
+            value = 0.25 * noise
+        stored = torch.float32 if name.endswith("correction_bias") else dtype
+        with torch.no_grad():
+            tensor.copy_(value.to(stored).to(torch.float32))
+
+
+def last_logits(model, ids):
+    with torch.no_grad():
+        return model(torch.tensor([ids]), use_cache=False).logits[0]
+
+
+def margins(logits):
+    top = logits.topk(2, dim=-1).values
+    return top[..., 0] - top[..., 1]
+
+
+def attempt(config, dtype, seed):
+    """One seed: the model and its answers, or the reason why the seed is rejected."""
+    generator = torch.Generator().manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(
+        config, attn_implementation="eager", experts_implementation="eager")
+    model = model.float().eval()
+    randomize(model, generator, dtype)
+    model.tie_weights()
+    ids = torch.randint(3, config.vocab_size, (PROMPT_TOKENS,), generator=generator).tolist()
+    logits = last_logits(model, ids)
+    std = logits.std().item()
+    exact = last_logits(model.double(), ids)
+    model.float()
+    if (exact - logits).abs().max().item() > 1e-4 * std:
+        return None, f"a choice hangs on rounding ({(exact - logits).abs().max().item() / std:.1e})"
+    if margins(logits).min().item() < 0.01 * std:
+        return None, "two best logits of a prompt position are too close"
+    greedy = []
+    for _ in range(GREEDY_TOKENS):
+        row = last_logits(model, ids + greedy)[-1]
+        if margins(row).item() < 0.01 * std:
+            return None, f"greedy step {len(greedy)} is a near tie"
+        greedy.append(int(row.argmax()))
+    if len(set(greedy)) < 10:
+        return None, "the greedy text repeats itself"
+    return (model, ids, logits, greedy), None
+
+
+def rewrite_config(folder, change):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+
+
+def legacy_rope(folder):
+    """Moves rope keys to where transformers 4 wrote them: both places are in circulation."""
+    def change(config):
+        rope = config.pop("rope_parameters")
+        config["rope_theta"] = rope.pop("rope_theta")
+        config["rope_scaling"] = rope
+    rewrite_config(folder, change)
+
+
+def hub_spelling(folder):
+    """The class name and dense-layer key as the published checkpoint spells them."""
+    def change(config):
+        config["architectures"] = ["ExaoneMoEForCausalLM"]
+        config["first_k_dense_replace"] = config.pop("mlp_layer_types").count("dense")
+    rewrite_config(folder, change)
+
+
+def fused_experts(folder):
+    """Stacks experts as [E, 2I, H] and [E, H, I], the form a raw state dict has."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    stacks = {}
+    for name in sorted(n for n in tensors if ".experts." in n and n.endswith("_proj.weight")):
+        prefix, _, rest = name.partition(".experts.")
+        expert, kind = int(rest.split(".")[0]), rest.split(".")[1]
+        stacks.setdefault(prefix, {})[expert, kind] = tensors.pop(name)
+    for prefix, parts in stacks.items():
+        experts = range(len(parts) // 3)
+        tensors[f"{prefix}.experts.gate_up_proj"] = torch.stack(
+            [torch.cat([parts[e, "gate_proj"], parts[e, "up_proj"]]) for e in experts])
+        tensors[f"{prefix}.experts.down_proj"] = torch.stack([parts[e, "down_proj"] for e in experts])
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def tokenizer(folder):
+    """A byte-level BPE with a few merges, two turn markers and a ChatML-like template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tok.decoder = decoders.ByteLevel()
+    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+    text = ["the quick brown fox jumps over the lazy dog, the end of the theme",
+            "안녕하세요, 반갑습니다. 안녕히 가세요."]
+    tok.train_from_iterator(text, trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    tok.save(str(folder / "tokenizer.json"), pretty=False)
+    template = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+                "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+                "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+    (folder / "tokenizer_config.json").write_text(json.dumps({
+        "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>",
+        "pad_token": "<|pad|>", "chat_template": template}, indent=1) + "\n")
+
+
+def make(family):
+    model_type, dtype, overrides, rewrite = FAMILIES[family]
+    keys = {k: v for k, v in {**BASE, **overrides}.items() if v is not None or k == "sliding_window"}
+    config = AutoConfig.for_model(model_type, **keys)
+    for seed in range(1000):
+        result, reason = attempt(config, dtype, seed)
+        if result:
+            break
+        print(f"{family}: seed {seed} rejected: {reason}")
+    model, ids, logits, greedy = result
+    folder = OUT / family
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    corrections = {n: t.clone() for n, t in model.state_dict().items() if n.endswith("correction_bias")}
+    model.to(dtype)
+    for name, value in corrections.items():  # checkpoints keep these in float32
+        module, _, leaf = name.rpartition(".")
+        getattr(model.get_submodule(module), leaf).data = value
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if rewrite:
+        globals()[rewrite](folder)
+    save_file({"input_ids": torch.tensor(ids), "logits": logits.float().contiguous(),
+               "greedy_ids": torch.tensor(greedy)}, folder / "golden.safetensors",
+              metadata={"made_by": f"transformers {transformers.__version__}, torch "
+                                   f"{torch.__version__}, seed {seed}"})
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    print(f"{family}: seed {seed}, std {logits.std():.3f}, {len(set(greedy))} distinct greedy ids, "
+          f"{size // 1000} kB")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for name in sys.argv[1:] or FAMILIES:
+        make(name)
