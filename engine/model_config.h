@@ -12,6 +12,7 @@
 #include "decoder/decoder_config.h"
 #include "encoders/audio/audio_config.h"
 #include "encoders/vision/vision_config.h"
+#include "onnuri/engine.h"
 
 namespace onnuri {
 
@@ -47,21 +48,29 @@ struct ModelConfig {
   std::vector<std::string> ignored_prefixes;  // stored tensors that are known and not needed
 };
 
+/// Makes the engine of a mapped model; see engine/text_engine.h for the usual one.
+using EngineFactory = std::unique_ptr<Engine> (*)(const ModelFiles& files, ModelConfig config,
+                                                  const EngineOptions& options);
+
 /// One model family: a name, a test, a mapping. One file each in engine/families.
 struct Family {
   const char* name;
   bool (*matches)(const ModelFiles& files);
   /// Throws kCorruptData for a missing or wrong key, naming it.
   ModelConfig (*map)(const ModelFiles& files);
+  EngineFactory make_engine;
 };
 
 /// All families, in the order they are asked.
 const std::vector<Family>& families();
 
+/// The family of the files; an unknown one throws kUnsupported listing what is known.
+const Family& find_family(const ModelFiles& files);
+
 /// Opens the files; throws kNotFound with what was looked for.
 ModelFiles open_model_files(const std::string& path);
 
-/// Finds the family; an unknown one throws kUnsupported listing what is known.
+/// Maps with find_family and validates the decoder.
 ModelConfig map_model(const ModelFiles& files);
 
 }  // namespace onnuri

@@ -4,6 +4,7 @@
 // Source: transformers models/exaone4.
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"
+#include "engine/text_engine.h"
 
 namespace onnuri {
 namespace {
@@ -62,6 +63,6 @@ ModelConfig map(const ModelFiles& files) {
 
 }  // namespace
 
-Family exaone4_family() { return {"exaone4", matches, map, nullptr}; }
+Family exaone4_family() { return {"exaone4", matches, map, make_text_engine}; }
 
 }  // namespace onnuri

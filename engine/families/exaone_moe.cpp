@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"
+#include "engine/text_engine.h"
 
 namespace onnuri {
 namespace {
@@ -178,6 +179,6 @@ ModelConfig map(const ModelFiles& files) {
 
 }  // namespace
 
-Family exaone_moe_family() { return {"exaone_moe", matches, map, nullptr}; }
+Family exaone_moe_family() { return {"exaone_moe", matches, map, make_text_engine}; }
 
 }  // namespace onnuri

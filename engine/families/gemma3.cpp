@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"
+#include "engine/text_engine.h"
 
 namespace onnuri {
 namespace {
@@ -105,6 +106,6 @@ ModelConfig map(const ModelFiles& files) {
 
 }  // namespace
 
-Family gemma3_family() { return {"gemma3", matches, map, nullptr}; }
+Family gemma3_family() { return {"gemma3", matches, map, make_text_engine}; }
 
 }  // namespace onnuri

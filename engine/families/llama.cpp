@@ -4,6 +4,7 @@
 #include "core/check.h"
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"
+#include "engine/text_engine.h"
 
 namespace onnuri {
 namespace {
@@ -58,6 +59,6 @@ ModelConfig map(const ModelFiles& files) {
 
 }  // namespace
 
-Family llama_family() { return {"llama", matches, map, nullptr}; }
+Family llama_family() { return {"llama", matches, map, make_text_engine}; }
 
 }  // namespace onnuri

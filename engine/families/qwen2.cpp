@@ -2,6 +2,7 @@
 // Source: transformers models/qwen2.
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"
+#include "engine/text_engine.h"
 
 namespace onnuri {
 namespace {
@@ -62,6 +63,6 @@ ModelConfig map(const ModelFiles& files) {
 
 }  // namespace
 
-Family qwen2_family() { return {"qwen2", matches, map, nullptr}; }
+Family qwen2_family() { return {"qwen2", matches, map, make_text_engine}; }
 
 }  // namespace onnuri

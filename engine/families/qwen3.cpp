@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"
+#include "engine/text_engine.h"
 
 namespace onnuri {
 namespace {
@@ -53,6 +54,6 @@ ModelConfig map(const ModelFiles& files) {
 
 }  // namespace
 
-Family qwen3_family() { return {"qwen3", matches, map, nullptr}; }
+Family qwen3_family() { return {"qwen3", matches, map, make_text_engine}; }
 
 }  // namespace onnuri

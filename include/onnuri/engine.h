@@ -121,6 +121,10 @@ class Engine {
   virtual FloatMatrix logits(std::span<const int32_t> input_ids, std::span<const Image> images,
                              std::span<const Waveform> audios) = 0;
 
+  /// Mean negative log-likelihood of each token after the first, in nats; exp of it is the
+  /// perplexity. Keeps one chunk of logits at a time. Speech models throw kUnsupported.
+  virtual double mean_nll(std::span<const int32_t> input_ids);
+
   virtual GenerateResult generate(const GenerateRequest& request,
                                   const TokenCallback& on_token) = 0;
 

@@ -1,0 +1,254 @@
+// Template variables follow transformers (apply_chat_template); file places follow its loaders.
+#include "engine/chat.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+
+#include "core/check.h"
+#include "core/mapped_file.h"
+
+namespace onnuri {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxTemplateBytes = size_t{4} << 20;
+
+// Stand-ins: the last code points of a private plane, U+10FF00 and on, as UTF-8.
+std::string stand_in(size_t index) {
+  const uint32_t code = 0x10FF00 + static_cast<uint32_t>(index);
+  std::string out;
+  out += static_cast<char>(0xF0 | (code >> 18));
+  out += static_cast<char>(0x80 | ((code >> 12) & 0x3F));
+  out += static_cast<char>(0x80 | ((code >> 6) & 0x3F));
+  out += static_cast<char>(0x80 | (code & 0x3F));
+  return out;
+}
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
+}
+
+std::string first_character(const std::string& text) {
+  size_t n = 1;
+  while (n < text.size() && (static_cast<unsigned char>(text[n]) & 0xC0) == 0x80) ++n;
+  return text.substr(0, n);
+}
+
+// First characters of special tokens and what stands in for them.
+class Disguise {
+ public:
+  explicit Disguise(const std::vector<std::pair<std::string, int32_t>>& special)
+      : special_(&special) {
+    for (const auto& [text, id] : special) {
+      const std::string first = first_character(text);
+      if (std::find(firsts_.begin(), firsts_.end(), first) == firsts_.end()) firsts_.push_back(first);
+    }
+  }
+
+  std::string hide(std::string text) const {
+    for (size_t i = 0; i < firsts_.size(); ++i)  // a forged stand-in is no character of ours
+      replace_all(text, stand_in(i), "\xEF\xBF\xBD");
+    for (const auto& [spelling, id] : *special_) {
+      if (text.find(spelling) == std::string::npos) continue;
+      const std::string first = first_character(spelling);
+      const auto index = static_cast<size_t>(
+          std::find(firsts_.begin(), firsts_.end(), first) - firsts_.begin());
+      replace_all(text, spelling, stand_in(index) + spelling.substr(first.size()));
+    }
+    return text;
+  }
+
+  std::string reveal(std::string text) const {
+    for (size_t i = 0; i < firsts_.size(); ++i) replace_all(text, stand_in(i), firsts_[i]);
+    return text;
+  }
+
+ private:
+  const std::vector<std::pair<std::string, int32_t>>* special_;
+  std::vector<std::string> firsts_;
+};
+
+// Neighbouring text parts join first, so that a token cannot be forged across their border.
+std::vector<ContentPart> merged(const std::vector<ContentPart>& content) {
+  std::vector<ContentPart> out;
+  for (const ContentPart& part : content) {
+    if (!part.is_media && !out.empty() && !out.back().is_media) out.back().text += part.text;
+    else out.push_back(part);
+  }
+  return out;
+}
+
+const char* media_type(MediaKind kind) {
+  switch (kind) {
+    case MediaKind::kImage: return "image";
+    case MediaKind::kAudio: return "audio";
+    case MediaKind::kVideo: return "video";
+  }
+  return "image";
+}
+
+std::string token_text(const JsonValue& value) {
+  if (value.is_string()) return value.as_string("token");
+  const JsonValue* content = value.find("content");
+  return content && content->is_string() ? content->as_string("token") : std::string();
+}
+
+// "chat_template" is a string, or a list of named ones.
+std::string template_text(const JsonValue& value) {
+  if (value.is_string()) return value.as_string("chat_template");
+  if (!value.is_array()) return {};
+  std::string first;
+  for (const JsonValue& item : value.as_array("chat_template")) {
+    const JsonValue* name = item.find("name");
+    const JsonValue* text = item.find("template");
+    if (!text || !text->is_string()) continue;
+    if (first.empty()) first = text->as_string("chat_template");
+    if (name && name->is_string() && name->as_string("chat_template") == "default")
+      return text->as_string("chat_template");
+  }
+  return first;
+}
+
+}  // namespace
+
+JsonValue messages_to_json(std::span<const ChatMessage> messages) {
+  JsonValue::Array out;
+  for (const ChatMessage& message : messages) {
+    JsonValue item;
+    item.set("role", message.role);
+    const std::vector<ContentPart> content = merged(message.content);
+    const bool media = std::any_of(content.begin(), content.end(),
+                                   [](const ContentPart& part) { return part.is_media; });
+    if (!media) {
+      item.set("content", content.empty() ? std::string() : content[0].text);
+    } else {
+      JsonValue::Array parts;
+      for (const ContentPart& part : content) {
+        JsonValue entry;
+        entry.set("type", part.is_media ? media_type(part.media.kind) : "text");
+        if (!part.is_media) entry.set("text", part.text);
+        parts.push_back(std::move(entry));
+      }
+      item.set("content", std::move(parts));
+    }
+    out.push_back(std::move(item));
+  }
+  return JsonValue(std::move(out));
+}
+
+ChatRenderer::ChatRenderer(const ModelFiles& files, const Tokenizer& tokenizer)
+    : tokenizer_(&tokenizer), path_(files.path) {
+  find_special_tokens();
+  if (files.is_gguf()) read_gguf(files.checkpoint->metadata());
+  else read_folder(files.path);
+}
+
+void ChatRenderer::find_special_tokens() {
+  for (int64_t id = 0; id < tokenizer_->vocab_size(); ++id) {
+    const auto token = static_cast<int32_t>(id);
+    if (!tokenizer_->is_special(token)) continue;
+    std::string text = tokenizer_->id_to_token(token);
+    if (!text.empty()) special_.emplace_back(std::move(text), token);
+  }
+  std::sort(special_.begin(), special_.end(), [](const auto& a, const auto& b) {
+    return a.first.size() != b.first.size() ? a.first.size() > b.first.size() : a.first < b.first;
+  });
+}
+
+void ChatRenderer::read_gguf(const JsonValue& metadata) {
+  if (const JsonValue* text = metadata.find("tokenizer.chat_template")) source_ = template_text(*text);
+  constexpr std::pair<const char*, const char*> kTokens[] = {
+      {"bos", "bos_token"}, {"eos", "eos_token"}, {"unknown", "unk_token"}, {"padding", "pad_token"}};
+  for (const auto& [key, variable] : kTokens) {
+    const JsonValue* id = metadata.find("tokenizer.ggml." + std::string(key) + "_token_id");
+    if (!id || !id->is_int()) continue;
+    const int64_t value = id->as_int(key);
+    if (value >= 0 && value < tokenizer_->vocab_size())
+      variables_.set(variable, tokenizer_->id_to_token(static_cast<int32_t>(value)));
+  }
+}
+
+void ChatRenderer::read_folder(const std::string& folder_path) {
+  std::error_code ignored;
+  const fs::path folder(folder_path);
+  for (const char* name : {"chat_template.json", "tokenizer_config.json"}) {
+    if (!fs::is_regular_file(folder / name, ignored)) continue;
+    const JsonValue config = parse_json(read_text_file((folder / name).string()), name);
+    if (!config.is_object()) continue;
+    if (const JsonValue* text = config.find("chat_template")) source_ = template_text(*text);
+    for (const auto& [key, value] : config.as_object(name))
+      if (key.ends_with("_token") && !token_text(value).empty())
+        variables_.set(key, token_text(value));
+  }
+  if (fs::is_regular_file(folder / "chat_template.jinja", ignored))
+    source_ = read_text_file((folder / "chat_template.jinja").string(), kMaxTemplateBytes);
+}
+
+std::string ChatRenderer::render(std::span<const ChatMessage> messages,
+                                 const std::string& kwargs_json) const {
+  if (source_.empty())
+    fail(ErrorCode::kUnsupported, "expected a chat template, found none in ", path_,
+         ": a base model takes a prompt, not messages");
+  JsonValue variables = variables_;
+  for (const char* name : {"bos_token", "eos_token"})
+    if (!variables.find(name)) variables.set(name, "");
+  variables.set("messages", messages_to_json(messages));
+  variables.set("tools", JsonValue());
+  variables.set("documents", JsonValue());
+  variables.set("add_generation_prompt", true);
+  if (!kwargs_json.empty()) {
+    const JsonValue extra = parse_json(kwargs_json, "template_kwargs");
+    if (!extra.is_object())
+      fail(ErrorCode::kInvalidArgument, "expected a JSON object as template_kwargs");
+    for (const auto& [key, value] : extra.as_object("template_kwargs")) variables.set(key, value);
+  }
+  return ChatTemplate::parse(source_)->render(variables);
+}
+
+std::vector<int32_t> ChatRenderer::encode(std::span<const ChatMessage> messages,
+                                          const std::string& kwargs_json) const {
+  const Disguise disguise(special_);
+  std::vector<ChatMessage> hidden(messages.begin(), messages.end());
+  for (ChatMessage& message : hidden) {
+    message.role = disguise.hide(message.role);
+    message.content = merged(message.content);
+    for (ContentPart& part : message.content) part.text = disguise.hide(part.text);
+  }
+  const std::string text = render(hidden, kwargs_json);
+  // The tokenizer finds the template's special tokens; stand-ins are ordinary text to it. Only
+  // prompts that hold one are cut, so that all others are tokenised in one piece.
+  if (disguise.reveal(text) == text) return tokenizer_->encode(text, false, true);
+  std::vector<int32_t> ids;
+  std::string plain;
+  auto flush = [&] {
+    if (plain.empty()) return;
+    const std::vector<int32_t> piece = tokenizer_->encode(disguise.reveal(plain), false, false);
+    ids.insert(ids.end(), piece.begin(), piece.end());
+    plain.clear();
+  };
+  std::array<bool, 256> may_begin{};
+  for (const auto& [spelling, id] : special_) may_begin[static_cast<unsigned char>(spelling[0])] = true;
+  for (size_t at = 0; at < text.size();) {
+    if (!may_begin[static_cast<unsigned char>(text[at])]) {
+      plain += text[at++];
+      continue;
+    }
+    const auto match = std::find_if(special_.begin(), special_.end(), [&](const auto& item) {
+      return text.compare(at, item.first.size(), item.first) == 0;
+    });
+    if (match == special_.end()) {
+      plain += text[at++];
+      continue;
+    }
+    flush();
+    ids.push_back(match->second);
+    at += match->first.size();
+  }
+  flush();
+  return ids;
+}
+
+}  // namespace onnuri

@@ -1,0 +1,79 @@
+// The doors of the library that do not need a loaded model, and the one that loads it.
+#include "onnuri/engine.h"
+
+#include "core/check.h"
+#include "core/cpu_features.h"
+#include "decoder/kv_cache.h"
+#include "engine/chat.h"
+#include "engine/load_support.h"
+#include "engine/model_facts.h"
+#include "kernels/backend.h"
+#include "kernels/cuda_status.h"
+
+namespace onnuri {
+
+std::unique_ptr<Engine> Engine::load(const std::string& path, const EngineOptions& options) {
+  check_device(options.device);
+  try {
+    const ModelFiles files = open_model_files(path);
+    const Family& family = find_family(files);
+    ModelConfig config = map_model(files);
+    return family.make_engine(files, std::move(config), options);
+  } catch (const std::bad_alloc&) {
+    fail(ErrorCode::kOutOfMemory, "not enough memory to load ", path);
+  }
+}
+
+double Engine::mean_nll(std::span<const int32_t>) {
+  fail(ErrorCode::kUnsupported, "this model does not score text");
+}
+
+std::string inspect_model_json(const std::string& path) {
+  const ModelFiles files = open_model_files(path);
+  const ModelConfig config = map_model(files);
+  JsonValue facts = model_facts(config, *files.checkpoint);
+  if (config.decoder.num_layers() > 0) {
+    KvCacheOptions kv;
+    facts.set("kv_bytes_per_token", KvCache::bytes_per_token(config.decoder, kv.dtype));
+    facts.set("kv_window_bytes", KvCache::window_bytes(config.decoder, kv));
+  }
+  JsonValue tokenizer;
+  try {
+    const std::unique_ptr<Tokenizer> loaded =
+        files.is_gguf() ? load_tokenizer_from_gguf(files.checkpoint->metadata())
+                        : load_tokenizer(files.path);
+    tokenizer.set("vocab_size", loaded->vocab_size());
+    tokenizer.set("chat_template", ChatRenderer(files, *loaded).has_template());
+  } catch (const Error& error) {
+    tokenizer.set("error", std::string(error.what()));
+  }
+  facts.set("tokenizer", std::move(tokenizer));
+  return facts.dump();
+}
+
+std::string devices_json() {
+  const CpuFeatures features = detect_cpu_features();
+  JsonValue cpu;
+  cpu.set("brand", features.brand);
+  cpu.set("num_cores", features.num_cores);
+  JsonValue::Array tables;
+  for (const KernelTableInfo& info : list_kernel_tables()) {
+    JsonValue entry;
+    entry.set("name", info.name);
+    entry.set("description", info.description);
+    entry.set("supported", info.supported);
+    entry.set("chosen", info.chosen);
+    tables.push_back(std::move(entry));
+  }
+  cpu.set("kernel_tables", std::move(tables));
+  const CudaStatus status = cuda_status();
+  JsonValue cuda;
+  cuda.set("available", status.available);
+  cuda.set("status", status.available ? "available" : std::string(status.reason));
+  JsonValue out;
+  out.set("cpu", std::move(cpu));
+  out.set("cuda", std::move(cuda));
+  return out.dump();
+}
+
+}  // namespace onnuri

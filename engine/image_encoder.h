@@ -1,0 +1,31 @@
+// Pictures to rows of the decoder's width: the door between the text engine and vision models.
+#pragma once
+
+#include <memory>
+
+#include "core/tensor.h"
+#include "core/tensor_source.h"
+#include "engine/model_config.h"
+#include "fusion/prompt.h"
+#include "kernels/backend.h"
+#include "kernels/linear.h"
+#include "onnuri/media.h"
+
+namespace onnuri {
+
+class ImageEncoder {
+ public:
+  virtual ~ImageEncoder() = default;
+  /// The tokens that a picture becomes, known before it is encoded. Throws kInvalidArgument for a
+  /// picture that cannot be resized.
+  virtual MediaGrid grid(const Image& image) const = 0;
+  /// (grid.num_tokens(), hidden_size), raster order.
+  virtual Tensor encode(const Image& image) = 0;
+};
+
+/// Null when the model has no vision part.
+std::unique_ptr<ImageEncoder> make_image_encoder(const ModelFiles& files, const ModelConfig& config,
+                                                 TensorSource& source, Backend& backend,
+                                                 ComputeType compute);
+
+}  // namespace onnuri

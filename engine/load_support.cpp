@@ -1,0 +1,63 @@
+#include "engine/load_support.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "core/check.h"
+#include "kernels/cuda_status.h"
+
+namespace onnuri {
+
+ComputeType parse_compute_type(const std::string& name) {
+  if (name == "float32") return ComputeType::kFloat32;
+  if (name == "auto") return ComputeType::kAuto;
+  fail(ErrorCode::kInvalidArgument, "expected compute_dtype \"float32\" or \"auto\", found \"", name,
+       "\"");
+}
+
+std::string chosen_isa(const EngineOptions& options) {
+  if (!options.isa.empty()) return options.isa;
+  const char* name = std::getenv("ONNURI_ISA");
+  return name ? name : "";
+}
+
+void check_device(const std::string& device) {
+  if (device == "cpu") return;
+  if (device == "cuda" || device.starts_with("cuda:")) {
+    require_cuda();
+    fail(ErrorCode::kUnsupported, "expected device \"cpu\": this engine does not run on ", device);
+  }
+  fail(ErrorCode::kInvalidArgument, "expected device \"cpu\", found \"", device, "\"");
+}
+
+void add_end_tokens(const Tokenizer& tokenizer, bool is_gguf, std::vector<int32_t>& eos) {
+  auto add = [&](int32_t id) {
+    if (std::find(eos.begin(), eos.end(), id) == eos.end()) eos.push_back(id);
+  };
+  for (int32_t id : tokenizer.eos_ids()) add(id);
+  if (!is_gguf) return;
+  for (const char* text : {"<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<|eot_id|>",
+                           "<|endofturn|>", "[|endofturn|]", "<|end_of_text|>"}) {
+    const std::optional<int32_t> id = tokenizer.token_to_id(text);
+    if (id && tokenizer.is_special(*id)) add(*id);
+  }
+}
+
+void check_tokenizer_ids(std::span<const int32_t> ids, int64_t vocab_size, const std::string& path) {
+  for (int32_t id : ids)
+    if (id < 0 || id >= vocab_size)
+      fail(ErrorCode::kCorruptData, "expected a tokenizer with ids below ", vocab_size,
+           ", the model's vocabulary, found id ", id, ": the tokenizer does not belong to ", path);
+}
+
+void require_all_used(const TensorSource& source, const std::string& path) {
+  const std::vector<std::string> unused = source.unused();
+  if (unused.empty()) return;
+  std::string names;
+  for (size_t i = 0; i < std::min<size_t>(unused.size(), 4); ++i)
+    names += (i ? ", " : "") + unused[i];
+  fail(ErrorCode::kUnsupported, "expected every tensor to be known, found ", unused.size(),
+       " that the family does not use in ", path, ": ", names, unused.size() > 4 ? ", ..." : "");
+}
+
+}  // namespace onnuri

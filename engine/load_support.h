@@ -1,0 +1,38 @@
+// What every engine needs while it loads: options to values, end tokens, the check of leftovers.
+#pragma once
+
+#include <chrono>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/tensor_source.h"
+#include "fusion/tokenizer.h"
+#include "kernels/linear.h"
+#include "onnuri/engine.h"
+
+namespace onnuri {
+
+/// "float32" or "auto"; others throw kInvalidArgument.
+ComputeType parse_compute_type(const std::string& name);
+/// options.isa, else the environment variable ONNURI_ISA, else "".
+std::string chosen_isa(const EngineOptions& options);
+/// Throws kUnsupported for devices other than "cpu".
+void check_device(const std::string& device);
+
+/// Adds what the tokenizer itself knows to end a text, and for GGUF, which has no
+/// generation_config.json, the turn ends that its vocabulary spells out.
+void add_end_tokens(const Tokenizer& tokenizer, bool is_gguf, std::vector<int32_t>& eos);
+
+/// Throws kCorruptData when a tokenizer made ids that the model has no embedding for: it belongs to
+/// another checkpoint.
+void check_tokenizer_ids(std::span<const int32_t> ids, int64_t vocab_size, const std::string& path);
+
+/// Throws kUnsupported naming the first tensors that no part of the model has read.
+void require_all_used(const TensorSource& source, const std::string& path);
+
+inline double milliseconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace onnuri

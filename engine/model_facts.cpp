@@ -1,0 +1,86 @@
+#include "engine/model_facts.h"
+
+#include <map>
+
+namespace onnuri {
+namespace {
+
+JsonValue layer_facts(const DecoderConfig& decoder, size_t index) {
+  const LayerSpec& layer = decoder.layers[index];
+  JsonValue out;
+  out.set("index", static_cast<int64_t>(index));
+  out.set("attention", layer.window > 0 ? "window " + std::to_string(layer.window) : "full");
+  out.set("rope", layer.rope < 0 ? JsonValue("none") : JsonValue(layer.rope));
+  out.set("norms", std::string(layer.pre_mixer_norm || layer.pre_ffn_norm ? "pre" : "") +
+                       (layer.pre_mixer_norm && layer.post_mixer_norm ? "+" : "") +
+                       (layer.post_mixer_norm || layer.post_ffn_norm ? "post" : ""));
+  if (layer.qk_norm) out.set("qk_norm", true);
+  if (layer.ffn == FfnKind::kMoe) {
+    out.set("ffn", std::to_string(decoder.moe.num_experts) + " experts, " +
+                       std::to_string(decoder.moe.num_experts_per_token) + " per token");
+  } else {
+    out.set("ffn", "dense " + std::to_string(layer.intermediate_size));
+  }
+  return out;
+}
+
+void add_decoder(const DecoderConfig& decoder, JsonValue& out) {
+  out.set("vocab_size", decoder.vocab_size);
+  out.set("hidden_size", decoder.hidden_size);
+  out.set("num_layers", decoder.num_layers());
+  out.set("num_heads", decoder.num_heads);
+  out.set("num_kv_heads", decoder.num_kv_heads);
+  out.set("head_dim", decoder.head_dim);
+  out.set("context_length", decoder.max_position);
+  out.set("tied_head", decoder.tied_head);
+  out.set("parameters", decoder.num_parameters());
+  out.set("active_parameters", decoder.num_active_parameters());
+  JsonValue::Array layers;
+  for (size_t i = 0; i < decoder.layers.size(); ++i) layers.push_back(layer_facts(decoder, i));
+  out.set("layers", std::move(layers));
+}
+
+JsonValue storage_facts(const Checkpoint& checkpoint) {
+  std::map<std::string, std::pair<int64_t, int64_t>> by_type;  // tensors, bytes
+  for (const std::string& name : checkpoint.names()) {
+    const TensorView view = checkpoint.find(name);
+    auto& [count, bytes] = by_type[std::string(dtype_name(view.dtype))];
+    ++count;
+    bytes += view.num_bytes();
+  }
+  JsonValue out{JsonValue::Object{}};
+  for (const auto& [type, totals] : by_type) {
+    JsonValue entry;
+    entry.set("tensors", totals.first);
+    entry.set("bytes", totals.second);
+    out.set(type, std::move(entry));
+  }
+  return out;
+}
+
+JsonValue id_or_null(int32_t id) {
+  return id < 0 ? JsonValue() : JsonValue(static_cast<int64_t>(id));
+}
+
+}  // namespace
+
+JsonValue model_facts(const ModelConfig& config, const Checkpoint& checkpoint) {
+  JsonValue out;
+  out.set("model_name", config.model_name);
+  out.set("family", config.family);
+  out.set("path", checkpoint.path());
+  out.set("format", checkpoint.format() == CheckpointFormat::kGguf ? "gguf" : "safetensors");
+  if (config.decoder.num_layers() > 0) add_decoder(config.decoder, out);
+  out.set("storage", storage_facts(checkpoint));
+  JsonValue special;
+  special.set("bos", id_or_null(config.special.bos));
+  JsonValue::Array eos;
+  for (int32_t id : config.special.eos) eos.emplace_back(static_cast<int64_t>(id));
+  special.set("eos", std::move(eos));
+  if (config.special.image_placeholder >= 0)
+    special.set("image_placeholder", id_or_null(config.special.image_placeholder));
+  out.set("special_tokens", std::move(special));
+  return out;
+}
+
+}  // namespace onnuri

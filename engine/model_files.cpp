@@ -1,0 +1,77 @@
+// Finds the files of a model: a folder as the Hugging Face hub lays it out, or one GGUF file.
+#include <filesystem>
+#include <optional>
+
+#include "core/check.h"
+#include "core/mapped_file.h"
+#include "engine/model_config.h"
+
+namespace onnuri {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+
+JsonValue read_json(const fs::path& path) {
+  return parse_json(read_text_file(path.string(), kMaxConfigBytes), path.filename().string());
+}
+
+JsonValue read_json_if(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored) ? read_json(path) : JsonValue();
+}
+
+// The only GGUF file of a folder that holds no config.json.
+std::optional<fs::path> single_gguf(const fs::path& folder) {
+  std::optional<fs::path> found;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() != ".gguf") continue;
+    if (found) return std::nullopt;
+    found = entry.path();
+  }
+  return found;
+}
+
+}  // namespace
+
+ModelFiles open_model_files(const std::string& path) {
+  ModelFiles files;
+  files.path = path;
+  fs::path target(path);
+  std::error_code error;
+  const fs::file_status status = fs::status(target, error);
+  if (path.empty() || !fs::exists(status))
+    fail(ErrorCode::kNotFound, "expected a checkpoint folder or a .gguf file, found nothing at \"",
+         path, "\"");
+  if (fs::is_directory(status)) {
+    if (fs::is_regular_file(target / "config.json", error)) {
+      files.config = read_json(target / "config.json");
+      if (!files.config.is_object())
+        fail(ErrorCode::kCorruptData, "expected an object in config.json of ", path);
+      files.generation_config = read_json_if(target / "generation_config.json");
+      files.preprocessor_config = read_json_if(target / "preprocessor_config.json");
+      files.checkpoint = Checkpoint::open(path);
+      if (files.is_gguf())
+        fail(ErrorCode::kUnsupported, "expected safetensors beside config.json in ", path);
+      return files;
+    }
+    const std::optional<fs::path> gguf = single_gguf(target);
+    if (!gguf)
+      fail(ErrorCode::kNotFound, "expected config.json or one .gguf file in ", path, ", found neither");
+    target = *gguf;
+  } else if (!fs::is_regular_file(status)) {
+    fail(ErrorCode::kNotFound, "expected a checkpoint folder or a .gguf file at ", path,
+         ", found something else");
+  }
+  if (target.extension() == ".safetensors" || target.extension() == ".json")
+    fail(ErrorCode::kInvalidArgument, "expected the folder of the checkpoint, found one of its files: ",
+         path);
+  files.path = target.string();
+  files.checkpoint = Checkpoint::open(files.path);
+  if (!files.is_gguf())
+    fail(ErrorCode::kUnsupported, "expected a checkpoint folder or a .gguf file, found ", path);
+  return files;
+}
+
+}  // namespace onnuri

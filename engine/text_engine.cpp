@@ -1,0 +1,274 @@
+// Loading a text model and everything that needs one forward pass over a prompt.
+#include "engine/text_engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "core/check.h"
+#include "decoder/sampler.h"
+#include "engine/load_support.h"
+#include "engine/model_facts.h"
+
+namespace onnuri {
+namespace {
+
+constexpr int64_t kDefaultContext = 32768;
+
+}  // namespace
+
+TextEngine::TextEngine(const ModelFiles& files, ModelConfig config, const EngineOptions& options)
+    : config_(std::move(config)),
+      options_(options),
+      compute_(parse_compute_type(options.compute_dtype)),
+      path_(files.path),
+      backend_(options.num_threads, chosen_isa(options)),
+      checkpoint_(files.checkpoint) {
+  const auto start = std::chrono::steady_clock::now();
+  load(files);
+  load_ms_ = milliseconds_since(start);
+}
+
+void TextEngine::load(const ModelFiles& files) {
+  auto report = [&](double fraction, const std::string& stage) {
+    if (options_.progress) options_.progress(fraction, stage);
+  };
+  report(0.0, "reading the tokenizer");
+  try {
+    tokenizer_ = files.is_gguf() ? load_tokenizer_from_gguf(checkpoint_->metadata())
+                                 : load_tokenizer(files.path);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kNotFound && error.code() != ErrorCode::kUnsupported) throw;
+    tokenizer_error_ = error.what();
+  }
+  eos_ = config_.special.eos;
+  if (tokenizer_) {
+    chat_ = std::make_unique<ChatRenderer>(files, *tokenizer_);
+    add_end_tokens(*tokenizer_, files.is_gguf(), eos_);
+  }
+  TensorSource source(checkpoint_, config_.names);
+  for (const std::string& prefix : config_.ignored_prefixes) source.ignore_prefix(prefix);
+  if (config_.decoder.tied_head)
+    for (const TensorRef& ref : config_.names("head.weight")) source.ignore_prefix(ref.name);
+  image_encoder_ = make_image_encoder(files, config_, source, backend_, compute_);
+  decoder_ = Decoder::load(config_.decoder, source, backend_, compute_, [&](double fraction) {
+    report(0.05 + 0.9 * fraction, "loading weights");
+  });
+  require_all_used(source, path_);
+
+  const int64_t longest = config_.decoder.max_position;
+  if (options_.context_size < 0)
+    fail(ErrorCode::kInvalidArgument, "expected a context size of at least 1, found ",
+         options_.context_size);
+  context_size_ = options_.context_size > 0 ? options_.context_size : std::min(longest, kDefaultContext);
+  if (context_size_ > longest)
+    fail(ErrorCode::kInvalidArgument, "expected a context size of at most ", longest,
+         " tokens, the model's own, found ", context_size_);
+  if (options_.prefill_chunk < 1)
+    fail(ErrorCode::kInvalidArgument, "expected a prefill chunk of at least 1 token, found ",
+         options_.prefill_chunk);
+  KvCacheOptions kv;
+  kv.dtype = compute_ == ComputeType::kFloat32 ? DType::kF32 : DType::kF16;
+  kv.max_tokens = context_size_;
+  kv.max_chunk = options_.prefill_chunk = std::min(options_.prefill_chunk, context_size_);
+  cache_ = std::make_unique<KvCache>(config_.decoder, kv);
+  report(1.0, "ready");
+}
+
+const Tokenizer& TextEngine::tokenizer() const {
+  if (!tokenizer_)
+    fail(ErrorCode::kUnsupported, "expected a tokenizer with ", path_, ": ", tokenizer_error_);
+  return *tokenizer_;
+}
+
+void TextEngine::check_ids(std::span<const int32_t> ids) const {
+  if (ids.empty()) fail(ErrorCode::kInvalidArgument, "expected at least one token, found none");
+  for (size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 0 || ids[i] >= config_.decoder.vocab_size)
+      fail(ErrorCode::kInvalidArgument, "expected token ids below ", config_.decoder.vocab_size,
+           ", the model's vocabulary, found ", ids[i], " at position ", i);
+}
+
+std::unique_ptr<KvSequence> TextEngine::new_sequence() {
+  std::unique_ptr<KvSequence> sequence = cache_->new_sequence();
+  ONNURI_CHECK(sequence != nullptr);
+  return sequence;
+}
+
+PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, std::span<const Image> images) {
+  check_ids(ids);
+  if (static_cast<int64_t>(ids.size()) > context_size_)
+    fail(ErrorCode::kInvalidArgument, "expected a prompt of at most ", context_size_,
+         " tokens (the context size), found ", ids.size());
+  PreparedPrompt prompt;
+  prompt.ids = std::move(ids);
+  const auto num_tokens = static_cast<int64_t>(prompt.ids.size());
+  if (!images.empty()) {
+    if (!image_encoder_)
+      fail(ErrorCode::kUnsupported, "expected no pictures: family ", config_.family, " has no eyes");
+    std::vector<MediaGrid> grids;
+    for (const Image& image : images) grids.push_back(image_encoder_->grid(image));
+    prompt.spans = find_media_spans(prompt.ids, config_.special.image_placeholder, grids);
+    for (const Image& image : images) prompt.features.push_back(image_encoder_->encode(image));
+  }
+  prompt.positions = config_.decoder.position_axes() > 1
+                         ? mrope_positions(num_tokens, prompt.spans)
+                         : text_positions(num_tokens);
+  return prompt;
+}
+
+int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, int64_t begin,
+                                  int64_t count, Rows rows, float* logits) {
+  const auto total = static_cast<int64_t>(prompt.ids.size());
+  const int64_t axes = prompt.positions.num_axes;
+  std::vector<int32_t> positions;  // (axes, count)
+  for (int64_t axis = 0; axis < axes; ++axis) {
+    const int32_t* row = prompt.positions.positions.data() + axis * total + begin;
+    positions.insert(positions.end(), row, row + count);
+  }
+  std::vector<RowOverride> overrides;
+  const int64_t hidden = config_.decoder.hidden_size;
+  for (size_t i = 0; i < prompt.spans.size(); ++i) {
+    const MediaSpan& span = prompt.spans[i];
+    const int64_t first = std::max(begin, span.first_token);
+    const int64_t last = std::min(begin + count, span.first_token + span.num_tokens);
+    if (first >= last) continue;
+    const float* data = prompt.features[i].f32() + (first - span.first_token) * hidden;
+    overrides.push_back({first - begin, matrix(data, last - first, hidden)});
+  }
+  std::vector<int64_t> wanted;
+  if (rows == Rows::kLast) wanted.push_back(count - 1);
+  for (int64_t i = 0; rows == Rows::kAll && i < count; ++i) wanted.push_back(i);
+  if (!kv.reserve(count))
+    fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
+  const SequenceSlice slice{0, count, kv.num_tokens(), &kv};
+  Batch batch;
+  batch.ids = std::span(prompt.ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
+  batch.positions = positions;
+  batch.sequences = std::span(&slice, 1);
+  batch.overrides = overrides;
+  batch.logit_rows = wanted;
+  const auto num_rows = static_cast<int64_t>(wanted.size());
+  decoder_->forward(batch, matrix(logits, num_rows, config_.decoder.vocab_size));
+  return num_rows;
+}
+
+void TextEngine::forward_token(KvSequence& kv, int32_t id, int32_t position, float* logits) {
+  if (!kv.reserve(1)) fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
+  const std::vector<int32_t> positions(static_cast<size_t>(config_.decoder.position_axes()), position);
+  const SequenceSlice slice{0, 1, kv.num_tokens(), &kv};
+  constexpr int64_t kRow = 0;
+  Batch batch;
+  batch.ids = std::span(&id, 1);
+  batch.positions = positions;
+  batch.sequences = std::span(&slice, 1);
+  batch.logit_rows = std::span(&kRow, 1);
+  decoder_->forward(batch, matrix(logits, 1, config_.decoder.vocab_size));
+}
+
+FloatMatrix TextEngine::logits(std::span<const int32_t> input_ids, std::span<const Image> images,
+                               std::span<const Waveform> audios) {
+  const std::lock_guard lock(mutex_);
+  if (!audios.empty())
+    fail(ErrorCode::kUnsupported, "expected no sound: family ", config_.family, " has no ears");
+  const PreparedPrompt prompt = prepare({input_ids.begin(), input_ids.end()}, images);
+  FloatMatrix out;
+  out.rows = static_cast<int64_t>(prompt.ids.size());
+  out.cols = config_.decoder.vocab_size;
+  try {
+    out.values.resize(static_cast<size_t>(out.rows * out.cols));
+  } catch (const std::bad_alloc&) {
+    fail(ErrorCode::kOutOfMemory, "logits of ", out.rows, " tokens need ", out.rows * out.cols * 4,
+         " bytes");
+  }
+  const std::unique_ptr<KvSequence> kv = new_sequence();
+  for (int64_t begin = 0; begin < out.rows; begin += options_.prefill_chunk) {
+    const int64_t count = std::min(options_.prefill_chunk, out.rows - begin);
+    forward_chunk(prompt, *kv, begin, count, Rows::kAll, out.values.data() + begin * out.cols);
+  }
+  return out;
+}
+
+double TextEngine::mean_nll(std::span<const int32_t> input_ids) {
+  const std::lock_guard lock(mutex_);
+  if (input_ids.size() < 2)
+    fail(ErrorCode::kInvalidArgument, "expected at least two tokens, found ", input_ids.size());
+  const PreparedPrompt prompt = prepare({input_ids.begin(), input_ids.end()}, {});
+  const auto total = static_cast<int64_t>(prompt.ids.size());
+  const int64_t vocab = config_.decoder.vocab_size;
+  const std::unique_ptr<KvSequence> kv = new_sequence();
+  std::vector<float> logits(static_cast<size_t>(options_.prefill_chunk * vocab));
+  double sum = 0;
+  for (int64_t begin = 0; begin < total; begin += options_.prefill_chunk) {
+    const int64_t count = std::min(options_.prefill_chunk, total - begin);
+    forward_chunk(prompt, *kv, begin, count, Rows::kAll, logits.data());
+    for (int64_t i = 0; i < count && begin + i + 1 < total; ++i)
+      sum -= log_probability(std::span(logits).subspan(static_cast<size_t>(i * vocab),
+                                                       static_cast<size_t>(vocab)),
+                             prompt.ids[static_cast<size_t>(begin + i + 1)]);
+  }
+  return sum / static_cast<double>(total - 1);
+}
+
+Transcript TextEngine::transcribe(const Waveform&, const TranscribeOptions&) {
+  fail(ErrorCode::kUnsupported, "expected a speech model: family ", config_.family,
+       " does not transcribe");
+}
+
+FloatMatrix TextEngine::encode_image(const Image& image) {
+  const std::lock_guard lock(mutex_);
+  if (!image_encoder_)
+    fail(ErrorCode::kUnsupported, "expected a vision model: family ", config_.family, " has no eyes");
+  const Tensor rows = image_encoder_->encode(image);
+  FloatMatrix out{rows.shape()[0], rows.shape()[1], {}};
+  out.values.assign(rows.f32(), rows.f32() + out.rows * out.cols);
+  return out;
+}
+
+FloatMatrix TextEngine::encode_audio(const Waveform&) {
+  fail(ErrorCode::kUnsupported, "expected a model with ears: family ", config_.family, " has none");
+}
+
+std::vector<int32_t> TextEngine::tokenize(const std::string& text, bool add_special_tokens,
+                                          bool parse_special_tokens) {
+  return tokenizer().encode(text, add_special_tokens, parse_special_tokens);
+}
+
+std::string TextEngine::detokenize(std::span<const int32_t> ids, bool skip_special_tokens) {
+  return tokenizer().decode(ids, skip_special_tokens);
+}
+
+std::string TextEngine::render_chat(std::span<const ChatMessage> messages,
+                                    const std::string& template_kwargs_json) {
+  tokenizer();
+  return chat_->render(messages, template_kwargs_json);
+}
+
+std::string TextEngine::describe_json() const {
+  JsonValue facts = model_facts(config_, *checkpoint_);
+  facts.set("kind", config_.vision ? "vision" : "text");
+  facts.set("kernels", std::string(backend_.table().name));
+  facts.set("compute_dtype", compute_ == ComputeType::kFloat32 ? "float32" : "auto");
+  facts.set("num_threads", backend_.num_threads());
+  facts.set("context_size", context_size_);
+  facts.set("prefill_chunk", options_.prefill_chunk);
+  facts.set("weight_bytes", decoder_->weight_bytes());
+  facts.set("streamed_bytes_per_token", decoder_->streamed_bytes_per_token());
+  facts.set("kv_dtype", std::string(dtype_name(cache_->options().dtype)));
+  facts.set("kv_bytes_per_token", KvCache::bytes_per_token(config_.decoder, cache_->options().dtype));
+  facts.set("kv_window_bytes", KvCache::window_bytes(config_.decoder, cache_->options()));
+  facts.set("has_tokenizer", tokenizer_ != nullptr);
+  facts.set("has_chat_template", chat_ && chat_->has_template());
+  JsonValue::Array eos;
+  for (int32_t id : eos_) eos.emplace_back(static_cast<int64_t>(id));
+  facts.set("eos_token_ids", std::move(eos));
+  facts.set("load_ms", load_ms_);
+  return facts.dump();
+}
+
+std::unique_ptr<Engine> make_text_engine(const ModelFiles& files, ModelConfig config,
+                                         const EngineOptions& options) {
+  return std::make_unique<TextEngine>(files, std::move(config), options);
+}
+
+}  // namespace onnuri

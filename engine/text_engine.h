@@ -1,0 +1,87 @@
+// The engine of text decoders, with or without eyes: one sequence at a time on one backend.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "decoder/decoder.h"
+#include "decoder/kv_cache.h"
+#include "engine/chat.h"
+#include "engine/image_encoder.h"
+#include "engine/model_config.h"
+#include "fusion/positions.h"
+#include "fusion/tokenizer.h"
+#include "onnuri/engine.h"
+
+namespace onnuri {
+
+/// A prompt ready for the decoder: placeholders expanded, media encoded, positions known.
+struct PreparedPrompt {
+  std::vector<int32_t> ids;
+  PromptPositions positions;
+  std::vector<MediaSpan> spans;  // of media, in order
+  std::vector<Tensor> features;  // of each span, (num_tokens, hidden_size)
+};
+
+class TextEngine final : public Engine {
+ public:
+  TextEngine(const ModelFiles& files, ModelConfig config, const EngineOptions& options);
+
+  FloatMatrix logits(std::span<const int32_t> input_ids, std::span<const Image> images,
+                     std::span<const Waveform> audios) override;
+  double mean_nll(std::span<const int32_t> input_ids) override;
+  GenerateResult generate(const GenerateRequest& request, const TokenCallback& on_token) override;
+  Transcript transcribe(const Waveform& audio, const TranscribeOptions& options) override;
+  FloatMatrix encode_image(const Image& image) override;
+  FloatMatrix encode_audio(const Waveform& audio) override;
+  std::vector<int32_t> tokenize(const std::string& text, bool add_special_tokens,
+                                bool parse_special_tokens) override;
+  std::string detokenize(std::span<const int32_t> ids, bool skip_special_tokens) override;
+  std::string render_chat(std::span<const ChatMessage> messages,
+                          const std::string& template_kwargs_json) override;
+  std::string describe_json() const override;
+
+ private:
+  class Generation;  // engine/generate.cpp
+
+  void load(const ModelFiles& files);
+  const Tokenizer& tokenizer() const;  // throws kUnsupported when the checkpoint has none
+  void check_ids(std::span<const int32_t> ids) const;
+  PreparedPrompt prepare(std::vector<int32_t> ids, std::span<const Image> images);
+  PreparedPrompt prepare(const GenerateRequest& request);
+  std::vector<Image> decode_images(std::span<const ChatMessage> messages) const;
+  std::unique_ptr<KvSequence> new_sequence();
+
+  enum class Rows { kNone, kLast, kAll };
+  /// Rows [begin, begin + count) of the prompt in one forward pass, at the end of `kv`. Returns the
+  /// number of rows written to `logits`.
+  int64_t forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, int64_t begin, int64_t count,
+                        Rows rows, float* logits);
+  /// One more token.
+  void forward_token(KvSequence& kv, int32_t id, int32_t position, float* logits);
+
+  mutable std::mutex mutex_;
+  ModelConfig config_;
+  EngineOptions options_;
+  ComputeType compute_;
+  std::string path_;
+  Backend backend_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::string tokenizer_error_;  // why there is none
+  std::unique_ptr<ChatRenderer> chat_;
+  std::unique_ptr<ImageEncoder> image_encoder_;
+  std::unique_ptr<Decoder> decoder_;
+  std::unique_ptr<KvCache> cache_;
+  std::vector<int32_t> eos_;
+  int64_t context_size_ = 0;
+  double load_ms_ = 0;
+};
+
+/// EngineFactory of text families.
+std::unique_ptr<Engine> make_text_engine(const ModelFiles& files, ModelConfig config,
+                                         const EngineOptions& options);
+
+}  // namespace onnuri
