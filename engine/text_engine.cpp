@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "core/check.h"
 #include "decoder/sampler.h"
 #include "engine/load_support.h"
 #include "engine/model_facts.h"
+#include "kernels/kernel_table.h"
 
 namespace onnuri {
 namespace {
