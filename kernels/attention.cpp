@@ -170,8 +170,8 @@ void check_segment(const AttentionSegment& segment, const AttentionParams& param
   task.causal = params.causal;
   task.window = params.window;
   const KeyRange range = keys_of_task(task);
-  const int64_t first = kv.ring ? range.begin / kv.page_rows : 0;
-  ONNURI_CHECK(range.end <= (first + kv.num_entries) * kv.page_rows);
+  const int64_t first = kv.ring ? range.begin : 0;  // a ring's live rows may share a page
+  ONNURI_CHECK(range.end - first <= kv.num_entries * kv.page_rows);
 }
 
 }  // namespace
