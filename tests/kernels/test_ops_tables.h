@@ -10,7 +10,7 @@
 #include "kernels/kernel_table.h"
 #include "kernels/vector_kernels.h"
 
-#ifdef ONNURI_TEST_AVX512_EMULATED
+#ifdef ONNURI_HAVE_EMULATED_AVX512
 namespace onnuri {
 ONNURI_DECLARE_KERNELS(avx512_emulated)
 }  // namespace onnuri
@@ -31,7 +31,7 @@ inline std::vector<TestTable> test_tables() {
   if (cpu.avx2_fma_f16c) {
     tables.push_back({"avx2", &avx2::vector_kernels(), &avx2::attention_kernels()});
   }
-#ifdef ONNURI_TEST_AVX512_EMULATED
+#ifdef ONNURI_HAVE_EMULATED_AVX512
   if (cpu.avx2_fma_f16c) {
     tables.push_back({"avx512_emulated", &avx512_emulated::vector_kernels(),
                       &avx512_emulated::attention_kernels()});

@@ -1,8 +1,0 @@
-#include "kernels/kernel_table.h"
-
-namespace onnuri::avx512 {
-
-const VectorKernels& vector_kernels() { return ref::vector_kernels(); }
-const AttentionKernels& attention_kernels() { return ref::attention_kernels(); }
-
-}  // namespace onnuri::avx512
