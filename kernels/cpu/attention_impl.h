@@ -255,14 +255,22 @@ void unpack_rows(const void* rows, int64_t row_stride, int64_t count, int64_t di
   const int64_t whole = dim / kLanes * kLanes;
   constexpr int64_t kAhead = 16;
   constexpr auto element_bytes = static_cast<int64_t>(sizeof(Element));
-  for (int64_t j = 0; j < smaller(kAhead, count); ++j) {
+  const bool scattered = row_stride != dim;  // else the processor foresees it by itself
+  for (int64_t j = 0; scattered && j < smaller(kAhead, count); ++j) {
     prefetch_row(from + j * row_stride, dim * element_bytes);
   }
   for (int64_t j = 0; j < count; ++j) {
     const Element* row = from + j * row_stride;
     float* to = out + j * stride;
-    if (j + kAhead < count) prefetch_row(row + kAhead * row_stride, dim * element_bytes);
-    for (int64_t d = 0; d < whole; d += kLanes) v_store(to + d, Load::at(row + d));
+    if (scattered && j + kAhead < count) prefetch_row(row + kAhead * row_stride, dim * element_bytes);
+    int64_t d = 0;
+    for (; d + 4 * kLanes <= whole; d += 4 * kLanes) {
+      v_store(to + d, Load::at(row + d));
+      v_store(to + d + kLanes, Load::at(row + d + kLanes));
+      v_store(to + d + 2 * kLanes, Load::at(row + d + 2 * kLanes));
+      v_store(to + d + 3 * kLanes, Load::at(row + d + 3 * kLanes));
+    }
+    for (; d < whole; d += kLanes) v_store(to + d, Load::at(row + d));
     if (whole < dim) {
       Element tail[kLanes] = {};
       memcpy(tail, row + whole, static_cast<size_t>(dim - whole) * sizeof(Element));
