@@ -12,6 +12,7 @@
 #include "decoder/decoder_config.h"
 #include "encoders/audio/audio_config.h"
 #include "encoders/vision/vision_config.h"
+#include "fusion/projector.h"
 #include "onnuri/engine.h"
 
 namespace onnuri {
@@ -41,6 +42,7 @@ struct ModelConfig {
   std::string model_name;
   DecoderConfig decoder;
   std::optional<VisionConfig> vision;
+  std::optional<ProjectorConfig> projector;   // of pictures, with `vision`
   std::optional<AudioConfig> audio;           // Whisper and the like
   std::optional<SpeechDecoderConfig> speech_decoder;
   SpecialTokens special;

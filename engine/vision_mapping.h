@@ -1,0 +1,37 @@
+// What vision families share when they read config.json and preprocessor_config.json.
+#pragma once
+
+#include "decoder/decoder_config.h"
+#include "encoders/vision/vision_config.h"
+#include "engine/config_reader.h"
+#include "engine/model_config.h"
+#include "engine/name_table.h"
+
+namespace onnuri {
+
+/// The picture geometry of preprocessor_config.json. Older files hold "min_pixels" and
+/// "max_pixels", newer ones "size" with them or with "shortest_edge" and "longest_edge" (areas).
+/// Throws kNotFound without the file and kCorruptData for keys that are missing.
+ImageProcessorConfig read_image_processor(const ModelFiles& files);
+
+/// Placeholder and bracket ids ("image_token_id", ...) of config.json.
+void read_vision_tokens(const ConfigReader& config, SpecialTokens& special);
+
+/// Frequencies per axis from "mrope_section", wherever a file keeps it; checked against the table.
+void read_mrope_sections(const ConfigReader& text, RopeTable& table);
+
+/// "tie_word_embeddings" of the whole file, else of the text part, else `fallback`.
+bool read_tied_head(const ModelFiles& files, bool fallback);
+
+/// Adds candidates for each prefix, in order.
+void add_prefixed_names(NameTable& table, const std::vector<std::string>& prefixes,
+                        const std::string& canonical, StoredName stored);
+
+// The encoder with windows, RMS norms and gated feed-forward, and its merger.
+VisionConfig read_window_vision(const ModelFiles& files, const ConfigReader& vision);
+ProjectorConfig window_vision_projector(const VisionConfig& vision, const ConfigReader& config);
+/// `hidden_size` finds q, k and v in the fused matrix.
+void add_window_vision_names(NameTable& table, const std::vector<std::string>& prefixes,
+                             int64_t hidden_size);
+
+}  // namespace onnuri
