@@ -34,6 +34,7 @@ std::string inspect_model_json(const std::string& path) {
   JsonValue facts = model_facts(config, *files.checkpoint);
   if (config.decoder.num_layers() > 0) {
     KvCacheOptions kv;
+    kv.max_tokens = kv.page_rows;  // the fixed part does not depend on it
     facts.set("kv_bytes_per_token", KvCache::bytes_per_token(config.decoder, kv.dtype));
     facts.set("kv_window_bytes", KvCache::window_bytes(config.decoder, kv));
   }
