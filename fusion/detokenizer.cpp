@@ -13,7 +13,13 @@ std::string Detokenizer::push(int32_t id) {
   if (first_ && !bytes.empty()) {
     // Some vocabularies write a space before every word; a text does not begin with one.
     const std::string alone = tokenizer_->decode(std::span(&id, 1), false);
-    if (bytes.front() == ' ' && !alone.starts_with(' ')) bytes.erase(0, 1);
+    size_t spaces = 0;
+    while (spaces < bytes.size() && bytes[spaces] == ' ') ++spaces;
+    for (size_t n = 1; n <= spaces; ++n) {
+      if (alone != utf8::lossy(std::string_view(bytes).substr(n))) continue;
+      bytes.erase(0, n);
+      break;
+    }
     first_ = false;
   }
   pending_ += bytes;

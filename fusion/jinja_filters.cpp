@@ -52,7 +52,8 @@ Value tojson(Interpreter& in, const Value& v, const Args& args) {
     key = separators.as_list()[1].str();
   }
   std::string out = to_json(v, pretty ? static_cast<int>(indent.as_int()) : -1, item, key,
-                            args.get(3, "sort_keys", Value::boolean(false)).truth());
+                            args.get(3, "sort_keys", Value::boolean(false)).truth(),
+                            args.get(0, "ensure_ascii", Value::boolean(false)).truth());
   in.charge(out.size());
   return text(std::move(out));
 }
@@ -94,7 +95,7 @@ Value map(Interpreter& in, const Value& v, const Args& args) {
     if (name == "attribute") attribute = &value;
     if (name == "default") fallback = &value;
   }
-  for (const Value& item : in.iterate(v)) {
+  for (const Value& item : v.truth() ? in.iterate(v) : List()) {
     if (attribute != nullptr) {
       Value got = path(in, item, *attribute);
       out.push_back(got.is_undefined() && fallback != nullptr ? *fallback : std::move(got));
@@ -118,7 +119,7 @@ List selected(Interpreter& in, const Value& v, const Args& args, bool by_attribu
     rest.positional.assign(args.positional.begin() + static_cast<ptrdiff_t>(skip) + 1,
                            args.positional.end());
   List out;
-  for (const Value& item : in.iterate(v)) {
+  for (const Value& item : v.truth() ? in.iterate(v) : List()) {
     const Value subject = by_attribute ? path(in, item, args.positional[0]) : item;
     const bool holds = args.positional.size() > skip
                            ? apply_test(in, args.positional[skip].str(), subject, rest)

@@ -376,7 +376,16 @@ struct JsonWriter {
   std::string_view item_separator;
   std::string_view key_separator;
   bool sort_keys;
+  bool ascii;
   std::string out;
+
+  void escape(char32_t c) {
+    if (c >= 0x10000) {
+      out += "\\u" + hex(0xD800 + ((c - 0x10000) >> 10), 4);
+      c = 0xDC00 + ((c - 0x10000) & 0x3FF);
+    }
+    out += "\\u" + hex(c, 4);
+  }
 
   void line(int depth) {
     if (indent < 0) return;
@@ -386,7 +395,9 @@ struct JsonWriter {
 
   void text(std::string_view s) {
     out += '"';
-    for (const char c : s) {
+    for (size_t pos = 0; pos < s.size();) {
+      const size_t begin = pos;
+      const char32_t c = utf8::next(s, pos);
       switch (c) {
         case '"': out += "\\\""; break;
         case '\\': out += "\\\\"; break;
@@ -396,10 +407,10 @@ struct JsonWriter {
         case '\f': out += "\\f"; break;
         case '\b': out += "\\b"; break;
         default:
-          if (static_cast<uint8_t>(c) < 0x20) {
-            out += "\\u" + hex(static_cast<uint8_t>(c), 4);
+          if (c < 0x20 || (ascii && c >= 0x80)) {
+            escape(c);
           } else {
-            out += c;
+            out += s.substr(begin, pos - begin);
           }
       }
     }
@@ -477,8 +488,8 @@ struct JsonWriter {
 }  // namespace
 
 std::string to_json(const Value& value, int indent, std::string_view item_separator,
-                    std::string_view key_separator, bool sort_keys) {
-  JsonWriter writer{indent, item_separator, key_separator, sort_keys, {}};
+                    std::string_view key_separator, bool sort_keys, bool ascii) {
+  JsonWriter writer{indent, item_separator, key_separator, sort_keys, ascii, {}};
   writer.value(value, 0);
   return std::move(writer.out);
 }

@@ -104,8 +104,8 @@ int compare(const Value& a, const Value& b);
 std::string float_repr(double v);
 /// A string in quotes, as repr() writes it.
 std::string quote(std::string_view text);
-/// Python's json.dumps with ensure_ascii=False; `indent` < 0 is one line.
+/// Python's json.dumps; `ascii` is ensure_ascii, `indent` < 0 is one line.
 std::string to_json(const Value& value, int indent, std::string_view item_separator,
-                    std::string_view key_separator, bool sort_keys);
+                    std::string_view key_separator, bool sort_keys, bool ascii);
 
 }  // namespace onnuri::jinja

@@ -58,15 +58,18 @@ std::string unicode_form(std::string_view text, int options) {
   return out;
 }
 
-bool is_mark(char32_t c) {
-  return utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_MN;
+// `all`: spacing and enclosing marks too.
+bool is_mark(char32_t c, bool all) {
+  const auto k = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return k == UTF8PROC_CATEGORY_MN ||
+         (all && (k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME));
 }
 
-std::string strip_accents(std::string_view text) {
+std::string strip_accents(std::string_view text, bool all) {
   std::string out;
   for (size_t pos = 0; pos < text.size();) {
     const char32_t c = utf8::next(text, pos);
-    if (!is_mark(c)) utf8::append(out, c);
+    if (!is_mark(c, all)) utf8::append(out, c);
   }
   return out;
 }
@@ -114,7 +117,7 @@ std::string bert(std::string_view text, const Normalizer::Step& step) {
     utf8::append(out, c);
     if (wide) out += ' ';
   }
-  if (step.strip_accents) out = strip_accents(unicode_form(out, UTF8PROC_DECOMPOSE));
+  if (step.strip_accents) out = strip_accents(unicode_form(out, UTF8PROC_DECOMPOSE), false);
   return step.lowercase ? utf8::lower(out) : out;
 }
 
@@ -202,7 +205,7 @@ void Normalizer::parse(const JsonValue& json, int depth) {
   steps_.push_back(std::move(step));
 }
 
-std::string Normalizer::apply(std::string_view text) const {
+std::string Normalizer::apply(std::string_view text, bool* lost_start) const {
   std::string out(text);
   for (const Step& step : steps_) {
     switch (step.kind) {
@@ -211,8 +214,12 @@ std::string Normalizer::apply(std::string_view text) const {
       case Kind::kNfkc: out = unicode_form(out, UTF8PROC_COMPOSE | UTF8PROC_COMPAT); break;
       case Kind::kNfkd: out = unicode_form(out, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT); break;
       case Kind::kLowercase: out = utf8::lower(out); break;
-      case Kind::kStripAccents: out = strip_accents(out); break;
-      case Kind::kStrip: out = strip(out, step.left, step.right); break;
+      case Kind::kStripAccents: out = strip_accents(out, true); break;
+      case Kind::kStrip:
+        if (lost_start != nullptr && strip(out, step.left, false).size() != out.size())
+          *lost_start = true;
+        out = strip(out, step.left, step.right);
+        break;
       case Kind::kPrepend:
         if (!out.empty()) out.insert(0, step.content);
         break;

@@ -35,8 +35,8 @@ class Normalizer {
 
   void add(Step step) { steps_.push_back(std::move(step)); }
   bool empty() const { return steps_.empty(); }
-  /// Valid UTF-8 in, valid UTF-8 out.
-  std::string apply(std::string_view text) const;
+  /// Valid UTF-8 in, valid UTF-8 out. `lost_start` is set when the first character was stripped.
+  std::string apply(std::string_view text, bool* lost_start = nullptr) const;
 
  private:
   void parse(const JsonValue& json, int depth);

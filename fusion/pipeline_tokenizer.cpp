@@ -66,8 +66,10 @@ void PipelineTokenizer::encode_segment(std::string_view text, bool at_start, boo
                                        Scratch& scratch, std::vector<int32_t>& out) const {
   std::string normalized;
   if (!parts_.normalizer.empty()) {
-    normalized = parts_.normalizer.apply(text);
+    bool lost_start = false;
+    normalized = parts_.normalizer.apply(text, &lost_start);
     text = normalized;
+    at_start = at_start && !lost_start;
   }
   if (!parts_.added.any_normalized()) {
     encode_text(text, at_start, scratch, out);
@@ -107,12 +109,13 @@ std::string PipelineTokenizer::decode(std::span<const int32_t> ids, bool skip_sp
   const bool plain = parts_.added_are_literal || parts_.decoder.concatenates();
   std::string bytes;
   std::vector<std::string> tokens;
+  bool drops = parts_.drops_first_space;
   for (const int32_t id : ids) {
     if (!parts_.vocabulary->contains(id) || (skip_special && is_special(id))) continue;
     if (plain) {
-      const bool first = bytes.empty() && kind_[static_cast<size_t>(id)] == 0;
       bytes += token_bytes(id);
-      if (first && parts_.drops_first_space && bytes.starts_with(' ')) bytes.erase(0, 1);
+      if (drops && kind_[static_cast<size_t>(id)] == 0 && bytes.starts_with(' ')) bytes.erase(0, 1);
+      drops = false;
     } else {
       tokens.emplace_back(parts_.vocabulary->text(id));
     }

@@ -1,0 +1,134 @@
+// Chat templates against jinja2's renders (tests/golden/make_template_goldens.py), and templates
+// from strangers.
+#include "fusion/chat_template.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "onnuri/error.h"
+
+namespace onnuri {
+namespace {
+
+JsonValue cases() {
+  std::ifstream in(std::string(ONNURI_TEST_DATA) + "/golden/templates/cases.json",
+                   std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  return parse_json(text.str(), "cases.json");
+}
+
+std::string render(const std::string& source, const JsonValue& variables = JsonValue()) {
+  return ChatTemplate::parse(source)->render(variables);
+}
+
+ErrorCode code_of(const std::string& source) {
+  try {
+    render(source);
+  } catch (const Error& e) {
+    EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos) << e.what();
+    return e.code();
+  }
+  ADD_FAILURE() << "rendered: " << source.substr(0, 80);
+  return ErrorCode::kInternal;
+}
+
+TEST(ChatTemplate, RendersAsTheReferenceDoes) {
+  const JsonValue all = cases();
+  const auto& variables = all.at("variables", "cases").as_array("variables");
+  for (const JsonValue& one : all.at("templates", "cases").as_array("templates")) {
+    const std::string& name = one.at("name", "template").as_string("name");
+    const auto made = ChatTemplate::parse(one.at("source", name).as_string("source"));
+    const auto& renders = one.at("renders", name).as_array("renders");
+    ASSERT_EQ(renders.size(), variables.size());
+    for (size_t i = 0; i < renders.size(); ++i) {
+      SCOPED_TRACE(name + ", variables " + std::to_string(i));
+      if (renders[i].is_null()) {
+        EXPECT_THROW(made->render(variables[i]), Error);
+      } else {
+        EXPECT_EQ(made->render(variables[i]), renders[i].as_string("render"));
+      }
+    }
+  }
+}
+
+TEST(ChatTemplate, SyntaxErrorsNameTheLine) {
+  for (const char* source : {"a\n{% if %}", "\n{{ 1 + }}", "\n{% for x in %}{% endfor %}",
+                             "\n{% endif %}", "\n{{ 'open }}", "\n{{ (1 }}", "x\n{% nonsense %}"}) {
+    try {
+      ChatTemplate::parse(source);
+      ADD_FAILURE() << source;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::kCorruptData);
+      EXPECT_NE(std::string(e.what()).find("line 2"), std::string::npos) << e.what();
+    }
+  }
+}
+
+TEST(ChatTemplate, WhatIsOutsideTheSubsetIsNamed) {
+  EXPECT_EQ(code_of("{% include 'x' %}"), ErrorCode::kUnsupported);
+  EXPECT_EQ(code_of("{% import 'x' as y %}"), ErrorCode::kUnsupported);
+  EXPECT_EQ(code_of("{{ 1|pprint }}"), ErrorCode::kUnsupported);
+  EXPECT_EQ(code_of("{{ 1 is prime }}"), ErrorCode::kUnsupported);
+}
+
+TEST(ChatTemplate, RaiseExceptionIsTheCallersMistake) {
+  try {
+    render("\n{{ raise_exception('no system role') }}");
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kInvalidArgument);
+    EXPECT_NE(std::string(e.what()).find("no system role"), std::string::npos);
+    EXPECT_NE(std::string(e.what()).find("line 2"), std::string::npos);
+  }
+}
+
+TEST(ChatTemplate, BombsEnd) {
+  const auto invalid = ErrorCode::kInvalidArgument;
+  EXPECT_EQ(code_of("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}"
+                    "{% endfor %}"), invalid);
+  EXPECT_EQ(code_of("{{ range(999999999999) }}"), invalid);
+  EXPECT_EQ(code_of("{{ 'x' * 99999999999 }}"), invalid);
+  EXPECT_EQ(code_of("{{ [0] * 99999999999 }}"), invalid);
+  EXPECT_EQ(code_of("{% set ns = namespace(s='x') %}{% for i in range(99) %}"
+                    "{% set ns.s = ns.s ~ ns.s %}{% endfor %}"), invalid);
+  EXPECT_EQ(code_of("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), invalid);
+  EXPECT_EQ(code_of("{{ 9999999999 ** 9999999999 }}"), invalid);
+  EXPECT_EQ(code_of("{{ 1 // 0 }}{{ 1 % 0 }}"), invalid);
+  EXPECT_EQ(code_of("{{ '%999999999d' % 1 }}"), invalid);
+  EXPECT_EQ(code_of("{{ " + std::string(5000, '(') + "1"), ErrorCode::kCorruptData);
+  EXPECT_EQ(code_of("{{ " + std::string(5000, '-') + "1 }}"), ErrorCode::kCorruptData);
+  std::string deep;
+  for (int i = 0; i < 3000; ++i) deep += "{% if 1 %}";
+  EXPECT_EQ(code_of(deep), ErrorCode::kCorruptData);
+  std::string wide = "{{ 1";
+  for (int i = 0; i < 20000; ++i) wide += "+1";
+  EXPECT_EQ(code_of(wide + " }}"), invalid);
+}
+
+TEST(ChatTemplate, NothingOfPythonShowsThrough) {
+  EXPECT_EQ(render("{{ ''.__class__ is defined }}{{ x.__init__ is defined if x }}"), "False");
+  EXPECT_EQ(code_of("{{ ''.__class__.__mro__ }}"), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of("{{ range.__globals__.os }}"), ErrorCode::kInvalidArgument);
+}
+
+TEST(ChatTemplate, CanBeUsedFromAnyThreadAndTwice) {
+  const auto made = ChatTemplate::parse("{% macro m(a) %}[{{ a }}]{% endmacro %}{{ m(x) }}");
+  JsonValue v;
+  v.set("x", 1);
+  EXPECT_EQ(made->render(v), "[1]");
+  v.set("x", "둘");
+  EXPECT_EQ(made->render(v), "[둘]");
+}
+
+TEST(ChatTemplate, RefusesBrokenText) {
+  EXPECT_THROW(ChatTemplate::parse("\xFF"), Error);
+  JsonValue v;
+  v.set("x", std::string("\xC3"));
+  EXPECT_THROW(render("{{ x }}", v), Error);
+}
+
+}  // namespace
+}  // namespace onnuri
