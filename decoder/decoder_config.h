@@ -154,13 +154,7 @@ struct DecoderConfig {
 
 /// Frequencies theta^(-2i/dim), then scaled.
 struct RopeScaling {
-  enum class Kind {
-    kNone,
-    kLinear,
-    kByWavelength,
-    kYarn,
-    kLlama3 = kByWavelength
-  } kind = Kind::kNone;
+  enum class Kind { kNone, kLinear, kByWavelength, kYarn } kind = Kind::kNone;
   double factor = 1.0;
   double original_max_position = 0;
   double low_freq_factor = 1.0, high_freq_factor = 4.0;  // by wavelength

@@ -119,7 +119,7 @@ RopeScaling read_rope_scaling(const ConfigReader& scaling, int64_t max_position)
   if (type == "linear") {
     out.kind = RopeScaling::Kind::kLinear;
   } else if (type == "llama3") {
-    out.kind = RopeScaling::Kind::kLlama3;
+    out.kind = RopeScaling::Kind::kByWavelength;
     out.low_freq_factor = scaling.number("low_freq_factor");
     out.high_freq_factor = scaling.number("high_freq_factor");
     out.original_max_position = scaling.number("original_max_position_embeddings");
