@@ -139,39 +139,59 @@ void Interpreter::run_for(const Stmt& s, const ScopePtr& scope, std::string& out
 
 namespace {
 
-// `loop` inside a for: a dictionary of facts about this turn, and functions.
-Value loop_value(const List& items, size_t i, int depth, const Value& recurse,
-                 const std::shared_ptr<Value>& last_seen) {
-  const auto n = static_cast<int64_t>(items.size());
-  const auto at = static_cast<int64_t>(i);
-  Dict facts;
-  const auto add = [&](const char* name, Value v) {
-    facts.emplace_back(Value::string(name), std::move(v));
-  };
-  add("index", Value::integer(at + 1));
-  add("index0", Value::integer(at));
-  add("revindex", Value::integer(n - at));
-  add("revindex0", Value::integer(n - at - 1));
-  add("first", Value::boolean(i == 0));
-  add("last", Value::boolean(at + 1 == n));
-  add("length", Value::integer(n));
-  add("depth", Value::integer(depth));
-  add("depth0", Value::integer(depth - 1));
-  add("previtem", i > 0 ? items[i - 1] : Value::undefined("previtem"));
-  add("nextitem", i + 1 < items.size() ? items[i + 1] : Value::undefined("nextitem"));
-  add("cycle", Value::function([at](Interpreter& in, const Args& args) {
-        if (args.positional.empty()) in.error("cycle needs values");
-        return args.positional[static_cast<size_t>(at) % args.positional.size()];
-      }));
-  add("changed", Value::function([last_seen](Interpreter&, const Args& args) {
-        Value now = Value::tuple(args.positional);
-        const bool changed = last_seen->is_undefined() || !equals(*last_seen, now);
-        *last_seen = std::move(now);
-        return Value::boolean(changed);
-      }));
-  add("__call__", recurse);
-  return Value::name_space(std::move(facts));
-}
+// `loop` inside a for: one namespace for the whole loop, updated on every turn.
+class LoopFacts {
+ public:
+  LoopFacts(const List& items, int depth, const Value& recurse)
+      : items_(items), at_(std::make_shared<int64_t>(0)) {
+    Dict facts;
+    for (const char* name : {"index", "index0", "revindex", "revindex0", "first", "last",
+                             "previtem", "nextitem"})
+      facts.emplace_back(Value::string(name), Value());
+    const auto add = [&](const char* name, Value v) {
+      facts.emplace_back(Value::string(name), std::move(v));
+    };
+    add("length", Value::integer(static_cast<int64_t>(items.size())));
+    add("depth", Value::integer(depth));
+    add("depth0", Value::integer(depth - 1));
+    add("cycle", Value::function([at = at_](Interpreter& in, const Args& args) {
+          if (args.positional.empty()) in.error("cycle needs values");
+          return args.positional[static_cast<size_t>(*at) % args.positional.size()];
+        }));
+    add("changed", Value::function([seen = std::make_shared<Value>()](Interpreter&,
+                                                                      const Args& args) {
+          Value now = Value::tuple(args.positional);
+          const bool changed = seen->is_undefined() || !equals(*seen, now);
+          *seen = std::move(now);
+          return Value::boolean(changed);
+        }));
+    add("__call__", recurse);
+    value_ = Value::name_space(std::move(facts));
+  }
+
+  const Value& turn(size_t i) {
+    const auto n = static_cast<int64_t>(items_.size());
+    const auto at = static_cast<int64_t>(i);
+    *at_ = at;
+    Dict& facts = value_.as_namespace();
+    size_t next = 0;
+    const auto set = [&](Value v) { facts[next++].second = std::move(v); };
+    set(Value::integer(at + 1));
+    set(Value::integer(at));
+    set(Value::integer(n - at));
+    set(Value::integer(n - at - 1));
+    set(Value::boolean(i == 0));
+    set(Value::boolean(at + 1 == n));
+    set(i > 0 ? items_[i - 1] : Value::undefined("previtem"));
+    set(i + 1 < items_.size() ? items_[i + 1] : Value::undefined("nextitem"));
+    return value_;
+  }
+
+ private:
+  const List& items_;
+  std::shared_ptr<int64_t> at_;
+  Value value_;
+};
 
 }  // namespace
 
@@ -198,11 +218,11 @@ void Interpreter::loop(const Stmt& s, const Value& iterable, int depth, const Sc
       return Value::string(std::move(text));
     });
   }
-  const auto last_seen = std::make_shared<Value>();
+  LoopFacts facts(items, depth, recurse);
   for (size_t i = 0; i < items.size(); ++i) {
-    step();
+    step(4);
     const ScopePtr own = inner(scope);
-    own->set("loop", loop_value(items, i, depth, recurse, last_seen));
+    own->set("loop", facts.turn(i));
     assign(s.target, items[i], own);
     const Flow flow = run(s.body, own, out);
     if (flow == Flow::kBreak) break;

@@ -13,7 +13,7 @@
 namespace onnuri::jinja {
 
 struct Limits {
-  uint64_t steps = 20'000'000;
+  uint64_t steps = 10'000'000;
   size_t bytes = size_t{256} << 20;  // of strings and lists ever made
   size_t output = size_t{64} << 20;
   int depth = 120;

@@ -14,6 +14,7 @@ namespace {
 
 using Kind = Token::Kind;
 constexpr int kMaxDepth = 200;
+constexpr int kMaxChain = 300;  // operands, filters or members in a row
 
 class Parser {
  public:
@@ -84,6 +85,13 @@ class Parser {
   static ExprPtr with(ExprPtr e, Rest... children) {
     (e->children.push_back(std::move(children)), ...);
     return e;
+  }
+
+  // Chains grow to the left, so their length is the depth of the tree.
+  void link(int& length) const {
+    if (++length > kMaxChain)
+      fail(ErrorCode::kCorruptData, "expected at most ", kMaxChain,
+           " operands in a row in chat template line ", peek().line);
   }
 
   // Statements.
@@ -300,7 +308,9 @@ class Parser {
   ExprPtr expression() {
     const Deeper deeper(*this);
     ExprPtr value = parse_or();
+    int length = 0;
     while (skip_name("if")) {
+      link(length);
       ExprPtr condition = parse_or();
       ExprPtr otherwise;
       if (skip_name("else")) otherwise = expression();
@@ -328,7 +338,9 @@ class Parser {
 
   ExprPtr parse_or() {
     ExprPtr left = parse_and();
+    int length = 0;
     while (skip_name("or")) {
+      link(length);
       ExprPtr right = parse_and();
       left = with(node(Expr::Kind::kOr), std::move(left), std::move(right));
     }
@@ -337,7 +349,9 @@ class Parser {
 
   ExprPtr parse_and() {
     ExprPtr left = parse_not();
+    int length = 0;
     while (skip_name("and")) {
+      link(length);
       ExprPtr right = parse_not();
       left = with(node(Expr::Kind::kAnd), std::move(left), std::move(right));
     }
@@ -380,12 +394,14 @@ class Parser {
   template <typename Next>
   ExprPtr left_chain(std::initializer_list<std::string_view> ops, const Next& next) {
     ExprPtr left = next();
+    int length = 0;
     for (;;) {
       std::string op;
       for (const std::string_view candidate : ops) {
         if (peek().is_op(candidate)) op = candidate;
       }
       if (op.empty()) return left;
+      link(length);
       take();
       ExprPtr right = next();
       left = with(node(Expr::Kind::kBinary, op), std::move(left), std::move(right));
@@ -486,7 +502,9 @@ class Parser {
   }
 
   ExprPtr postfix(ExprPtr value) {
+    int length = 0;
     for (;;) {
+      link(length);
       if (skip_op(".")) {
         if (peek().kind == Kind::kInteger) {
           ExprPtr index = primary();
@@ -554,7 +572,9 @@ class Parser {
   // value|filter, value is test and calls of their results. In a filter tag the first "|" is
   // left out and there is no value.
   ExprPtr filters(ExprPtr value, bool first_named) {
+    int length = 0;
     for (;;) {
+      link(length);
       if (first_named || skip_op("|")) {
         first_named = false;
         std::string name = expect_identifier();

@@ -104,8 +104,8 @@ TEST(ChatTemplate, BombsEnd) {
   for (int i = 0; i < 3000; ++i) deep += "{% if 1 %}";
   EXPECT_EQ(code_of(deep), ErrorCode::kCorruptData);
   std::string wide = "{{ 1";
-  for (int i = 0; i < 20000; ++i) wide += "+1";
-  EXPECT_EQ(code_of(wide + " }}"), invalid);
+  for (int i = 0; i < 1000000; ++i) wide += "+1";
+  EXPECT_EQ(code_of(wide + " }}"), ErrorCode::kCorruptData);
 }
 
 TEST(ChatTemplate, NothingOfPythonShowsThrough) {
