@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing: Debian packages, then a Python environment in .venv. Safe to repeat;
 # when nothing is missing it takes a moment and says nothing. Arguments name extra package lists
-# (scripts/packages-NAME.txt, scripts/requirements-NAME.txt).
+# (scripts/packages-NAME.txt, demos/NAME/requirements.txt).
 . "$(dirname "$0")/common.sh"
 
 as_root() {
@@ -51,7 +51,7 @@ if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
 fi
 install_python_packages python/requirements.txt
 for extra in "$@"; do
-  if [ -e "scripts/requirements-$extra.txt" ]; then
-    install_python_packages "scripts/requirements-$extra.txt"
+  if [ -e "demos/$extra/requirements.txt" ]; then
+    install_python_packages "demos/$extra/requirements.txt"
   fi
 done
