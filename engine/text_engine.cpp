@@ -73,6 +73,7 @@ void TextEngine::load(const ModelFiles& files) {
   kv.max_chunk = options_.prefill_chunk = std::min(options_.prefill_chunk, context_size_);
   cache_ = std::make_unique<KvCache>(config_.decoder, kv);
   report(1.0, "ready");
+  options_.progress = nullptr;  // it may look into the caller
 }
 
 const Tokenizer& TextEngine::tokenizer() const {

@@ -1,0 +1,231 @@
+// The Engine class. Work runs without the GIL; callbacks take it back, and look for Ctrl-C.
+#include <chrono>
+
+#include "onnuri/error.h"
+#include "python/bindings.h"
+
+namespace onnuri::python {
+namespace {
+
+constexpr std::chrono::milliseconds kSignalPeriod{50};
+
+// Raises KeyboardInterrupt in the thread that may receive signals.
+void check_signals() {
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
+                             const std::string& compute_dtype, int num_threads, int64_t context_size,
+                             int64_t prefill_chunk, const std::string& isa,
+                             const py::object& progress) {
+  EngineOptions options;
+  options.device = device;
+  options.compute_dtype = compute_dtype;
+  options.num_threads = num_threads;
+  options.context_size = context_size;
+  options.prefill_chunk = prefill_chunk;
+  options.isa = isa;
+  options.progress = [&](double fraction, const std::string& stage) {
+    const py::gil_scoped_acquire acquire;
+    check_signals();
+    if (!progress.is_none()) progress(fraction, stage);
+  };
+  const std::string text = py::module_::import("os").attr("fspath")(path).cast<std::string>();
+  const py::gil_scoped_release release;
+  return Engine::load(text, options);
+}
+
+GenerateRequest request_from(const py::object& input_ids, const py::object& prompt,
+                             const py::object& messages, const py::kwargs& options) {
+  GenerateRequest request;
+  if (!input_ids.is_none()) request.input_ids = ids_from(input_ids);
+  if (!prompt.is_none()) request.prompt = prompt.cast<std::string>();
+  request.messages = messages_from(messages);
+  for (const auto& [key, value] : options) {
+    const std::string name = py::str(key);
+    const auto object = py::reinterpret_borrow<py::object>(value);
+    if (name == "max_new_tokens") request.max_new_tokens = object.cast<int64_t>();
+    else if (name == "temperature") request.sampling.temperature = object.cast<float>();
+    else if (name == "top_k") request.sampling.top_k = object.cast<int32_t>();
+    else if (name == "top_p") request.sampling.top_p = object.cast<float>();
+    else if (name == "min_p") request.sampling.min_p = object.cast<float>();
+    else if (name == "repetition_penalty") request.sampling.repetition_penalty = object.cast<float>();
+    else if (name == "seed") request.sampling.seed = object.cast<uint64_t>();
+    else if (name == "ignore_eos") request.ignore_eos = object.cast<bool>();
+    else if (name == "images") request.images = images_from(object);
+    else if (name == "audios") request.audios = waveforms_from(object);
+    else if (name == "template_kwargs" && !object.is_none()) request.template_kwargs_json = json_text(object);
+    else if (name == "stop" && !object.is_none())
+      request.stop = py::isinstance<py::str>(object)
+                         ? std::vector<std::string>{object.cast<std::string>()}
+                         : object.cast<std::vector<std::string>>();
+    else if (name != "stop" && name != "template_kwargs")
+      throw py::type_error("generate() got an unexpected keyword argument '" + name + "'");
+  }
+  return request;
+}
+
+GenerateResult generate(Engine& engine, const py::object& input_ids, const py::object& prompt,
+                        const py::object& messages, const py::object& callback,
+                        const py::kwargs& options) {
+  const GenerateRequest request = request_from(input_ids, prompt, messages, options);
+  auto last = std::chrono::steady_clock::now();
+  const TokenCallback on_token = [&](const TokenEvent& event) {
+    const auto now = std::chrono::steady_clock::now();
+    if (callback.is_none() && now - last < kSignalPeriod) return true;
+    last = now;
+    const py::gil_scoped_acquire acquire;
+    check_signals();
+    if (callback.is_none()) return true;
+    const py::object answer = callback(event);
+    return !(py::isinstance<py::bool_>(answer) && !answer.cast<bool>());
+  };
+  const py::gil_scoped_release release;
+  return engine.generate(request, on_token);
+}
+
+Transcript transcribe(Engine& engine, const py::object& audio, const py::object& language,
+                      const std::string& task, bool timestamps, int64_t sample_rate_hz,
+                      const py::object& progress, const py::object& stream) {
+  const Waveform wave = waveform_from(audio, sample_rate_hz);
+  TranscribeOptions options;
+  if (!language.is_none()) options.language = language.cast<std::string>();
+  options.task = task;
+  options.timestamps = timestamps;
+  options.progress = [&](double fraction) {
+    const py::gil_scoped_acquire acquire;
+    check_signals();
+    if (!progress.is_none()) progress(fraction);
+  };
+  options.on_text = [&](const std::string& text) {
+    const py::gil_scoped_acquire acquire;
+    check_signals();
+    if (stream.is_none()) return true;
+    const py::object answer = stream(text);
+    return !(py::isinstance<py::bool_>(answer) && !answer.cast<bool>());
+  };
+  const py::gil_scoped_release release;
+  return engine.transcribe(wave, options);
+}
+
+void bind_results(py::module_& module) {
+  py::class_<TokenEvent>(module, "TokenEvent")
+      .def_readonly("token_id", &TokenEvent::token_id)
+      .def_readonly("text", &TokenEvent::text);
+  py::class_<Usage>(module, "Usage")
+      .def_readonly("prompt_tokens", &Usage::prompt_tokens)
+      .def_readonly("completion_tokens", &Usage::completion_tokens)
+      .def_readonly("encode_ms", &Usage::encode_ms)
+      .def_readonly("prefill_ms", &Usage::prefill_ms)
+      .def_readonly("decode_ms", &Usage::decode_ms);
+  py::class_<GenerateResult>(module, "GenerateResult")
+      .def_readonly("text", &GenerateResult::text)
+      .def_readonly("token_ids", &GenerateResult::token_ids)
+      .def_readonly("finish_reason", &GenerateResult::finish_reason)
+      .def_readonly("usage", &GenerateResult::usage)
+      .def("__repr__", [](const GenerateResult& self) {
+        return "<GenerateResult " + std::to_string(self.token_ids.size()) + " tokens, " +
+               self.finish_reason + ">";
+      });
+  py::class_<TranscriptSegment>(module, "TranscriptSegment")
+      .def_readonly("start_s", &TranscriptSegment::start_s)
+      .def_readonly("end_s", &TranscriptSegment::end_s)
+      .def_readonly("text", &TranscriptSegment::text)
+      .def_readonly("token_ids", &TranscriptSegment::token_ids);
+  py::class_<Transcript>(module, "Transcript")
+      .def_readonly("text", &Transcript::text)
+      .def_readonly("language", &Transcript::language)
+      .def_readonly("segments", &Transcript::segments)
+      .def_readonly("audio_s", &Transcript::audio_s)
+      .def_readonly("mel_ms", &Transcript::mel_ms)
+      .def_readonly("encode_ms", &Transcript::encode_ms)
+      .def_readonly("decode_ms", &Transcript::decode_ms);
+}
+
+void bind_engine_text(py::class_<Engine>& engine) {
+  engine
+      .def("tokenize", &Engine::tokenize, py::arg("text"),
+           py::arg("add_special_tokens") = false, py::arg("parse_special_tokens") = true)
+      .def(
+          "detokenize",
+          [](Engine& self, const py::object& ids, bool skip_special_tokens) {
+            return self.detokenize(ids_from(ids), skip_special_tokens);
+          },
+          py::arg("ids"), py::arg("skip_special_tokens") = true)
+      .def(
+          "render_chat",
+          [](Engine& self, const py::object& messages, const py::kwargs& variables) {
+            return self.render_chat(messages_from(messages),
+                                    variables.empty() ? std::string() : json_text(variables));
+          },
+          py::arg("messages"))
+      .def("describe", [](const Engine& self) { return json_object(self.describe_json()); });
+}
+
+}  // namespace
+
+void bind_engine(py::module_& module) {
+  bind_results(module);
+  py::class_<Engine> engine(module, "Engine");
+  engine
+      .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "cpu",
+           py::arg("compute_dtype") = "auto", py::arg("num_threads") = 0,
+           py::arg("context_size") = 0, py::arg("prefill_chunk") = 512, py::arg("isa") = "",
+           py::arg("progress") = py::none())
+      .def(
+          "logits",
+          [](Engine& self, const py::object& input_ids, const py::object& images,
+             const py::object& audios) {
+            const std::vector<int32_t> ids = ids_from(input_ids);
+            const std::vector<Image> pictures = images_from(images);
+            const std::vector<Waveform> waves = waveforms_from(audios);
+            FloatMatrix out;
+            {
+              const py::gil_scoped_release release;
+              out = self.logits(ids, pictures, waves);
+            }
+            return array_from(std::move(out));
+          },
+          py::arg("input_ids"), py::arg("images") = py::none(), py::arg("audios") = py::none())
+      .def(
+          "nll",
+          [](Engine& self, const py::object& input_ids) {
+            const std::vector<int32_t> ids = ids_from(input_ids);
+            const py::gil_scoped_release release;
+            return self.mean_nll(ids);
+          },
+          py::arg("input_ids"))
+      .def("_generate", &generate, py::arg("input_ids"), py::arg("prompt"), py::arg("messages"),
+           py::arg("callback"))
+      .def("transcribe", &transcribe, py::arg("audio"), py::kw_only(), py::arg("language") = py::none(),
+           py::arg("task") = "transcribe", py::arg("timestamps") = false,
+           py::arg("sample_rate_hz") = 16000, py::arg("progress") = py::none(),
+           py::arg("stream") = py::none())
+      .def(
+          "encode_image",
+          [](Engine& self, const py::object& object) {
+            const Image image = image_from(object);
+            FloatMatrix out;
+            {
+              const py::gil_scoped_release release;
+              out = self.encode_image(image);
+            }
+            return array_from(std::move(out));
+          },
+          py::arg("image"))
+      .def(
+          "encode_audio",
+          [](Engine& self, const py::object& object) {
+            const Waveform audio = waveform_from(object, 16000);
+            FloatMatrix out;
+            {
+              const py::gil_scoped_release release;
+              out = self.encode_audio(audio);
+            }
+            return array_from(std::move(out));
+          },
+          py::arg("audio"));
+  bind_engine_text(engine);
+}
+
+}  // namespace onnuri::python

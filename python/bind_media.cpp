@@ -1,0 +1,174 @@
+// Pictures, sound and messages as Python callers hold them.
+#include <cstring>
+
+#include "onnuri/error.h"
+#include "onnuri/media_io.h"
+#include "python/bindings.h"
+
+namespace onnuri::python {
+namespace {
+
+[[noreturn]] void refuse(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+bool is_path(const py::object& object) {
+  return py::isinstance<py::str>(object) || py::hasattr(object, "__fspath__");
+}
+
+bool is_bytes(const py::object& object) {
+  return py::isinstance<py::bytes>(object) || py::isinstance<py::bytearray>(object) ||
+         PyMemoryView_Check(object.ptr());
+}
+
+std::string path_text(const py::object& object) {
+  return py::module_::import("os").attr("fspath")(object).cast<std::string>();
+}
+
+std::vector<uint8_t> bytes_of(const py::object& object) {
+  const std::string text = py::bytes(object);
+  return {text.begin(), text.end()};
+}
+
+MediaInput encoded(MediaKind kind, const py::object& object) {
+  if (is_path(object)) return MediaInput{kind, path_text(object), {}};
+  return MediaInput{kind, {}, bytes_of(object)};
+}
+
+Image image_from_array(const py::array& array) {
+  if (array.ndim() != 3 || array.shape(2) != 3 || array.dtype().kind() != 'u' ||
+      array.itemsize() != 1)
+    refuse("expected a picture as a (height, width, 3) uint8 array, found " +
+           std::to_string(array.ndim()) + " axes of " + py::str(array.dtype()).cast<std::string>());
+  const auto dense = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>::ensure(array);
+  Image image{dense.shape(0), dense.shape(1), {}};
+  image.rgb.assign(dense.data(), dense.data() + dense.size());
+  return image;
+}
+
+// A picture with its pixels already decoded travels as a binary PPM: ContentPart holds files.
+std::vector<uint8_t> ppm_of(const Image& image) {
+  const std::string head =
+      "P6\n" + std::to_string(image.width) + " " + std::to_string(image.height) + "\n255\n";
+  std::vector<uint8_t> out(head.begin(), head.end());
+  out.insert(out.end(), image.rgb.begin(), image.rgb.end());
+  return out;
+}
+
+std::vector<uint8_t> decode_base64(const std::string& text) {
+  const py::object bytes = py::module_::import("base64").attr("b64decode")(py::str(text));
+  return bytes_of(bytes);
+}
+
+MediaInput media_from(MediaKind kind, const py::object& object) {
+  if (py::isinstance<py::dict>(object)) {
+    const py::dict dict = object;
+    for (const char* key : {"url", "path", "data", "bytes"})
+      if (dict.contains(key)) {
+        const py::object value = dict[key];
+        if (std::strcmp(key, "data") == 0 && py::isinstance<py::str>(value))
+          return MediaInput{kind, {}, decode_base64(value.cast<std::string>())};
+        return media_from(kind, value);
+      }
+    refuse("expected url, path, data or bytes in a media part");
+  }
+  if (py::isinstance<py::str>(object)) {
+    const std::string text = object.cast<std::string>();
+    if (text.starts_with("data:")) {
+      const size_t comma = text.find(";base64,");
+      if (comma == std::string::npos) refuse("expected a base64 data URL");
+      return MediaInput{kind, {}, decode_base64(text.substr(comma + 8))};
+    }
+    if (text.starts_with("file://")) return MediaInput{kind, text.substr(7), {}};
+    if (text.starts_with("http://") || text.starts_with("https://"))
+      refuse("expected a local file or a data URL, found a web address: download it first");
+  }
+  if (is_path(object) || is_bytes(object)) return encoded(kind, object);
+  if (kind == MediaKind::kImage) return MediaInput{kind, {}, ppm_of(image_from(object))};
+  refuse("expected sound in a message as a path or as encoded bytes");
+}
+
+ContentPart part_from(const py::dict& part) {
+  const std::string type = part.contains("type") ? part["type"].cast<std::string>() : "text";
+  if (type == "text") return {false, part["text"].cast<std::string>(), {}};
+  MediaKind kind = MediaKind::kImage;
+  if (type == "audio" || type == "input_audio" || type == "audio_url") kind = MediaKind::kAudio;
+  else if (type != "image" && type != "image_url" && type != "input_image")
+    refuse("expected a part of type text, image or audio, found \"" + type + "\"");
+  if (part.contains(type.c_str())) return {true, {}, media_from(kind, part[type.c_str()])};
+  return {true, {}, media_from(kind, part)};
+}
+
+}  // namespace
+
+Image image_from(const py::object& object) {
+  if (is_path(object) || is_bytes(object)) {
+    const MediaInput input = encoded(MediaKind::kImage, object);
+    const py::gil_scoped_release release;
+    return load_image(input);
+  }
+  if (py::hasattr(object, "convert") && py::hasattr(object, "tobytes"))  // PIL
+    return image_from_array(numpy_from(object.attr("convert")("RGB")));
+  return image_from_array(numpy_from(object));
+}
+
+Waveform waveform_from(const py::object& object, int64_t sample_rate_hz) {
+  if (is_path(object) || is_bytes(object)) {
+    const MediaInput input = encoded(MediaKind::kAudio, object);
+    const py::gil_scoped_release release;
+    return load_audio(input);
+  }
+  if (py::isinstance<py::tuple>(object) && py::len(object) == 2)
+    return waveform_from(py::reinterpret_borrow<py::tuple>(object)[0],
+                         py::reinterpret_borrow<py::tuple>(object)[1].cast<int64_t>());
+  const py::array array = numpy_from(object);
+  if (array.ndim() != 1 || array.dtype().kind() != 'f')
+    refuse("expected sound as a 1-D array of floats in [-1, 1], found " +
+           std::to_string(array.ndim()) + " axes of " + py::str(array.dtype()).cast<std::string>());
+  const auto dense = py::array_t<float, py::array::c_style | py::array::forcecast>::ensure(array);
+  Waveform out;
+  out.sample_rate_hz = sample_rate_hz;
+  out.samples.assign(dense.data(), dense.data() + dense.size());
+  return out;
+}
+
+std::vector<Image> images_from(const py::object& object) {
+  std::vector<Image> out;
+  if (object.is_none()) return out;
+  for (const py::handle item : object) out.push_back(image_from(py::reinterpret_borrow<py::object>(item)));
+  return out;
+}
+
+std::vector<Waveform> waveforms_from(const py::object& object) {
+  std::vector<Waveform> out;
+  if (object.is_none()) return out;
+  for (const py::handle item : object)
+    out.push_back(waveform_from(py::reinterpret_borrow<py::object>(item), 16000));
+  return out;
+}
+
+std::vector<ChatMessage> messages_from(const py::object& object) {
+  std::vector<ChatMessage> out;
+  if (object.is_none()) return out;
+  for (const py::handle item : object) {
+    if (!py::isinstance<py::dict>(item)) refuse("expected every message to be a dict");
+    const auto message = py::reinterpret_borrow<py::dict>(item);
+    if (!message.contains("role") || !message.contains("content"))
+      refuse("expected role and content in every message");
+    ChatMessage converted;
+    converted.role = message["role"].cast<std::string>();
+    const py::object content = message["content"];
+    if (py::isinstance<py::str>(content)) {
+      converted.content.push_back({false, content.cast<std::string>(), {}});
+    } else {
+      for (const py::handle part : content) {
+        if (!py::isinstance<py::dict>(part)) refuse("expected every part of a message to be a dict");
+        converted.content.push_back(part_from(py::reinterpret_borrow<py::dict>(part)));
+      }
+    }
+    out.push_back(std::move(converted));
+  }
+  return out;
+}
+
+}  // namespace onnuri::python

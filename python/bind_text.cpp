@@ -1,0 +1,67 @@
+// Errors, tokenizers, templates and the questions that need no model.
+#include "onnuri/error.h"
+#include "onnuri/text.h"
+#include "python/bindings.h"
+
+namespace onnuri::python {
+
+std::string json_text(const py::object& object) {
+  const py::module_ json = py::module_::import("json");
+  return json.attr("dumps")(object, py::arg("ensure_ascii") = false).cast<std::string>();
+}
+
+py::object json_object(const std::string& text) {
+  return py::module_::import("json").attr("loads")(text);
+}
+
+void bind_errors(py::module_& module) {
+  // Made here rather than by py::register_exception, because instances carry a code.
+  const py::object error = py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(
+      "onnuri.Error", "A call that failed; `code` says why in one word.", PyExc_RuntimeError, nullptr));
+  error.attr("code") = "internal";
+  module.attr("Error") = error;
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (const Error& failure) {
+      const py::object type = py::module_::import("onnuri._onnuri").attr("Error");
+      const py::object instance = type(py::str(failure.what()));
+      instance.attr("code") = std::string(error_code_name(failure.code()));
+      PyErr_SetObject(type.ptr(), instance.ptr());
+    }
+  });
+}
+
+void bind_text(py::module_& module) {
+  py::class_<TextTokenizer>(module, "Tokenizer")
+      .def(py::init([](const py::object& path) {
+             return TextTokenizer::load(
+                 py::module_::import("os").attr("fspath")(path).cast<std::string>());
+           }),
+           py::arg("path"))
+      .def("encode", &TextTokenizer::encode, py::arg("text"),
+           py::arg("add_special_tokens") = false, py::arg("parse_special_tokens") = true)
+      .def(
+          "decode",
+          [](const TextTokenizer& self, const py::object& ids, bool skip_special_tokens) {
+            return self.decode(ids_from(ids), skip_special_tokens);
+          },
+          py::arg("ids"), py::arg("skip_special_tokens") = false)
+      .def_property_readonly("vocab_size", &TextTokenizer::vocab_size);
+  module.def(
+      "render_chat_template",
+      [](const std::string& source, const py::kwargs& variables) {
+        return render_chat_template(source, json_text(variables));
+      },
+      py::arg("template"));
+  module.def(
+      "inspect",
+      [](const py::object& path) {
+        return json_object(inspect_model_json(
+            py::module_::import("os").attr("fspath")(path).cast<std::string>()));
+      },
+      py::arg("path"));
+  module.def("devices", [] { return json_object(devices_json()); });
+}
+
+}  // namespace onnuri::python

@@ -1,0 +1,111 @@
+"""Onnuri: an omni-multimodal model runtime. Text, pictures and sound in, text out.
+
+    import onnuri
+    engine = onnuri.Engine("model.gguf")
+    for event in engine.generate(messages=[{"role": "user", "content": "Hello"}], stream=True):
+        print(event.text, end="", flush=True)
+"""
+
+import queue as _queue
+import threading as _threading
+
+from . import _onnuri
+from ._onnuri import (
+    Error,
+    GenerateResult,
+    TokenEvent,
+    Tokenizer,
+    Transcript,
+    TranscriptSegment,
+    Usage,
+    devices,
+    inspect,
+    render_chat_template,
+)
+
+__all__ = [
+    "Engine", "Error", "GenerateResult", "Stream", "TokenEvent", "Tokenizer", "Transcript",
+    "TranscriptSegment", "Usage", "devices", "inspect", "render_chat_template",
+]
+
+_POLL_S = 0.1  # how often a waiting iterator lets Python look for Ctrl-C
+
+
+class Stream:
+    """Iterates over the TokenEvents of an answer while another thread computes it.
+
+    Closing it (or leaving a `with` block, or dropping it) cancels what is left. `result` holds the
+    GenerateResult once the iteration has ended.
+    """
+
+    def __init__(self, run):
+        self._events = _queue.Queue()
+        self._cancelled = _threading.Event()
+        self.result = None
+        # The thread must not keep the stream alive, or dropping it would never cancel.
+        self._thread = _threading.Thread(
+            target=_produce, args=(run, self._events, self._cancelled), daemon=True)
+        self._thread.start()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        while self.result is None:
+            try:
+                kind, value = self._events.get(timeout=_POLL_S)
+            except _queue.Empty:
+                continue
+            if kind == "event":
+                return value
+            self._thread.join()
+            if kind == "error":
+                self._cancelled.set()
+                self.result = False
+                raise value
+            self.result = value
+        raise StopIteration
+
+    def close(self):
+        """Cancels the rest of the answer and waits for the current token to end."""
+        self._cancelled.set()
+        self._thread.join()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __del__(self):
+        self._cancelled.set()
+
+
+def _produce(run, events, cancelled):
+    def on_token(event):
+        if cancelled.is_set():
+            return False
+        events.put(("event", event))
+        return True
+
+    try:
+        events.put(("result", run(on_token)))
+    except BaseException as error:  # handed to the thread that iterates
+        events.put(("error", error))
+
+
+class Engine(_onnuri.Engine):
+    """A loaded model. Calls are serialised inside; the GIL is free while it computes."""
+
+    def generate(self, input_ids=None, *, prompt=None, messages=None, stream=False, **options):
+        """Continues exactly one of token ids, a raw prompt, or OpenAI-style messages.
+
+        Options: max_new_tokens=256, temperature=0, top_k=0, top_p=1, min_p=0, repetition_penalty=1,
+        seed=0, ignore_eos=False, stop=None, images=None, audios=None, template_kwargs=None.
+        `stream` is False (returns a GenerateResult), True (returns a Stream of TokenEvents), or a
+        callable that gets each TokenEvent and may return False to stop.
+        """
+        if stream is True:
+            return Stream(
+                lambda callback: self._generate(input_ids, prompt, messages, callback, **options))
+        return self._generate(input_ids, prompt, messages, stream or None, **options)

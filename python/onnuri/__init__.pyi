@@ -1,0 +1,101 @@
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+Path = str | PathLike[str]
+Ids = Sequence[int] | npt.NDArray[np.integer[Any]] | Any
+Messages = Sequence[Mapping[str, Any]]
+
+class Error(RuntimeError):
+    code: str
+
+class TokenEvent:
+    token_id: int
+    text: str
+
+class Usage:
+    prompt_tokens: int
+    completion_tokens: int
+    encode_ms: float
+    prefill_ms: float
+    decode_ms: float
+
+class GenerateResult:
+    text: str
+    token_ids: list[int]
+    finish_reason: Literal["stop", "length", "cancelled"]
+    usage: Usage
+
+class TranscriptSegment:
+    start_s: float
+    end_s: float
+    text: str
+    token_ids: list[int]
+
+class Transcript:
+    text: str
+    language: str
+    segments: list[TranscriptSegment]
+    audio_s: float
+    mel_ms: float
+    encode_ms: float
+    decode_ms: float
+
+class Stream(Iterator[TokenEvent]):
+    result: GenerateResult | None
+    def __iter__(self) -> Stream: ...
+    def __next__(self) -> TokenEvent: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Stream: ...
+    def __exit__(self, *_: object) -> None: ...
+
+class Engine:
+    def __init__(
+        self, path: Path, *, device: str = "cpu", compute_dtype: Literal["auto", "float32"] = "auto",
+        num_threads: int = 0, context_size: int = 0, prefill_chunk: int = 512, isa: str = "",
+        progress: Callable[[float, str], object] | None = None,
+    ) -> None: ...
+    def logits(
+        self, input_ids: Ids, images: Sequence[Any] | None = None, audios: Sequence[Any] | None = None,
+    ) -> npt.NDArray[np.float32]: ...
+    def nll(self, input_ids: Ids) -> float: ...
+    @overload
+    def generate(
+        self, input_ids: Ids | None = None, *, prompt: str | None = None,
+        messages: Messages | None = None,
+        stream: Literal[False] | Callable[[TokenEvent], object] = False, **options: Any,
+    ) -> GenerateResult: ...
+    @overload
+    def generate(
+        self, input_ids: Ids | None = None, *, prompt: str | None = None,
+        messages: Messages | None = None, stream: Literal[True], **options: Any,
+    ) -> Stream: ...
+    def transcribe(
+        self, audio: Any, *, language: str | None = None, task: str = "transcribe",
+        timestamps: bool = False, sample_rate_hz: int = 16000,
+        progress: Callable[[float], object] | None = None,
+        stream: Callable[[str], object] | None = None,
+    ) -> Transcript: ...
+    def encode_image(self, image: Any) -> npt.NDArray[np.float32]: ...
+    def encode_audio(self, audio: Any) -> npt.NDArray[np.float32]: ...
+    def tokenize(
+        self, text: str, add_special_tokens: bool = False, parse_special_tokens: bool = True,
+    ) -> list[int]: ...
+    def detokenize(self, ids: Ids, skip_special_tokens: bool = True) -> str: ...
+    def render_chat(self, messages: Messages, **variables: Any) -> str: ...
+    def describe(self) -> dict[str, Any]: ...
+
+class Tokenizer:
+    vocab_size: int
+    def __init__(self, path: Path) -> None: ...
+    def encode(
+        self, text: str, add_special_tokens: bool = False, parse_special_tokens: bool = True,
+    ) -> list[int]: ...
+    def decode(self, ids: Ids, skip_special_tokens: bool = False) -> str: ...
+
+def render_chat_template(template: str, **variables: Any) -> str: ...
+def inspect(path: Path) -> dict[str, Any]: ...
+def devices() -> dict[str, Any]: ...
