@@ -1,6 +1,8 @@
 // The doors of the library that do not need a loaded model, and the one that loads it.
 #include "onnuri/engine.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "core/cpu_features.h"
 #include "decoder/kv_cache.h"
@@ -34,7 +36,8 @@ std::string inspect_model_json(const std::string& path) {
   JsonValue facts = model_facts(config, *files.checkpoint);
   if (config.decoder.num_layers() > 0) {
     KvCacheOptions kv;
-    kv.max_tokens = kv.page_rows;  // the fixed part does not depend on it
+    kv.max_tokens = config.decoder.max_position;
+    kv.max_chunk = std::min(kv.max_chunk, kv.max_tokens);
     facts.set("kv_bytes_per_token", KvCache::bytes_per_token(config.decoder, kv.dtype));
     facts.set("kv_window_bytes", KvCache::window_bytes(config.decoder, kv));
   }
