@@ -81,8 +81,10 @@ Transcript SpeechTranscriber::run(const Waveform& audio, const TranscribeOptions
       encode_window(seek);
       if (prompt_.empty()) prompt_ = prompt(options);
       if (const std::optional<Answer> answer = answer_window()) {
-        const SpeechCuts cuts = cut_speech(*parts_.config, answer->tokens, num_frames);
-        if (timestamps_) next = cuts.next_frame;
+        SpeechCuts cuts{{{0, static_cast<int64_t>(answer->tokens.size()), 0, num_frames / 2}},
+                        num_frames};
+        if (timestamps_) cuts = cut_speech(*parts_.config, answer->tokens, num_frames);
+        next = cuts.next_frame;
         if (!append_segments(cuts, *answer, seek, options, out)) break;
       }
     }

@@ -108,6 +108,20 @@ def make_model():
     return model
 
 
+def greedy(model, features, prompt, count):
+    """Plain greedy decoding with the suppress lists; generate() would cut at timestamps."""
+    config, ids = model.generation_config, list(prompt)
+    for step in range(count):
+        logits = model(input_features=features, decoder_input_ids=torch.tensor([ids])).logits[0, -1]
+        logits[config.suppress_tokens] = -float("inf")
+        if step == 0:
+            logits[config.begin_suppress_tokens] = -float("inf")
+        ids.append(int(logits.argmax()))
+        if ids[-1] == EOT:
+            break
+    return torch.tensor([ids[len(prompt):]])
+
+
 def main():
     os.makedirs(OUT, exist_ok=True)
     (OUT / "log_mel.txt").write_text("\n".join(log_mel_lines()) + "\n")
@@ -128,7 +142,7 @@ def main():
         encoded = model.model.encoder(features).last_hidden_state
         logits = model(input_features=features, decoder_input_ids=ids).logits[0]
         language = model.detect_language(input_features=features)
-        plain = model.generate(features, language="en", task="transcribe", max_new_tokens=32)
+        plain = greedy(model, features, [SOT, EN, TRANSCRIBE, NO_TIMESTAMPS], 32)
         long = WhisperFeatureExtractor()(signal(500000), sampling_rate=16000, truncation=False,
                                          padding="longest", return_tensors="pt").input_features
         timed = model.generate(long, language="ko", task="translate", return_timestamps=True)
