@@ -12,6 +12,7 @@ const std::vector<Family>& families() {
   static const std::vector<Family> list = {
       llama_family(),   qwen2_family(),      qwen3_family(),      gemma3_family(),
       exaone4_family(), exaone_moe_family(), qwen2_5_vl_family(), paddleocr_vl_family(),
+      whisper_family(),
   };
   return list;
 }

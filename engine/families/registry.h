@@ -13,5 +13,6 @@ Family exaone4_family();
 Family exaone_moe_family();
 Family qwen2_5_vl_family();
 Family paddleocr_vl_family();
+Family whisper_family();
 
 }  // namespace onnuri
