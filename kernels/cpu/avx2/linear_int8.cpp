@@ -97,6 +97,20 @@ __m256 stream_block(__m256 total, const uint8_t* record, int b, int half, const 
   }
 }
 
+// Asks for the bytes of a block some way ahead: one core alone cannot keep enough misses in flight.
+template <typename Format>
+void prefetch_block(const uint8_t* record, int b) {
+  constexpr RecordLayout kLayout = record_layout(Format::kWeightFormat);
+  constexpr int64_t kAhead = 4096;
+  // An address, not a pointer: near the end it lies outside the matrix, and is harmless.
+  const uintptr_t block = reinterpret_cast<uintptr_t>(record) +
+                          static_cast<uintptr_t>(kLayout.block_begin + kAhead) +
+                          static_cast<uintptr_t>(b * kLayout.block_bytes);
+  for (uintptr_t i = 0; i < static_cast<uintptr_t>(kLayout.block_bytes); i += 64) {
+    __builtin_prefetch(reinterpret_cast<const void*>(block + i));
+  }
+}
+
 template <typename Format>
 void product_one_row(const LinearChunk& c) {
   constexpr RecordLayout kLayout = record_layout(Format::kWeightFormat);
@@ -109,6 +123,7 @@ void product_one_row(const LinearChunk& c) {
     for (int64_t i = 0; i < num_records; ++i, record += kLayout.bytes()) {
       for (int b = 0; b < kLayout.num_blocks; ++b) {
         const Int8Block& block = x[i * kLayout.num_blocks + b];
+        prefetch_block<Format>(record, b);
         low = stream_block<Format>(low, record, b, 0, block);
         high = stream_block<Format>(high, record, b, 1, block);
       }

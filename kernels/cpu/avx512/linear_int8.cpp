@@ -62,6 +62,20 @@ void add_block(__m512* totals, const __m512i* w, const RowScales& scales, const 
   }
 }
 
+// Asks for the bytes of a block some way ahead: one core alone cannot keep enough misses in flight.
+template <typename Format>
+void prefetch_block(const uint8_t* record, int b) {
+  constexpr RecordLayout kLayout = record_layout(Format::kWeightFormat);
+  constexpr int64_t kAhead = 4096;
+  // An address, not a pointer: near the end it lies outside the matrix, and is harmless.
+  const uintptr_t block = reinterpret_cast<uintptr_t>(record) +
+                          static_cast<uintptr_t>(kLayout.block_begin + kAhead) +
+                          static_cast<uintptr_t>(b * kLayout.block_bytes);
+  for (uintptr_t i = 0; i < static_cast<uintptr_t>(kLayout.block_bytes); i += 64) {
+    __builtin_prefetch(reinterpret_cast<const void*>(block + i));
+  }
+}
+
 template <typename Format>
 void product_one_row(const LinearChunk& c) {
   constexpr RecordLayout kLayout = record_layout(Format::kWeightFormat);
@@ -72,6 +86,7 @@ void product_one_row(const LinearChunk& c) {
     __m512 total = _mm512_setzero_ps();
     for (int64_t i = 0; i < num_records; ++i, record += kLayout.bytes()) {
       for (int b = 0; b < kLayout.num_blocks; ++b) {
+        prefetch_block<Format>(record, b);
         __m512i w[8];
         Format::weights(record + kLayout.block_begin + b * kLayout.block_bytes, w);
         add_block<Format, 1>(&total, w, Format::scales(record, b), &x, i * kLayout.num_blocks + b);
