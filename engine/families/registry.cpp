@@ -10,9 +10,11 @@ namespace onnuri {
 
 const std::vector<Family>& families() {
   static const std::vector<Family> list = {
-      llama_family(),   qwen2_family(),      qwen3_family(),      gemma3_family(),
-      exaone4_family(), exaone_moe_family(), qwen2_5_vl_family(), paddleocr_vl_family(),
-      whisper_family(),
+      llama_family(),      qwen2_family(),
+      qwen3_family(),      gemma3_family(),
+      exaone4_family(),    exaone_moe_family(),
+      qwen2_5_vl_family(), paddleocr_vl_family(),
+      whisper_family(),    hyperclovax_vision_family(),
   };
   return list;
 }

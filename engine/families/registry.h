@@ -14,5 +14,6 @@ Family exaone_moe_family();
 Family qwen2_5_vl_family();
 Family paddleocr_vl_family();
 Family whisper_family();
+Family hyperclovax_vision_family();
 
 }  // namespace onnuri

@@ -110,7 +110,8 @@ TEST_P(VisionGolden, RefusesPicturesThatDoNotFitThePrompt) {
   expect_logits(engine->logits(ids_, images_, {}));  // still usable
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, VisionGolden, ::testing::Values("qwen2_5_vl", "paddleocr_vl"));
+INSTANTIATE_TEST_SUITE_P(Families, VisionGolden,
+                         ::testing::Values("qwen2_5_vl", "paddleocr_vl", "hyperclovax_vision"));
 
 }  // namespace
 }  // namespace onnuri

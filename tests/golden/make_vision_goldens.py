@@ -97,6 +97,23 @@ def paddleocr_vl():
     return PaddleOCRVLForConditionalGeneration(config), processor
 
 
+def hyperclovax_vision():
+    from transformers import HyperCLOVAXVisionV2Config, HyperCLOVAXVisionV2ForConditionalGeneration
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    config = HyperCLOVAXVisionV2Config(
+        text_config=dict(text_fields(), model_type="hyperclovax", rms_norm_eps=1e-5, head_dim=16,
+                         rope_parameters=dict(rope_type="default", rope_theta=50000.0),
+                         residual_multiplier=0.7, logits_scaling=0.5, attention_multiplier=0.2,
+                         use_post_norm=True),
+        vision_config=dict(model_type="qwen2_5_vl_vision", depth=4, hidden_size=32,
+                           intermediate_size=48, num_heads=2, out_hidden_size=40, window_size=112,
+                           fullatt_block_indexes=[1, 3]),
+        tie_word_embeddings=False, image_token_id=IMAGE_ID, video_token_id=VIDEO_ID)
+    processor = Qwen2VLImageProcessorPil(min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS)
+    return HyperCLOVAXVisionV2ForConditionalGeneration(config), processor
+
+
 def prompt_ids(grids):
     ids = [1, 17]
     for k, (t, h, w) in enumerate(grids):
@@ -118,6 +135,8 @@ def make(name, build, seed, folder):
     inputs = dict(input_ids=ids, pixel_values=pixels["pixel_values"],
                   image_grid_thw=pixels["image_grid_thw"],
                   mm_token_type_ids=(ids == IMAGE_ID).int())
+    if name == "hyperclovax_vision":
+        inputs.pop("mm_token_type_ids")  # plain positions
     with torch.no_grad():
         logits = model(**inputs).logits[0]
         features = model.model.get_image_features(
@@ -149,6 +168,7 @@ def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else default
     make("qwen2_5_vl", qwen2_5_vl, 11, folder)
     make("paddleocr_vl", paddleocr_vl, 12, folder)
+    make("hyperclovax_vision", hyperclovax_vision, 13, folder)
 
 
 if __name__ == "__main__":
