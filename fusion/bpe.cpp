@@ -11,8 +11,8 @@ namespace onnuri {
 
 namespace {
 
-constexpr size_t kShortWord = 24;       // symbols that are rescanned rather than heaped
-constexpr size_t kLongestCached = 32;   // bytes
+constexpr size_t kShortWord = 24;      // symbols that are rescanned rather than heaped
+constexpr size_t kLongestCached = 32;  // bytes
 constexpr size_t kCacheSlots = 1 << 14;
 constexpr uint64_t kNoPair = ~uint64_t{0};
 constexpr std::string_view kMark = "\xE2\x96\x81";  // U+2581, the written space

@@ -92,8 +92,7 @@ class BpeModel {
 
   void insert(uint64_t key, uint32_t rank, int32_t id);
   int32_t usable(int32_t id) const {
-    return id >= 0 && static_cast<size_t>(id) < blocked_.size() &&
-                   blocked_[static_cast<size_t>(id)]
+    return id >= 0 && static_cast<size_t>(id) < blocked_.size() && blocked_[static_cast<size_t>(id)]
                ? -1
                : id;
   }

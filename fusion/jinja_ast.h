@@ -15,11 +15,22 @@ using ExprPtr = std::unique_ptr<Expr>;
 
 struct Expr {
   enum class Kind {
-    kConstant, kName, kList, kTuple, kDict,  // children: items; keys and values in turn
-    kAttribute, kSubscript, kSlice,          // children: object, key; object, start, stop, step
-    kCall,                                   // children: callee, then arguments
-    kFilter, kTest,                          // children: input (null in filter blocks), arguments
-    kUnary, kBinary, kAnd, kOr, kNot,
+    kConstant,
+    kName,
+    kList,
+    kTuple,
+    kDict,  // children: items; keys and values in turn
+    kAttribute,
+    kSubscript,
+    kSlice,  // children: object, key; object, start, stop, step
+    kCall,   // children: callee, then arguments
+    kFilter,
+    kTest,  // children: input (null in filter blocks), arguments
+    kUnary,
+    kBinary,
+    kAnd,
+    kOr,
+    kNot,
     kCompare,      // children: operands; `operators` between them
     kConditional,  // children: condition, then, otherwise (may be null)
   };
@@ -50,7 +61,18 @@ struct Parameter {
 
 struct Stmt {
   enum class Kind {
-    kText, kPrint, kFor, kIf, kSet, kSetBlock, kMacro, kCall, kFilter, kWith, kScope, kBreak,
+    kText,
+    kPrint,
+    kFor,
+    kIf,
+    kSet,
+    kSetBlock,
+    kMacro,
+    kCall,
+    kFilter,
+    kWith,
+    kScope,
+    kBreak,
     kContinue
   };
   Kind kind = Kind::kText;
@@ -60,7 +82,7 @@ struct Stmt {
   ExprPtr filter;    // the loop's `if`
   Target target;
   bool recursive = false;
-  std::vector<Parameter> parameters;               // macro, call
+  std::vector<Parameter> parameters;                    // macro, call
   std::vector<std::pair<Target, ExprPtr>> assignments;  // with
   Block body;
   Block otherwise;

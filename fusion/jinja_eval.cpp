@@ -72,17 +72,18 @@ std::string Interpreter::render(const Block& block, const JsonValue& variables) 
     for (const auto& [name, value] : variables.as_object("template variables"))
       globals->set(name, Value::from_json(value));
   }
-  // A macro holds its scope, which holds the macro; emptying the scopes breaks such rings.
+  // A macro holds its scope, which holds the macro, and a namespace may hold itself; emptying
+  // both breaks such rings.
   struct Breaker {
-    std::vector<std::weak_ptr<Scope>>& closures;
+    Interpreter& in;
     ~Breaker() {
-      for (const auto& weak : closures) {
+      for (const auto& weak : in.closures_) {
         if (const ScopePtr scope = weak.lock()) scope->values.clear();
       }
-      closures.clear();
+      for (const Value& space : in.namespaces_) space.as_namespace().clear();
     }
   };
-  const Breaker breaker{closures_};
+  const Breaker breaker{*this};
   std::string out;
   run(block, inner(globals), out);
   return out;
@@ -145,8 +146,8 @@ class LoopFacts {
   LoopFacts(const List& items, int depth, const Value& recurse)
       : items_(items), at_(std::make_shared<int64_t>(0)) {
     Dict facts;
-    for (const char* name : {"index", "index0", "revindex", "revindex0", "first", "last",
-                             "previtem", "nextitem"})
+    for (const char* name :
+         {"index", "index0", "revindex", "revindex0", "first", "last", "previtem", "nextitem"})
       facts.emplace_back(Value::string(name), Value());
     const auto add = [&](const char* name, Value v) {
       facts.emplace_back(Value::string(name), std::move(v));
@@ -158,8 +159,8 @@ class LoopFacts {
           if (args.positional.empty()) in.error("cycle needs values");
           return args.positional[static_cast<size_t>(*at) % args.positional.size()];
         }));
-    add("changed", Value::function([seen = std::make_shared<Value>()](Interpreter&,
-                                                                      const Args& args) {
+    add("changed",
+        Value::function([seen = std::make_shared<Value>()](Interpreter&, const Args& args) {
           Value now = Value::tuple(args.positional);
           const bool changed = seen->is_undefined() || !equals(*seen, now);
           *seen = std::move(now);
@@ -261,14 +262,11 @@ void Interpreter::assign(const Target& target, const Value& value, const ScopePt
   Value object = lookup(target.name, scope);
   if (!object.is_namespace())
     error("expected a namespace to assign to, found " + std::string(object.type_name()));
-  Dict& members = object.as_namespace();
-  for (auto& [key, old] : members) {
-    if (key.as_string() == target.attribute) {
-      old = value;
-      return;
-    }
+  object.set_member(target.attribute, value);
+  if (namespaces_.empty() || !equals(namespaces_.back(), object)) {
+    charge(sizeof(Value));
+    namespaces_.push_back(object);
   }
-  members.emplace_back(Value::string(target.attribute), value);
 }
 
 Value Interpreter::make_macro(const Stmt& s, const ScopePtr& scope) {

@@ -74,6 +74,7 @@ class Interpreter {
 
   Limits limits_;
   std::vector<std::weak_ptr<Scope>> closures_;  // scopes that functions hold on to
+  std::vector<Value> namespaces_;               // that were assigned to
   uint64_t steps_ = 0;
   size_t bytes_ = 0;
   int depth_ = 0;

@@ -118,7 +118,8 @@ Value Interpreter::eval(const Expr& e, const ScopePtr& scope) {
     }
     case Expr::Kind::kUnary: {
       const Value v = child(0);
-      if (!v.is_number()) error("expected a number behind a sign, found " + std::string(v.type_name()));
+      if (!v.is_number())
+        error("expected a number behind a sign, found " + std::string(v.type_name()));
       if (e.name == "+") return v.is_integral() ? Value::integer(v.as_int()) : v;
       if (v.is_integral()) return binary("-", Value::integer(0), v);
       return Value::number(-v.as_double());
@@ -163,10 +164,7 @@ Value Interpreter::eval_compare(const Expr& e, const ScopePtr& scope) {
       holds = !contains(right, left);
     } else {
       const int order = compare(left, right);
-      holds = op == "<"    ? order < 0
-              : op == "<=" ? order <= 0
-              : op == ">"  ? order > 0
-                           : order >= 0;
+      holds = op == "<" ? order < 0 : op == "<=" ? order <= 0 : op == ">" ? order > 0 : order >= 0;
     }
     if (!holds) return Value::boolean(false);
     left = std::move(right);
@@ -186,8 +184,7 @@ bool Interpreter::contains(const Value& container, const Value& item) {
   }
   if (container.is_sequence() || container.is_undefined()) {
     const List items = iterate(container);
-    return std::any_of(items.begin(), items.end(),
-                       [&](const Value& v) { return equals(v, item); });
+    return std::any_of(items.begin(), items.end(), [&](const Value& v) { return equals(v, item); });
   }
   error("expected something to look in, found " + std::string(container.type_name()));
 }
@@ -293,10 +290,9 @@ List Interpreter::iterate(const Value& value) {
 namespace {
 
 Value repeat(Interpreter& in, const Value& what, int64_t count) {
-  const size_t size = what.is_string() ? what.as_string().size()
-                                       : what.as_list().size() * sizeof(Value);
-  if (count <= 0 || size == 0)
-    return what.is_string() ? Value::string({}) : Value::list({});
+  const size_t size =
+      what.is_string() ? what.as_string().size() : what.as_list().size() * sizeof(Value);
+  if (count <= 0 || size == 0) return what.is_string() ? Value::string({}) : Value::list({});
   if (static_cast<uint64_t>(count) > (uint64_t{1} << 40) / size) in.error("makes too much text");
   in.charge(size * static_cast<size_t>(count));
   if (what.is_string()) {

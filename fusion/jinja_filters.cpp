@@ -213,9 +213,9 @@ Value extreme(Interpreter& in, const Value& v, const Args& args, int sign) {
   const Value attribute = args.get(1, "attribute", Value::none());
   Value best = Value::undefined("max");
   for (const Value& item : in.iterate(v)) {
-    if (best.is_undefined() ||
-        sign * compare(sort_key(in, item, attribute, case_sensitive),
-                       sort_key(in, best, attribute, case_sensitive)) > 0)
+    if (best.is_undefined() || sign * compare(sort_key(in, item, attribute, case_sensitive),
+                                              sort_key(in, best, attribute, case_sensitive)) >
+                                   0)
       best = item;
   }
   return best;
@@ -276,7 +276,8 @@ Value title(Interpreter&, const Value& v, const Args&) {
     const size_t begin = pos;
     const char32_t c = utf8::next(s, pos);
     const std::string one = s.substr(begin, pos - begin);
-    const bool gap = utf8::is_space(c) || std::u32string_view(U"-({[<").find(c) != std::u32string_view::npos;
+    const bool gap =
+        utf8::is_space(c) || std::u32string_view(U"-({[<").find(c) != std::u32string_view::npos;
     out += start && !gap ? utf8::upper(one) : utf8::lower(one);
     start = gap;
   }
@@ -291,9 +292,9 @@ Value trim(Interpreter&, const Value& v, const Args& args) {
 
 Value replace(Interpreter& in, const Value& v, const Args& args) {
   const Value count = args.get(2, "count", Value::none());
-  std::string out = replaced(v.str(), args.get(0, "old", text("")).str(),
-                             args.get(1, "new", text("")).str(),
-                             count.is_integral() ? count.as_int() : -1);
+  std::string out =
+      replaced(v.str(), args.get(0, "old", text("")).str(), args.get(1, "new", text("")).str(),
+               count.is_integral() ? count.as_int() : -1);
   in.charge(out.size());
   return text(std::move(out));
 }
@@ -305,8 +306,9 @@ Value indent(Interpreter& in, const Value& v, const Args& args) {
   if (!width.is_string() && (!width.is_integral() || width.as_int() > 10'000))
     in.error("indent needs a width");
   const std::string space =
-      width.is_string() ? width.as_string()
-                        : std::string(static_cast<size_t>(std::max<int64_t>(0, width.as_int())), ' ');
+      width.is_string()
+          ? width.as_string()
+          : std::string(static_cast<size_t>(std::max<int64_t>(0, width.as_int())), ' ');
   std::string out;
   const List rows = split_lines(v.str() + "\n", false);
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -417,26 +419,53 @@ Value format(Interpreter& in, const Value& v, const Args& args) {
 }
 
 constexpr std::pair<std::string_view, Filter> kFilters[] = {
-    {"tojson", tojson},     {"default", default_value}, {"d", default_value},
-    {"length", length},     {"count", length},          {"join", join},
-    {"map", map},           {"select", select},         {"reject", reject},
-    {"selectattr", selectattr}, {"rejectattr", rejectattr}, {"first", first},
-    {"last", last},         {"list", list},             {"items", items},
-    {"dictsort", dictsort}, {"sort", sort},             {"unique", unique},
-    {"max", max},           {"min", min},               {"sum", sum},
-    {"reverse", reverse},   {"batch", batch},           {"upper", upper},
-    {"lower", lower},       {"capitalize", capitalize}, {"title", title},
-    {"string", to_string},  {"safe", to_string},        {"trim", trim},
-    {"replace", replace},   {"indent", indent},         {"int", to_int},
-    {"float", to_float},    {"abs", absolute},          {"round", round},
-    {"escape", escape},     {"e", escape},              {"forceescape", escape},
-    {"attr", attr},         {"truncate", truncate},     {"format", format},
+    {"tojson", tojson},
+    {"default", default_value},
+    {"d", default_value},
+    {"length", length},
+    {"count", length},
+    {"join", join},
+    {"map", map},
+    {"select", select},
+    {"reject", reject},
+    {"selectattr", selectattr},
+    {"rejectattr", rejectattr},
+    {"first", first},
+    {"last", last},
+    {"list", list},
+    {"items", items},
+    {"dictsort", dictsort},
+    {"sort", sort},
+    {"unique", unique},
+    {"max", max},
+    {"min", min},
+    {"sum", sum},
+    {"reverse", reverse},
+    {"batch", batch},
+    {"upper", upper},
+    {"lower", lower},
+    {"capitalize", capitalize},
+    {"title", title},
+    {"string", to_string},
+    {"safe", to_string},
+    {"trim", trim},
+    {"replace", replace},
+    {"indent", indent},
+    {"int", to_int},
+    {"float", to_float},
+    {"abs", absolute},
+    {"round", round},
+    {"escape", escape},
+    {"e", escape},
+    {"forceescape", escape},
+    {"attr", attr},
+    {"truncate", truncate},
+    {"format", format},
 };
 
 }  // namespace
 
-Value apply_filter(Interpreter& in, const std::string& name, const Value& input,
-                   const Args& args) {
+Value apply_filter(Interpreter& in, const std::string& name, const Value& input, const Args& args) {
   in.step();
   for (const auto& [known, filter] : kFilters) {
     if (known == name) return filter(in, input, args);

@@ -93,9 +93,11 @@ Value strftime_now(Interpreter& in, const Args& args) {
 Value joiner(Interpreter&, const Args& args) {
   const Value separator = args.get(0, "sep", Value::string(", "));
   const auto used = std::make_shared<bool>(false);
-  return Value::function([separator, used](Interpreter&, const Args&) {
-    return std::exchange(*used, true) ? separator : Value::string("");
-  });
+  return Value::function(
+      [separator, used](Interpreter&, const Args&) {
+        return std::exchange(*used, true) ? separator : Value::string("");
+      },
+      separator.depth());
 }
 
 }  // namespace
@@ -108,9 +110,8 @@ Value find_global(const std::string& name) {
     return Value::function(
         [](Interpreter& in, const Args& args) { return Value::dict(members_of(in, args)); });
   if (name == "namespace")
-    return Value::function([](Interpreter& in, const Args& args) {
-      return Value::name_space(members_of(in, args));
-    });
+    return Value::function(
+        [](Interpreter& in, const Args& args) { return Value::name_space(members_of(in, args)); });
   if (name == "raise_exception")
     return Value::function([](Interpreter& in, const Args& args) -> Value {
       in.error("the template refuses: " + args.get(0, "message", Value::string("")).str());

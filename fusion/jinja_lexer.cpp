@@ -142,7 +142,8 @@ class Lexer {
     const size_t begin =
         word_tag(pos_ + (open_sign == '-' || open_sign == '+' ? 3 : 2), "raw", sign);
     close(begin, sign, false);
-    for (size_t at = source_.find("{%", pos_); at != source_.npos; at = source_.find("{%", at + 1)) {
+    for (size_t at = source_.find("{%", pos_); at != source_.npos;
+         at = source_.find("{%", at + 1)) {
       const char before = at + 2 < source_.size() ? source_[at + 2] : '\0';
       const size_t end = word_tag(at + (before == '-' || before == '+' ? 3 : 2), "endraw", sign);
       if (end == source_.npos) continue;
@@ -166,8 +167,8 @@ class Lexer {
       if (pos_ >= source_.size()) broken("the end of a tag");
       const char c = source_[pos_];
       if (open == 0) {
-        const bool signed_end = (c == '-' || (c == '+' && !print)) &&
-                                source_.compare(pos_ + 1, 2, end) == 0;
+        const bool signed_end =
+            (c == '-' || (c == '+' && !print)) && source_.compare(pos_ + 1, 2, end) == 0;
         if (signed_end || source_.compare(pos_, 2, end) == 0) {
           tokens_.push_back({print ? Token::Kind::kPrintEnd : Token::Kind::kTagEnd, "", line_});
           close(pos_ + (signed_end ? 3 : 2), signed_end ? c : '\0', !print);

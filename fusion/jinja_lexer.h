@@ -9,8 +9,19 @@
 namespace onnuri::jinja {
 
 struct Token {
-  enum class Kind { kData, kPrintBegin, kPrintEnd, kTagBegin, kTagEnd, kName, kString, kInteger,
-                    kFloat, kOperator, kEnd };
+  enum class Kind {
+    kData,
+    kPrintBegin,
+    kPrintEnd,
+    kTagBegin,
+    kTagEnd,
+    kName,
+    kString,
+    kInteger,
+    kFloat,
+    kOperator,
+    kEnd
+  };
   Kind kind = Kind::kEnd;
   std::string text;  // data, name, operator; strings without quotes and escapes
   int line = 1;

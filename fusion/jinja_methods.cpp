@@ -180,7 +180,8 @@ Value partition(Interpreter& in, const Value& s, const Args& args) {
   if (mark.empty()) in.error("empty separator");
   const size_t at = kFromRight ? all.rfind(mark) : all.find(mark);
   if (at == all.npos)
-    return kFromRight ? Value::tuple({text(""), text(""), s}) : Value::tuple({s, text(""), text("")});
+    return kFromRight ? Value::tuple({text(""), text(""), s})
+                      : Value::tuple({s, text(""), text("")});
   return Value::tuple({text(all.substr(0, at)), text(mark), text(all.substr(at + mark.size()))});
 }
 
@@ -204,7 +205,9 @@ Value values(Interpreter&, const Value& d, const Args&) {
   for (const auto& member : d.as_dict()) out.push_back(member.second);
   return Value::list(std::move(out));
 }
-Value items(Interpreter& in, const Value& d, const Args&) { return apply_filter(in, "items", d, {}); }
+Value items(Interpreter& in, const Value& d, const Args&) {
+  return apply_filter(in, "items", d, {});
+}
 Value get(Interpreter& in, const Value& d, const Args& args) {
   if (args.positional.empty()) in.error("get needs a key");
   in.step(d.as_dict().size() / 16);
@@ -225,9 +228,9 @@ Value list_index(Interpreter& in, const Value& l, const Args& args) {
 Value list_count(Interpreter& in, const Value& l, const Args& args) {
   if (args.positional.empty()) in.error("count needs a value");
   in.step(l.as_list().size());
-  return Value::integer(
-      std::count_if(l.as_list().begin(), l.as_list().end(),
-                    [&](const Value& v) { return equals(v, args.positional[0]); }));
+  return Value::integer(std::count_if(l.as_list().begin(), l.as_list().end(), [&](const Value& v) {
+    return equals(v, args.positional[0]);
+  }));
 }
 
 // What would change the object exists in Python and is refused by its sandbox.
@@ -237,23 +240,45 @@ Value refused(Interpreter& in, const Value& v, const Args&) {
 
 using Entry = std::pair<std::string_view, Method>;
 
-constexpr Entry kString[] = {
-    {"strip", stripped<true, true>}, {"lstrip", stripped<true, false>},
-    {"rstrip", stripped<false, true>}, {"split", split_method<false>},
-    {"rsplit", split_method<true>}, {"splitlines", splitlines}, {"startswith", affix<true>},
-    {"endswith", affix<false>}, {"replace", replace}, {"upper", upper}, {"lower", lower},
-    {"casefold", lower}, {"capitalize", capitalize}, {"title", title}, {"format", format},
-    {"join", join}, {"find", find<false, false>}, {"rfind", find<true, false>},
-    {"index", find<false, true>}, {"rindex", find<true, true>}, {"count", count},
-    {"isdigit", isdigit}, {"isnumeric", isdigit}, {"isdecimal", isdigit}, {"isalpha", isalpha},
-    {"isalnum", isalnum}, {"isspace", isspace}, {"isupper", isupper}, {"islower", islower},
-    {"removeprefix", removeprefix}, {"removesuffix", removesuffix},
-    {"partition", partition<false>}, {"rpartition", partition<true>}, {"ljust", justify<true>},
-    {"rjust", justify<false>}};
+constexpr Entry kString[] = {{"strip", stripped<true, true>},
+                             {"lstrip", stripped<true, false>},
+                             {"rstrip", stripped<false, true>},
+                             {"split", split_method<false>},
+                             {"rsplit", split_method<true>},
+                             {"splitlines", splitlines},
+                             {"startswith", affix<true>},
+                             {"endswith", affix<false>},
+                             {"replace", replace},
+                             {"upper", upper},
+                             {"lower", lower},
+                             {"casefold", lower},
+                             {"capitalize", capitalize},
+                             {"title", title},
+                             {"format", format},
+                             {"join", join},
+                             {"find", find<false, false>},
+                             {"rfind", find<true, false>},
+                             {"index", find<false, true>},
+                             {"rindex", find<true, true>},
+                             {"count", count},
+                             {"isdigit", isdigit},
+                             {"isnumeric", isdigit},
+                             {"isdecimal", isdigit},
+                             {"isalpha", isalpha},
+                             {"isalnum", isalnum},
+                             {"isspace", isspace},
+                             {"isupper", isupper},
+                             {"islower", islower},
+                             {"removeprefix", removeprefix},
+                             {"removesuffix", removesuffix},
+                             {"partition", partition<false>},
+                             {"rpartition", partition<true>},
+                             {"ljust", justify<true>},
+                             {"rjust", justify<false>}};
 
-constexpr Entry kDict[] = {{"keys", keys},       {"values", values},      {"items", items},
-                           {"get", get},         {"copy", copy},          {"pop", refused},
-                           {"update", refused},  {"clear", refused},      {"popitem", refused},
+constexpr Entry kDict[] = {{"keys", keys},         {"values", values}, {"items", items},
+                           {"get", get},           {"copy", copy},     {"pop", refused},
+                           {"update", refused},    {"clear", refused}, {"popitem", refused},
                            {"setdefault", refused}};
 
 constexpr Entry kList[] = {{"index", list_index}, {"count", list_count}, {"copy", copy},
@@ -266,7 +291,8 @@ Value bind(const Entry (&entries)[N], const Value& object, const std::string& na
   for (const auto& [known, method] : entries) {
     if (known == name)
       return Value::function(
-          [object, m = method](Interpreter& in, const Args& args) { return m(in, object, args); });
+          [object, m = method](Interpreter& in, const Args& args) { return m(in, object, args); },
+          object.depth());
   }
   return Value();
 }

@@ -180,8 +180,8 @@ class Parser {
           "include", "import", "from", "extends", "block", "do", "autoescape", "trans"};
       for (const std::string_view known : kKnown) {
         if (tag == known)
-          fail(ErrorCode::kUnsupported, "expected a tag of the chat template subset, found \"",
-               tag, "\" in line ", s.line);
+          fail(ErrorCode::kUnsupported, "expected a tag of the chat template subset, found \"", tag,
+               "\" in line ", s.line);
       }
       fail(ErrorCode::kCorruptData, "expected a known tag, found \"", tag,
            "\" in chat template line ", s.line);

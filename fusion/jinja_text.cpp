@@ -83,8 +83,8 @@ List split_lines(std::string_view text, bool keep_ends) {
     const size_t at = pos;
     const char32_t c = utf8::next(text, pos);
     if (c == '\r' && pos < text.size() && text[pos] == '\n') ++pos;
-    const bool ends = (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 ||
-                      c == 0x2028 || c == 0x2029;
+    const bool ends =
+        (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
     if (!ends) continue;
     out.push_back(Value::string(std::string(text.substr(begin, (keep_ends ? pos : at) - begin))));
     begin = pos;
@@ -125,8 +125,8 @@ void split_words(const std::string& text, int64_t limit, bool from_right, List& 
   size_t& cursor = from_right ? end : begin;
   while (begin < end) {
     if (limit == 0) {
-      const std::string tail = strip(std::string(all.substr(begin, end - begin)), nullptr,
-                                     from_right, !from_right);
+      const std::string tail =
+          strip(std::string(all.substr(begin, end - begin)), nullptr, from_right, !from_right);
       if (!tail.empty() || begin < end) {
         // What is left keeps its inner white space, and that at its far end too.
         add(begin, end);
@@ -178,8 +178,8 @@ std::string printf_format(Interpreter& in, const std::string& text, const Args& 
       continue;
     }
     const size_t begin = i++;
-    while (i < text.size() && std::string_view("-+ 0#.123456789").find(text[i]) !=
-                                  std::string_view::npos)
+    while (i < text.size() &&
+           std::string_view("-+ 0#.123456789").find(text[i]) != std::string_view::npos)
       ++i;
     if (i >= text.size() || i - begin > 8) in.error("incomplete format");
     if (text[i] == '%') {

@@ -100,6 +100,8 @@ Value Value::string(std::string s) {
 Value Value::list(List items) {
   Value v;
   v.type_ = Type::kList;
+  for (const Value& item : items) v.depth_ = std::max(v.depth_, item.depth());
+  check_depth(++v.depth_);
   v.list_ = std::make_shared<const List>(std::move(items));
   return v;
 }
@@ -113,7 +115,10 @@ Value Value::tuple(List items) {
 Value Value::dict(Dict members) {
   Value v;
   v.type_ = Type::kDict;
-  v.dict_ = std::make_shared<Dict>(std::move(members));
+  int depth = 0;
+  for (const auto& [key, value] : members) depth = std::max({depth, key.depth(), value.depth()});
+  check_depth(++depth);
+  v.dict_ = std::make_shared<Members>(Members{std::move(members), depth});
   return v;
 }
 
@@ -123,9 +128,11 @@ Value Value::name_space(Dict members) {
   return v;
 }
 
-Value Value::function(Function f) {
+Value Value::function(Function f, int held) {
   Value v;
   v.type_ = Type::kFunction;
+  v.depth_ = held + 1;
+  check_depth(v.depth_);
   v.function_ = std::make_shared<const Function>(std::move(f));
   return v;
 }
@@ -162,11 +169,23 @@ bool Value::truth() const {
     case Type::kString: return !string_->empty();
     case Type::kList:
     case Type::kTuple: return !list_->empty();
-    case Type::kDict: return !dict_->empty();
+    case Type::kDict: return !dict_->members.empty();
     case Type::kNamespace:
     case Type::kFunction: return true;
   }
   return false;
+}
+
+void Value::set_member(const std::string& name, const Value& value) const {
+  dict_->depth = std::max(dict_->depth, value.depth() + 1);
+  check_depth(dict_->depth);
+  for (auto& [key, old] : dict_->members) {
+    if (key.is_string() && key.as_string() == name) {
+      old = value;
+      return;
+    }
+  }
+  dict_->members.emplace_back(string(name), value);
 }
 
 const char* Value::type_name() const {
@@ -188,7 +207,7 @@ const char* Value::type_name() const {
 
 const Value* Value::member(const Value& key) const {
   if (!dict_) return nullptr;
-  for (const auto& [k, v] : *dict_) {
+  for (const auto& [k, v] : dict_->members) {
     if (equals(k, key)) return &v;
   }
   return nullptr;
@@ -196,7 +215,7 @@ const Value* Value::member(const Value& key) const {
 
 const Value* Value::member(std::string_view key) const {
   if (!dict_) return nullptr;
-  for (const auto& [k, v] : *dict_) {
+  for (const auto& [k, v] : dict_->members) {
     if (k.is_string() && k.as_string() == key) return &v;
   }
   return nullptr;
@@ -231,7 +250,8 @@ std::string float_repr(double v) {
     const std::string number = std::to_string(std::abs(exponent));
     return out + (number.size() < 2 ? "0" : "") + number;
   }
-  if (exponent < 0) return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
+  if (exponent < 0)
+    return out + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
   if (count <= exponent + 1)
     return out + digits + std::string(static_cast<size_t>(exponent + 1 - count), '0') + ".0";
   const auto point = static_cast<size_t>(exponent + 1);
@@ -292,11 +312,11 @@ void Value::write(std::string& out, bool quoted, int depth) const {
     case Type::kDict:
     case Type::kNamespace: {
       out += type_ == Type::kNamespace ? "<Namespace {" : "{";
-      for (size_t i = 0; i < dict_->size(); ++i) {
+      for (size_t i = 0; i < dict_->members.size(); ++i) {
         if (i > 0) out += ", ";
-        (*dict_)[i].first.write(out, true, depth + 1);
+        dict_->members[i].first.write(out, true, depth + 1);
         out += ": ";
-        (*dict_)[i].second.write(out, true, depth + 1);
+        dict_->members[i].second.write(out, true, depth + 1);
       }
       out += type_ == Type::kNamespace ? "}>" : "}";
       return;
@@ -419,8 +439,10 @@ struct JsonWriter {
 
   void number(const Value& v) {
     const std::string written = v.str();
-    out += written == "nan" ? "NaN" : written == "inf" ? "Infinity" : written == "-inf" ? "-Infinity"
-                                                                                       : written;
+    out += written == "nan"    ? "NaN"
+           : written == "inf"  ? "Infinity"
+           : written == "-inf" ? "-Infinity"
+                               : written;
   }
 
   void key(const Value& v) {
@@ -450,9 +472,8 @@ struct JsonWriter {
     Dict sorted;
     if (sort_keys) {
       sorted = members;
-      std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
-        return compare(a.first, b.first) < 0;
-      });
+      std::stable_sort(sorted.begin(), sorted.end(),
+                       [](const auto& a, const auto& b) { return compare(a.first, b.first) < 0; });
     }
     const Dict& shown = sort_keys ? sorted : members;
     out += '{';

@@ -34,7 +34,17 @@ using Function = std::function<Value(Interpreter&, const Args&)>;
 class Value {
  public:
   enum class Type {
-    kUndefined, kNone, kBool, kInt, kFloat, kString, kList, kTuple, kDict, kNamespace, kFunction
+    kUndefined,
+    kNone,
+    kBool,
+    kInt,
+    kFloat,
+    kString,
+    kList,
+    kTuple,
+    kDict,
+    kNamespace,
+    kFunction
   };
 
   Value() = default;  // undefined
@@ -48,7 +58,8 @@ class Value {
   static Value tuple(List v);
   static Value dict(Dict v);
   static Value name_space(Dict v);
-  static Value function(Function v);
+  /// `held`: the depth of what the function keeps alive.
+  static Value function(Function v, int held = 0);
   static Value from_json(const JsonValue& json, int depth = 0);
 
   Type type() const { return type_; }
@@ -68,8 +79,12 @@ class Value {
   double as_double() const { return type_ == Type::kFloat ? float_ : static_cast<double>(int_); }
   const std::string& as_string() const { return *string_; }
   const List& as_list() const { return *list_; }
-  const Dict& as_dict() const { return *dict_; }
-  Dict& as_namespace() const { return *dict_; }
+  const Dict& as_dict() const { return dict_->members; }
+  Dict& as_namespace() const { return dict_->members; }
+  /// Gives a namespace a member, new or not.
+  void set_member(const std::string& name, const Value& value) const;
+  /// How many containers lie inside each other here. Bounded, so that freeing never recurses far.
+  int depth() const { return dict_ ? dict_->depth : depth_; }
   const Function& as_function() const { return *function_; }
   /// The name under which an undefined value was looked for.
   std::string undefined_name() const { return string_ ? *string_ : std::string(); }
@@ -85,14 +100,19 @@ class Value {
   const Value* member(std::string_view key) const;
 
  private:
+  struct Members {
+    Dict members;
+    int depth = 0;
+  };
   void write(std::string& out, bool quoted, int depth) const;
 
   Type type_ = Type::kUndefined;
+  int depth_ = 0;
   int64_t int_ = 0;
   double float_ = 0;
   std::shared_ptr<const std::string> string_;
   std::shared_ptr<const List> list_;
-  std::shared_ptr<Dict> dict_;
+  std::shared_ptr<Members> dict_;
   std::shared_ptr<const Function> function_;
 };
 

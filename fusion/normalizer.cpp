@@ -43,16 +43,16 @@ bool is_ascii(std::string_view text) {
 }
 
 std::string unicode_form(std::string_view text, int options) {
-  if (is_ascii(text) || ((options & UTF8PROC_COMPOSE) != 0 && (options & UTF8PROC_COMPAT) == 0 &&
-                         is_composed(text)))
+  if (is_ascii(text) ||
+      ((options & UTF8PROC_COMPOSE) != 0 && (options & UTF8PROC_COMPAT) == 0 && is_composed(text)))
     return std::string(text);
   utf8proc_uint8_t* mapped = nullptr;
   const auto n = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
                               static_cast<utf8proc_ssize_t>(text.size()), &mapped,
                               static_cast<utf8proc_option_t>(options | UTF8PROC_STABLE));
   if (n < 0)
-    fail(ErrorCode::kInvalidArgument, "expected text that can be normalised, found: ",
-         utf8proc_errmsg(n));
+    fail(ErrorCode::kInvalidArgument,
+         "expected text that can be normalised, found: ", utf8proc_errmsg(n));
   std::string out(reinterpret_cast<const char*>(mapped), static_cast<size_t>(n));
   std::free(mapped);
   return out;
@@ -162,7 +162,8 @@ void Normalizer::parse(const JsonValue& json, int depth) {
   const std::string& type = json.at("type", where).as_string(where);
   Step step;
   if (type == "Sequence") {
-    for (const JsonValue& one : json.at("normalizers", where).as_array(where)) parse(one, depth + 1);
+    for (const JsonValue& one : json.at("normalizers", where).as_array(where))
+      parse(one, depth + 1);
     return;
   }
   if (type == "NFC") {

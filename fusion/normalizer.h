@@ -14,7 +14,16 @@ namespace onnuri {
 class Normalizer {
  public:
   enum class Kind {
-    kNfc, kNfd, kNfkc, kNfkd, kLowercase, kStrip, kStripAccents, kPrepend, kReplace, kBert
+    kNfc,
+    kNfd,
+    kNfkc,
+    kNfkd,
+    kLowercase,
+    kStrip,
+    kStripAccents,
+    kPrepend,
+    kReplace,
+    kBert
   };
   struct Step {
     Kind kind = Kind::kNfc;

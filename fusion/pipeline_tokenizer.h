@@ -26,8 +26,8 @@ struct TokenizerParts {
   std::unique_ptr<BpeModel> bpe;  // one of the two
   std::unique_ptr<UnigramModel> unigram;
   TokenDecoder decoder;
-  std::vector<int32_t> prefix;  // what add_special puts before a text
-  std::vector<int32_t> suffix;  // and behind it
+  std::vector<int32_t> prefix;     // what add_special puts before a text
+  std::vector<int32_t> suffix;     // and behind it
   bool added_are_literal = false;  // added tokens pass the decoder untouched
   bool drops_first_space = false;  // encoding wrote one in front
   std::optional<int32_t> bos;

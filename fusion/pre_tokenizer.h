@@ -30,7 +30,13 @@ extern const char* const kByteLevelPattern;
 class PreTokenizer {
  public:
   enum class Kind {
-    kRegex, kString, kDigits, kWhitespaceSplit, kPunctuation, kMetaspace, kPrefixSpace
+    kRegex,
+    kString,
+    kDigits,
+    kWhitespaceSplit,
+    kPunctuation,
+    kMetaspace,
+    kPrefixSpace
   };
   struct Step {
     Kind kind = Kind::kRegex;

@@ -49,8 +49,8 @@ Regex::Regex(const std::string& pattern, std::string_view where) : code_(new Cod
   if (code_->code == nullptr) {
     uint8_t message[256] = {};
     pcre2_get_error_message(error, message, sizeof message);
-    fail(ErrorCode::kUnsupported, "expected a regular expression at ", where, ", found an error: ",
-         reinterpret_cast<const char*>(message), " at offset ", offset);
+    fail(ErrorCode::kUnsupported, "expected a regular expression at ", where,
+         ", found an error: ", reinterpret_cast<const char*>(message), " at offset ", offset);
   }
   code_->jit = pcre2_jit_compile(code_->code, PCRE2_JIT_COMPLETE) == 0;
 }
@@ -75,8 +75,9 @@ struct Regex::Matcher::State {
   }
 
   [[noreturn]] void give_up(const char* why) const {
-    fail(ErrorCode::kUnsupported, "expected a pattern that matches in bounded work, found one that ",
-         why, " at ", code->where);
+    fail(ErrorCode::kUnsupported,
+         "expected a pattern that matches in bounded work, found one that ", why, " at ",
+         code->where);
   }
 
   // Polynomial patterns pass every limit on a single match, so the pace of the whole is watched.
@@ -131,8 +132,7 @@ bool Regex::Matcher::find(std::string_view text, size_t from, size_t& begin, siz
       s.check_pace();
       continue;
     }
-    if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT ||
-        rc == PCRE2_ERROR_DEPTHLIMIT)
+    if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT || rc == PCRE2_ERROR_DEPTHLIMIT)
       s.give_up("backtracks without end");
     if (rc < 0) s.give_up("the matcher refuses");
     const size_t* span = pcre2_get_ovector_pointer(s.data);

@@ -35,10 +35,10 @@ std::string strip(std::string_view token, const Step& step) {
 }
 
 std::string clean_up(std::string text) {
-  constexpr std::string_view kPairs[][2] = {
-      {" .", "."},     {" ?", "?"},     {" !", "!"},      {" ,", ","},
-      {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"},    {" do not", " don't"},
-      {" 's", "'s"},   {" 've", "'ve"}, {" 're", "'re"}};
+  constexpr std::string_view kPairs[][2] = {{" .", "."},     {" ?", "?"},           {" !", "!"},
+                                            {" ,", ","},     {" ' ", "'"},          {" n't", "n't"},
+                                            {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"},
+                                            {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& pair : kPairs) text = replace_all(text, pair[0], pair[1]);
   return text;
 }

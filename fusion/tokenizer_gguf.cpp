@@ -18,15 +18,16 @@ constexpr std::string_view kMark = "\xE2\x96\x81";
 enum TokenType { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
 
 #define ONNURI_CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define ONNURI_CASED_WORDS(digits)                                                              \
-  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*"                                 \
-  "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+" ONNURI_CONTRACTIONS "?|"                                     \
-  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+"                                 \
-  "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*" ONNURI_CONTRACTIONS "?|" digits                              \
+#define ONNURI_CASED_WORDS(digits)                                 \
+  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*"    \
+  "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+" ONNURI_CONTRACTIONS             \
+  "?|"                                                             \
+  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+"    \
+  "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*" ONNURI_CONTRACTIONS "?|" digits \
   "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define ONNURI_WORDS(digits)                                                                    \
-  ONNURI_CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits                                  \
-  "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define ONNURI_WORDS(digits)                                   \
+  ONNURI_CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits \
+                      "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 constexpr const char* kGpt2 =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
@@ -38,12 +39,12 @@ constexpr const char* kAsciiPunctuationWords =
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
     "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|"
     "\\s+(?!\\S)|\\s+";
-constexpr const char* kMarkedWords =
-    ONNURI_CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}"
+constexpr const char* kMarkedWords = ONNURI_CONTRACTIONS
+    "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}"
     "| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 // Letters joined across single spaces: tokens may span words.
-constexpr const char* kJoinedWords =
-    ONNURI_CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}"
+constexpr const char* kJoinedWords = ONNURI_CONTRACTIONS
+    "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}"
     "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+";
 
 struct PreType {
@@ -54,8 +55,7 @@ struct PreType {
 };
 
 constexpr PreType kPreTypes[] = {
-    {"default",
-     {"[\\p{P}\\$\\+<=>\\^~\\|]+", kGpt2, "\\p{N}+", "[0-9][0-9][0-9]"}},
+    {"default", {"[\\p{P}\\$\\+<=>\\^~\\|]+", kGpt2, "\\p{N}+", "[0-9][0-9][0-9]"}},
     {"gpt-2", {kGpt2}},
     {"phi-2", {kGpt2}},
     {"mpt", {kGpt2}},
@@ -115,8 +115,7 @@ constexpr PreType kPreTypes[] = {
       "\\s?[!-/:-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}"
       "\\x{3000}-\\x{3002}]+",
       kLargeScripts, "\\p{N}+"}},
-    {"deepseek-coder",
-     {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", kLargeScripts, "\\p{N}"}},
+    {"deepseek-coder", {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", kLargeScripts, "\\p{N}"}},
     {"deepseek-v3", {kDigitTriples, kKanaAndHan, kAsciiPunctuationWords}},
     {"hunyuan-dense", {kDigitTriples, kKanaAndHan, kAsciiPunctuationWords}},
     {"joyai-llm", {kDigitTriples, kKanaAndHan, kAsciiPunctuationWords}},
@@ -134,12 +133,26 @@ constexpr PreType kPreTypes[] = {
 #undef ONNURI_WORDS
 
 // Tokens that end a turn in the families that have them; files often name only one of theirs.
-constexpr std::string_view kEndNames[] = {
-    "<|eot_id|>",      "<|eom_id|>",    "<|im_end|>",       "<end_of_turn>", "<|endofturn|>",
-    "[|endofturn|]",   "<|endoftext|>", "<|end_of_text|>",  "<|return|>",    "<|call|>",
-    "<|flush|>",       "<|calls|>",     "<|stop|>",         "<EOT>",         "[EOT]",
-    "<end_of_utterance>", "<turn|>",    "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence"
-    "\xEF\xBD\x9C>"};
+constexpr std::string_view kEndNames[] = {"<|eot_id|>",
+                                          "<|eom_id|>",
+                                          "<|im_end|>",
+                                          "<end_of_turn>",
+                                          "<|endofturn|>",
+                                          "[|endofturn|]",
+                                          "<|endoftext|>",
+                                          "<|end_of_text|>",
+                                          "<|return|>",
+                                          "<|call|>",
+                                          "<|flush|>",
+                                          "<|calls|>",
+                                          "<|stop|>",
+                                          "<EOT>",
+                                          "[EOT]",
+                                          "<end_of_utterance>",
+                                          "<turn|>",
+                                          "<\xEF\xBD\x9C"
+                                          "end\xE2\x96\x81of\xE2\x96\x81sentence"
+                                          "\xEF\xBD\x9C>"};
 
 std::string key(std::string_view name) { return "tokenizer.ggml." + std::string(name); }
 
@@ -174,8 +187,8 @@ std::vector<int> read_types(const JsonValue& metadata, size_t count) {
   for (size_t i = 0; i < count; ++i) {
     const int64_t type = values[i].as_int(key("token_type"));
     if (type < 0 || type > kByte)
-      fail(ErrorCode::kCorruptData, "expected a token type in [0, 6], found ", type,
-           " for token ", i, " at ", key("token_type"));
+      fail(ErrorCode::kCorruptData, "expected a token type in [0, 6], found ", type, " for token ",
+           i, " at ", key("token_type"));
     types[i] = static_cast<int>(type);
   }
   return types;

@@ -125,8 +125,7 @@ void read_unigram(const JsonValue& model, TokenizerParts& parts) {
   add_added(*parts.vocabulary, parts.added);
   parts.unigram = std::make_unique<UnigramModel>(
       *parts.vocabulary, std::move(scores), static_cast<int32_t>(unk_id),
-      flag(model, "byte_fallback", false),
-      blocked_tokens(parts.added, parts.vocabulary->size()));
+      flag(model, "byte_fallback", false), blocked_tokens(parts.added, parts.vocabulary->size()));
 }
 
 int32_t checked_id(const JsonValue& json, const Vocabulary& vocabulary, std::string_view where) {

@@ -27,8 +27,8 @@ class SentencePieceTokenizer : public Tokenizer {
   SentencePieceTokenizer(const std::string& path, const JsonValue& config, const JsonValue& added) {
     const auto status = pieces_.Load(path);
     if (!status.ok())
-      fail(ErrorCode::kCorruptData, "expected a SentencePiece model at ", path, ", found: ",
-           status.message());
+      fail(ErrorCode::kCorruptData, "expected a SentencePiece model at ", path,
+           ", found: ", status.message());
     num_pieces_ = pieces_.GetPieceSize();
     read_added(config, added);
     const bool has_bos = pieces_.bos_id() >= 0;
@@ -58,8 +58,8 @@ class SentencePieceTokenizer : public Tokenizer {
       std::vector<int> ids;
       const auto status = pieces_.Encode(segment.text, &ids);
       if (!status.ok())
-        fail(ErrorCode::kInvalidArgument, "expected text that SentencePiece encodes, found: ",
-             status.message());
+        fail(ErrorCode::kInvalidArgument,
+             "expected text that SentencePiece encodes, found: ", status.message());
       out.insert(out.end(), ids.begin(), ids.end());
     }
     if (add_special && adds_eos_ && !eos_.empty()) out.push_back(eos_.front());
@@ -74,8 +74,8 @@ class SentencePieceTokenizer : public Tokenizer {
       std::string text;
       const auto status = pieces_.Decode(run, &text);
       if (!status.ok())
-        fail(ErrorCode::kInvalidArgument, "expected ids that SentencePiece decodes, found: ",
-             status.message());
+        fail(ErrorCode::kInvalidArgument,
+             "expected ids that SentencePiece decodes, found: ", status.message());
       out += text;
       run.clear();
     };

@@ -31,8 +31,7 @@ UnigramModel::UnigramModel(const Vocabulary& vocabulary, std::vector<double> sco
   unk_score_ = worst - kUnknownPenalty;
   constexpr std::string_view kDigits = "0123456789ABCDEF";
   for (unsigned b = 0; b < 256; ++b)
-    byte_ids_[b] =
-        vocabulary_.find(std::string("<0x") + kDigits[b >> 4] + kDigits[b & 15] + '>');
+    byte_ids_[b] = vocabulary_.find(std::string("<0x") + kDigits[b >> 4] + kDigits[b & 15] + '>');
 }
 
 void UnigramModel::encode(std::string_view word, UnigramScratch& scratch,

@@ -123,8 +123,8 @@ bool is_word(char32_t c) {
   if (c < 0x80)
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
   const auto k = category(c);
-  return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_ND) ||
-         k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_PC;
+  return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_ND) || k == UTF8PROC_CATEGORY_NL ||
+         k == UTF8PROC_CATEGORY_PC;
 }
 
 bool is_upper(char32_t c) { return category(c) == UTF8PROC_CATEGORY_LU; }

@@ -1,12 +1,11 @@
 // Chat templates against jinja2's renders (tests/golden/make_template_goldens.py), and templates
 // from strangers.
-#include "fusion/chat_template.h"
-
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <sstream>
 
+#include "fusion/chat_template.h"
 #include "onnuri/error.h"
 
 namespace onnuri {
@@ -88,12 +87,14 @@ TEST(ChatTemplate, RaiseExceptionIsTheCallersMistake) {
 TEST(ChatTemplate, BombsEnd) {
   const auto invalid = ErrorCode::kInvalidArgument;
   EXPECT_EQ(code_of("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}"
-                    "{% endfor %}"), invalid);
+                    "{% endfor %}"),
+            invalid);
   EXPECT_EQ(code_of("{{ range(999999999999) }}"), invalid);
   EXPECT_EQ(code_of("{{ 'x' * 99999999999 }}"), invalid);
   EXPECT_EQ(code_of("{{ [0] * 99999999999 }}"), invalid);
   EXPECT_EQ(code_of("{% set ns = namespace(s='x') %}{% for i in range(99) %}"
-                    "{% set ns.s = ns.s ~ ns.s %}{% endfor %}"), invalid);
+                    "{% set ns.s = ns.s ~ ns.s %}{% endfor %}"),
+            invalid);
   EXPECT_EQ(code_of("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"), invalid);
   EXPECT_EQ(code_of("{{ 9999999999 ** 9999999999 }}"), invalid);
   EXPECT_EQ(code_of("{{ 1 // 0 }}{{ 1 % 0 }}"), invalid);
@@ -106,6 +107,19 @@ TEST(ChatTemplate, BombsEnd) {
   std::string wide = "{{ 1";
   for (int i = 0; i < 1000000; ++i) wide += "+1";
   EXPECT_EQ(code_of(wide + " }}"), ErrorCode::kCorruptData);
+}
+
+TEST(ChatTemplate, ValuesNestOnlySoDeep) {
+  const std::string loop = "{% for i in range(99999) %}";
+  for (const std::string body :
+       {"{% set ns.x = [ns.x] %}", "{% set ns.x = {'k': ns.x} %}", "{% set ns.x = [ns.x.index] %}",
+        "{% set new = namespace() %}{% set new.p = ns.x %}{% set ns.x = new %}"}) {
+    EXPECT_EQ(code_of("{% set ns = namespace(x=[1]) %}" + loop + body + "{% endfor %}"),
+              ErrorCode::kInvalidArgument)
+        << body;
+  }
+  EXPECT_EQ(code_of("{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}"),
+            ErrorCode::kInvalidArgument);
 }
 
 TEST(ChatTemplate, NothingOfPythonShowsThrough) {

@@ -1,12 +1,11 @@
 // Every kind of tokenizer against the reference libraries' ids and texts
 // (tests/golden/make_tokenizer_goldens.py).
-#include "fusion/tokenizer.h"
-
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <sstream>
 
+#include "fusion/tokenizer.h"
 #include "onnuri/error.h"
 
 namespace onnuri {
@@ -70,14 +69,16 @@ TEST_P(TokenizerGolden, AgreesWithTheReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, TokenizerGolden,
-    testing::Values("gpt2", "prefix_space", "single_digits", "three_digits", "cased_words",
-                    "joined_words", "digits_first", "many_splits", "written_spaces",
-                    "prepended_space", "metaspace", "behaviors", "bert", "words", "unigram",
-                    "gguf_gpt2", "gguf_digits_first", "gguf_cased_words", "gguf_joined_words",
-                    "gguf_pieces", "pieces.model"),
-    [](const auto& p) { return p.param == "pieces.model" ? "pieces_model" : p.param; });
+INSTANTIATE_TEST_SUITE_P(All, TokenizerGolden,
+                         testing::Values("gpt2", "prefix_space", "single_digits", "three_digits",
+                                         "cased_words", "joined_words", "digits_first",
+                                         "many_splits", "written_spaces", "prepended_space",
+                                         "metaspace", "behaviors", "bert", "words", "unigram",
+                                         "gguf_gpt2", "gguf_digits_first", "gguf_cased_words",
+                                         "gguf_joined_words", "gguf_pieces", "pieces.model"),
+                         [](const auto& p) {
+                           return p.param == "pieces.model" ? "pieces_model" : p.param;
+                         });
 
 TEST(Detokenizer, StreamsTheSameTextInWholeCharacters) {
   const JsonValue cases = read("cases.json");
@@ -97,7 +98,8 @@ TEST(Detokenizer, StreamsTheSameTextInWholeCharacters) {
 
 TEST(Detokenizer, HoldsBackAnUnfinishedCharacter) {
   const auto tokenizer = load("gpt2");
-  const auto ids = tokenizer->encode("\xF0\x9F\x8C\x8F", false, false);  // no merge reaches it whole
+  const auto ids =
+      tokenizer->encode("\xF0\x9F\x8C\x8F", false, false);  // no merge reaches it whole
   ASSERT_GT(ids.size(), 1u);
   Detokenizer detokenizer(*tokenizer);
   for (size_t i = 0; i + 1 < ids.size(); ++i) EXPECT_EQ(detokenizer.push(ids[i]), "");
