@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Compares Onnuri with llama.cpp on one GGUF file: token ids, greedy text, perplexity.
+
+    python benchmarks/compare_greedy.py MODEL.gguf [--llama-cpp FOLDER] [--tokens 32] [--json OUT]
+
+llama.cpp is reached through its Python binding: `import llama_cpp`, or the folder that holds it
+(LLAMA_CPP_LIB_PATH may name the folder of the shared library). Onnuri is `import onnuri`.
+
+For each of 20 prompts both continue greedily. Where they part, both are asked for the logits after
+the common text, and a third opinion is taken: Onnuri in float32 on the same stored weights, which
+rounds no activation to 8 bits. Reported are the lead of llama.cpp's choice over ours by each of the
+three, and the root mean square by which the two runtimes' logits differ at that point. A lead of
+the size of that noise is a near tie; a much larger one would be a bug.
+
+Perplexity is taken over tests/golden/perplexity.txt in windows of 1024 tokens, on the same ids.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+import time
+
+import numpy as np
+import onnuri
+
+PROMPTS = [
+    "The capital of France is", "Once upon a time, in a small village by the sea,",
+    "def fibonacci(n):\n", "The three primary colours are", "Water boils at",
+    "In 1969, the first human being", "A recipe for pancakes:\n1.", "Dear Sir or Madam,\n\n",
+    "The quick brown fox", "SELECT name, age FROM", "import numpy as np\n\ndef softmax(x):\n",
+    "Q: What is the largest planet in the solar system?\nA:", "The opposite of hot is",
+    "Translate to German: Good morning, my friend.\n", "#include <vector>\n\nint sum(",
+    "To be, or not to be,", "The main causes of the First World War were",
+    "한국의 수도는", "오늘 날씨가 좋아서", "인공지능이란",
+]
+WINDOW = 1024
+TEXT = pathlib.Path(__file__).resolve().parents[1] / "tests" / "golden" / "perplexity.txt"
+
+
+class LlamaCpp:
+    """The few calls of llama.cpp that the comparison needs."""
+
+    def __init__(self, path, threads):
+        import llama_cpp
+        self.llama = llama_cpp.Llama(str(path), n_ctx=WINDOW, n_batch=256, n_threads=threads,
+                                     n_threads_batch=threads, logits_all=True, verbose=False)
+        self.vocab_size = self.llama.n_vocab()
+
+    def tokenize(self, text):
+        return self.llama.tokenize(text.encode(), add_bos=True, special=True)
+
+    def logits(self, ids):
+        self.llama.reset()
+        self.llama.eval(ids)
+        return np.array(self.llama.scores[:len(ids)])
+
+    def greedy(self, ids, count):
+        self.llama.reset()
+        self.llama.eval(ids)
+        out = []
+        for _ in range(count):
+            out.append(int(np.argmax(self.llama.scores[self.llama.n_tokens - 1])))
+            if len(out) < count:
+                self.llama.eval(out[-1:])
+        return out
+
+    def mean_nll(self, ids):
+        logits = self.logits(ids)[:-1]
+        total = 0.0
+        for row, target in zip(logits, ids[1:]):
+            row = row.astype(np.float64)
+            top = row.max()
+            total += top + math.log(np.exp(row - top).sum()) - row[target]
+        return total / (len(ids) - 1)
+
+
+def divergence(prefix, ours, theirs, engine, exact, llama):
+    """How close a call it was at the first differing token."""
+    rows = {"llama.cpp": llama.logits(prefix)[-1], "onnuri": engine.logits(prefix)[-1],
+            "float32": exact.logits(prefix)[-1]}
+    lead = {name: float(row[theirs] - row[ours]) for name, row in rows.items()}
+    difference = rows["onnuri"] - rows["llama.cpp"]
+    return {"ours": ours, "theirs": theirs, "lead_of_theirs": lead,
+            "noise_rms": float(np.sqrt(np.mean(difference ** 2))),
+            "std": float(rows["float32"].std()),
+            "float32_sides_with": "onnuri" if lead["float32"] < 0 else "llama.cpp"}
+
+
+def compare_greedy(engine, exact, llama, count):
+    results = []
+    for prompt in PROMPTS:
+        ids = engine.tokenize(prompt, add_special_tokens=True)
+        same_ids = ids == llama.tokenize(prompt)
+        ours = engine.generate(ids, max_new_tokens=count, ignore_eos=True).token_ids
+        theirs = llama.greedy(ids, count)
+        agree = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), count)
+        result = {"prompt": prompt, "same_prompt_ids": same_ids, "agree": agree}
+        if agree < count:
+            result["divergence"] = divergence(ids + ours[:agree], ours[agree], theirs[agree],
+                                              engine, exact, llama)
+        results.append(result)
+        print(f"  {agree:3d}/{count} {prompt!r}" + ("" if same_ids else "  PROMPT IDS DIFFER"))
+        if agree < count:
+            d = result["divergence"]
+            print("        lead of llama.cpp's token: " +
+                  ", ".join(f"{k} {v:+.4f}" for k, v in d["lead_of_theirs"].items()) +
+                  f"; logits differ by {d['noise_rms']:.4f} rms (std {d['std']:.2f})")
+        sys.stdout.flush()
+    return results
+
+
+def compare_perplexity(engine, exact, llama):
+    text = TEXT.read_text(encoding="utf-8")
+    ids = engine.tokenize(text, add_special_tokens=True)
+    same_ids = ids == llama.tokenize(text)
+    sums = {"onnuri": 0.0, "float32": 0.0, "llama.cpp": 0.0}
+    total = 0
+    for begin in range(0, len(ids) - 1, WINDOW):
+        window = ids[begin:begin + WINDOW]
+        if len(window) < 2:
+            continue
+        total += len(window) - 1
+        for name, model in (("onnuri", engine.nll), ("float32", exact.nll), ("llama.cpp", llama.mean_nll)):
+            sums[name] += model(window) * (len(window) - 1)
+    out = {name: math.exp(value / total) for name, value in sums.items()}
+    print(f"  perplexity over {total} tokens: " + ", ".join(f"{k} {v:.4f}" for k, v in out.items()) +
+          f"; onnuri / llama.cpp - 1 = {out['onnuri'] / out['llama.cpp'] - 1:+.3%}" +
+          ("" if same_ids else "  TEXT IDS DIFFER"))
+    return {"tokens": total, "same_ids": same_ids, **out}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("--llama-cpp", help="folder that holds the llama_cpp package")
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=pathlib.Path)
+    args = parser.parse_args()
+    if args.llama_cpp:
+        sys.path.insert(0, args.llama_cpp)
+    started = time.time()
+    engine = onnuri.Engine(args.model, num_threads=args.threads)
+    exact = onnuri.Engine(args.model, num_threads=args.threads, compute_dtype="float32")
+    llama = LlamaCpp(args.model, args.threads)
+    facts = engine.describe()
+    print(f"{facts['model_name']}: kernels {facts['kernels']}")
+    out = {"model": facts["model_name"], "kernels": facts["kernels"],
+           "greedy": compare_greedy(engine, exact, llama, args.tokens),
+           "perplexity": compare_perplexity(engine, exact, llama)}
+    same = sum(r["agree"] == args.tokens for r in out["greedy"])
+    print(f"  {same} of {len(PROMPTS)} prompts identical over {args.tokens} tokens, "
+          f"{time.time() - started:.0f} s")
+    if args.json:
+        args.json.write_text(json.dumps(out, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
