@@ -148,8 +148,8 @@ def main():
     facts = engine.describe()
     print(f"{facts['model_name']}: kernels {facts['kernels']}")
     out = {"model": facts["model_name"], "kernels": facts["kernels"],
-           "greedy": compare_greedy(engine, exact, llama, args.tokens),
-           "perplexity": compare_perplexity(engine, exact, llama)}
+           "perplexity": compare_perplexity(engine, exact, llama),
+           "greedy": compare_greedy(engine, exact, llama, args.tokens)}
     same = sum(r["agree"] == args.tokens for r in out["greedy"])
     print(f"  {same} of {len(PROMPTS)} prompts identical over {args.tokens} tokens, "
           f"{time.time() - started:.0f} s")
