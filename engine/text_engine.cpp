@@ -35,8 +35,10 @@ void TextEngine::load(const ModelFiles& files) {
   };
   report(0.0, "reading the tokenizer");
   try {
-    tokenizer_ = files.is_gguf() ? load_tokenizer_from_gguf(checkpoint_->metadata())
-                                 : load_tokenizer(files.path);
+    if (!files.is_gguf()) tokenizer_ = load_tokenizer(files.path);
+    else if (checkpoint_->metadata().find("tokenizer.ggml.model"))
+      tokenizer_ = load_tokenizer_from_gguf(checkpoint_->metadata());
+    else tokenizer_error_ = "the file has no tokenizer.ggml.model";
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kNotFound && error.code() != ErrorCode::kUnsupported) throw;
     tokenizer_error_ = error.what();

@@ -49,34 +49,39 @@ struct Golden {
   }
 };
 
-std::unique_ptr<Engine> load(const std::string& family, int64_t prefill_chunk = 512,
-                             const std::string& isa = "") {
+std::unique_ptr<Engine> load_path(const std::string& path, int64_t prefill_chunk = 512,
+                                  const std::string& isa = "") {
   EngineOptions options;
   options.compute_dtype = "float32";
   options.num_threads = 2;
   options.prefill_chunk = prefill_chunk;
   options.isa = isa;
-  return Engine::load(folder(family), options);
+  return Engine::load(path, options);
 }
 
-class TextGolden : public testing::TestWithParam<const char*> {
- protected:
-  static void expect_logits(const Golden& golden, const FloatMatrix& found) {
-    ASSERT_EQ(found.rows, static_cast<int64_t>(golden.input_ids.size()));
-    ASSERT_EQ(found.cols, golden.vocab_size);
-    double worst = 0;
-    for (size_t i = 0; i < golden.logits.size(); ++i)
-      worst = std::max(worst, std::abs(static_cast<double>(found.values[i]) - golden.logits[i]));
-    EXPECT_LT(worst / golden.std, kTolerance);
-    for (int64_t row = 0; row < found.rows; ++row) {
-      const auto at = static_cast<size_t>(row * found.cols);
-      const auto width = static_cast<size_t>(found.cols);
-      EXPECT_EQ(argmax(std::span(found.values).subspan(at, width)),
-                argmax(std::span(golden.logits).subspan(at, width)))
-          << "position " << row;
-    }
+std::unique_ptr<Engine> load(const std::string& family, int64_t prefill_chunk = 512,
+                             const std::string& isa = "") {
+  return load_path(folder(family), prefill_chunk, isa);
+}
+
+void expect_logits(const Golden& golden, const FloatMatrix& found) {
+  ASSERT_EQ(found.rows, static_cast<int64_t>(golden.input_ids.size()));
+  ASSERT_EQ(found.cols, golden.vocab_size);
+  double worst = 0;
+  for (size_t i = 0; i < golden.logits.size(); ++i)
+    worst = std::max(worst, std::abs(static_cast<double>(found.values[i]) - golden.logits[i]));
+  EXPECT_LT(worst / golden.std, kTolerance);
+  for (int64_t row = 0; row < found.rows; ++row) {
+    const auto at = static_cast<size_t>(row * found.cols);
+    const auto width = static_cast<size_t>(found.cols);
+    EXPECT_EQ(argmax(std::span(found.values).subspan(at, width)),
+              argmax(std::span(golden.logits).subspan(at, width)))
+        << "position " << row;
   }
-};
+}
+
+class TextGolden : public testing::TestWithParam<const char*> {};
+class GgufGolden : public testing::TestWithParam<const char*> {};
 
 TEST_P(TextGolden, LogitsOfOnePrefill) {
   const Golden golden(GetParam());
@@ -127,6 +132,22 @@ TEST_P(TextGolden, MeanNllMatchesTheLogits) {
   const double expected = sum / static_cast<double>(golden.input_ids.size() - 1);
   EXPECT_NEAR(load(GetParam(), 7)->mean_nll(golden.input_ids), expected, 1e-3);
 }
+
+TEST_P(GgufGolden, SameLogitsAndTokensAsTheFolder) {
+  const Golden golden(GetParam());
+  const auto engine =
+      load_path(std::string(ONNURI_TEST_DATA) + "/golden/gguf/" + GetParam() + ".gguf");
+  expect_logits(golden, engine->logits(golden.input_ids, {}, {}));
+  GenerateRequest request;
+  request.input_ids = golden.input_ids;
+  request.max_new_tokens = static_cast<int64_t>(golden.greedy_ids.size());
+  request.ignore_eos = true;
+  EXPECT_EQ(engine->generate(request, {}).token_ids, golden.greedy_ids);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GgufGolden,
+                         testing::Values("llama", "qwen3", "gemma3", "exaone4_hybrid", "exaone_moe"),
+                         [](const auto& param) { return std::string(param.param); });
 
 INSTANTIATE_TEST_SUITE_P(Families, TextGolden,
                          testing::Values("llama", "qwen2", "qwen3", "gemma3", "exaone4_hybrid",
