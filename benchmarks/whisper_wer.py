@@ -104,7 +104,10 @@ def run_reference(reference, sound, runs):
         start = time.perf_counter()
         inputs = processor(sound, sampling_rate=RATE, return_tensors="pt",
                            **({"truncation": False, "padding": "longest"} if long else {}))
-        ids = model.generate(inputs.input_features, return_timestamps=long,
+        # Language and length are given: left to itself, generate() of transformers 5.23 repeats the
+        # first word of this clip for ever.
+        ids = model.generate(inputs.input_features, return_timestamps=long, language="en",
+                             task="transcribe", max_new_tokens=400,
                              temperature=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0) if long else None,
                              **({"compression_ratio_threshold": 1.35, "logprob_threshold": -1.0,
                                  "no_speech_threshold": 0.6} if long else {}))
