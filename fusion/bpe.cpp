@@ -160,22 +160,21 @@ void BpeModel::use_scores(std::vector<float> scores) {
 
 void BpeModel::finish() {
   if (options_.byte_level || options_.ignore_merges || vocabulary_.find(kMark) < 0) return;
-  const auto joins_words = [&](int32_t id) {
+  cut_before_mark_ = true;
+  const auto note = [&](int32_t id) {
     const std::string_view token = vocabulary_.text(id);
     for (size_t at = token.find(kMark); at != token.npos; at = token.find(kMark, at + 3)) {
-      if (at > 0 && (at < 3 || token.substr(at - 3, 3) != kMark)) return true;
+      if (at > 0) joined_by_mark_[static_cast<uint8_t>(token[at - 1])] = true;
     }
-    return false;
   };
   if (!priorities_.empty()) {
     for (int32_t id = 0; id < vocabulary_.size(); ++id) {
-      if (usable(id) >= 0 && joins_words(id)) return;
+      if (usable(id) >= 0) note(id);
     }
   }
   for (const Pair& pair : pairs_) {
-    if (pair.key != kEmpty && joins_words(pair.id)) return;
+    if (pair.key != kEmpty) note(pair.id);
   }
-  cut_before_mark_ = true;
 }
 
 template <typename Lookup>
@@ -354,10 +353,12 @@ void BpeModel::encode(std::string_view word, BpeScratch& scratch, std::vector<in
     encode_word(word, scratch, out);
     return;
   }
-  // No token has the mark behind another character, so nothing merges across such a place.
+  // Where no token has the mark behind such a byte, nothing merges across the place.
   size_t begin = 0;
   for (size_t at = word.find(kMark, 1); at != word.npos; at = word.find(kMark, at + 3)) {
-    if (at >= 3 && word.substr(at - 3, 3) == kMark) continue;
+    if (joined_by_mark_[static_cast<uint8_t>(word[at - 1])] ||
+        (at >= 3 && word.substr(at - 3, 3) == kMark))
+      continue;
     encode_word(word.substr(begin, at - begin), scratch, out);
     begin = at;
   }

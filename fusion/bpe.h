@@ -113,8 +113,9 @@ class BpeModel {
   std::vector<Pair> pairs_;
   size_t mask_ = 0;
   uint32_t num_rules_ = 0;
-  std::vector<uint32_t> priorities_;  // by id, from scores; empty without scores
-  bool cut_before_mark_ = false;      // U+2581 only ever starts a token
+  std::vector<uint32_t> priorities_;        // by id, from scores; empty without scores
+  bool cut_before_mark_ = false;            // words may be cut before U+2581,
+  std::array<bool, 256> joined_by_mark_{};  // except behind these bytes
 };
 
 /// The character that stands for a byte in byte-level vocabularies, and back (-1: none does).
