@@ -12,6 +12,7 @@ namespace onnuri {
 namespace {
 
 constexpr int64_t kMaxLayers = 4096;
+constexpr int64_t kMaxHeadDim = 4096;
 
 void finish_sizes(DecoderConfig& out, int64_t num_layers, const std::string& where) {
   if (num_layers > kMaxLayers)
@@ -20,6 +21,9 @@ void finish_sizes(DecoderConfig& out, int64_t num_layers, const std::string& whe
   if (out.num_heads % out.num_kv_heads != 0)
     fail(ErrorCode::kCorruptData, out.num_heads, " query heads do not share ", out.num_kv_heads,
          " key heads evenly in ", where);
+  if (out.head_dim > kMaxHeadDim)
+    fail(ErrorCode::kCorruptData, "expected heads of at most ", kMaxHeadDim, " columns in ", where,
+         ", found ", out.head_dim);
   out.v_dim = out.head_dim;
   out.attention_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(out.head_dim)));
   out.layers.resize(static_cast<size_t>(num_layers));
