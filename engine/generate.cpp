@@ -36,6 +36,12 @@ class TextEngine::Generation {
     return result_.finish_reason.empty();
   }
 
+  /// Between chunks of a long prompt: false when the caller wants to stop.
+  bool go_on() {
+    emit(-1, {});
+    return result_.finish_reason.empty();
+  }
+
   /// Ends an answer that has reached its length.
   GenerateResult finish() {
     if (result_.finish_reason.empty()) {
@@ -129,6 +135,7 @@ GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenC
     const int64_t count = std::min(options_.prefill_chunk, prompt_tokens - begin);
     const Rows rows = begin + count == prompt_tokens ? Rows::kLast : Rows::kNone;
     forward_chunk(prompt, *kv, begin, count, rows, logits.data());
+    if (rows == Rows::kNone && !generation.go_on()) return generation.finish();
   }
   std::vector<int32_t> history = prompt.ids;  // for the repetition penalty
   int32_t id = sampler.sample(logits, history);

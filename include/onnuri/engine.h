@@ -51,6 +51,7 @@ struct GenerateRequest {
 };
 
 /// One step of a stream. `text` is whole UTF-8; it may be empty while a character is incomplete.
+/// `token_id` is -1 between the chunks of a long prompt, and for text that was held back to the end.
 struct TokenEvent {
   int32_t token_id = -1;
   std::string text;

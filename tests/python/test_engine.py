@@ -127,6 +127,14 @@ def test_callback_stops_and_raises(engine):
     assert engine.generate([5], max_new_tokens=2, ignore_eos=True).finish_reason == "length"
 
 
+def test_a_long_prompt_can_be_cancelled():
+    engine = onnuri.Engine(GOLDEN / "qwen2", prefill_chunk=8)
+    seen = []
+    result = engine.generate([5] * 40, stream=lambda event: seen.append(event.token_id) or len(seen) < 3)
+    assert seen == [-1, -1, -1]
+    assert result.finish_reason == "cancelled" and result.token_ids == []
+
+
 def test_errors_of_a_stream_reach_the_iterator(engine):
     with pytest.raises(onnuri.Error, match="exactly one"):
         list(engine.generate(stream=True))
