@@ -102,10 +102,11 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
     check_tokenizer_ids(ids, config_.decoder.vocab_size, path_);
     return prepare(std::move(ids), {});
   }
+  // Media first: a text-only template would fail on them with a message about itself.
+  const std::vector<Image> images = decode_images(request.messages);
   tokenizer();
   std::vector<int32_t> ids = chat_->encode(request.messages, request.template_kwargs_json);
   check_tokenizer_ids(ids, config_.decoder.vocab_size, path_);
-  const std::vector<Image> images = decode_images(request.messages);
   if (!images.empty()) {
     std::vector<MediaGrid> grids;
     for (const Image& image : images) grids.push_back(image_encoder_->grid(image));
