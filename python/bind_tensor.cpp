@@ -30,7 +30,7 @@ std::vector<int32_t> ids_from(const py::object& object) {
     const int64_t id = wide.data()[i];
     if (id < 0 || id > std::numeric_limits<int32_t>::max())
       throw Error(ErrorCode::kInvalidArgument,
-                  "expected token ids of at least 0, found " + std::to_string(id));
+                  "expected token ids in [0, 2^31), found " + std::to_string(id));
     ids[i] = static_cast<int32_t>(id);
   }
   return ids;
