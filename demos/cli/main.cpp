@@ -37,6 +37,13 @@ int main(int argc, char** argv) {
   add_bench_command(app);
   add_devices_command(app);
   add_pull_command(app);
+  const std::string first = argc > 1 ? argv[1] : "-";
+  const auto is_first = [&first](CLI::App* command) { return command->get_name() == first; };
+  if (first.rfind('-', 0) != 0 && app.get_subcommands(is_first).empty()) {
+    std::fprintf(stderr, "onnuri: expected a subcommand (see `onnuri --help`), found \"%s\"\n",
+                 first.c_str());
+    return 2;
+  }
   try {
     app.parse(argc, argv);
     return 0;
