@@ -8,8 +8,11 @@
 #include <climits>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "core/check.h"
 
 namespace onnuri {
 namespace {
@@ -60,6 +63,13 @@ struct ThreadPool::Impl {
   std::mutex error_mutex;
   std::exception_ptr error;
 
+  void join() {
+    stop.store(true, std::memory_order_release);
+    generation.fetch_add(1, std::memory_order_seq_cst);
+    futex_wake_all(&generation);
+    for (std::thread& t : workers) t.join();
+  }
+
   void work(uint32_t gen, int worker) {
     const ChunkFn* f = fn.load(std::memory_order_acquire);
     const int64_t n = num_chunks.load(std::memory_order_acquire);
@@ -105,17 +115,18 @@ struct ThreadPool::Impl {
 
 ThreadPool::ThreadPool(int num_threads) : impl_(std::make_unique<Impl>()) {
   const int n = num_threads > 0 ? num_threads : available_cores();
-  for (int i = 1; i < n; ++i) {
-    impl_->workers.emplace_back([impl = impl_.get(), i] { impl->worker_loop(i); });
+  try {
+    for (int i = 1; i < n; ++i) {
+      impl_->workers.emplace_back([impl = impl_.get(), i] { impl->worker_loop(i); });
+    }
+  } catch (const std::system_error& error) {
+    impl_->join();  // a thread that is destroyed unjoined ends the process
+    fail(ErrorCode::kInvalidArgument, "expected a number of threads that can be started, found ", n,
+         ": ", error.what());
   }
 }
 
-ThreadPool::~ThreadPool() {
-  impl_->stop.store(true, std::memory_order_release);
-  impl_->generation.fetch_add(1, std::memory_order_seq_cst);
-  futex_wake_all(&impl_->generation);
-  for (std::thread& t : impl_->workers) t.join();
-}
+ThreadPool::~ThreadPool() { impl_->join(); }
 
 int ThreadPool::num_threads() const { return static_cast<int>(impl_->workers.size()) + 1; }
 
