@@ -123,7 +123,11 @@ DecoderConfig read_gguf_decoder(const ModelFiles& files, const ConfigReader& con
     fail(ErrorCode::kNotFound, "expected a matrix token_embd.weight in ", files.path);
   out.vocab_size = embed.shape[0];
   out.hidden_size = config.size("embedding_length");
-  const int64_t num_layers = config.size("block_count") - num_extra_layers;
+  const int64_t num_blocks = config.size("block_count");
+  if (num_extra_layers < 0 || num_extra_layers > kMaxLayers)
+    fail(ErrorCode::kCorruptData, "expected 0 to ", kMaxLayers, " at ",
+         config.place("nextn_predict_layers"), ", found ", num_extra_layers);
+  const int64_t num_layers = num_blocks - num_extra_layers;
   if (num_layers < 1 || num_layers > kMaxLayers)
     fail(ErrorCode::kCorruptData, "expected 1 to ", kMaxLayers, " layers at ",
          config.place("block_count"), ", found ", num_layers);
