@@ -21,11 +21,10 @@ bool matches(const ModelFiles& files) {
 }
 
 void fill_layers(DecoderConfig& decoder, const std::vector<bool>& sliding,
-                 const std::vector<bool>& sparse) {
-  const bool any_sliding = std::find(sliding.begin(), sliding.end(), true) != sliding.end();
+                 const std::vector<bool>& sparse, bool has_window) {
   for (size_t i = 0; i < decoder.layers.size(); ++i) {
     LayerSpec& layer = decoder.layers[i];
-    layer.rope = sliding[i] || !any_sliding ? 0 : -1;
+    layer.rope = sliding[i] || !has_window ? 0 : -1;
     layer.qk_norm = true;
     if (!sparse[i]) continue;
     layer.ffn = FfnKind::kMoe;
@@ -61,7 +60,7 @@ ModelConfig map_gguf(const ModelFiles& files) {
   const std::vector<bool> sliding = read_gguf_sliding_layers(config, decoder.num_layers(), 4);
   const int64_t window = config.size("attention.sliding_window");
   for (size_t i = 0; i < sliding.size(); ++i) decoder.layers[i].window = sliding[i] ? window : 0;
-  fill_layers(decoder, sliding, sparse);
+  fill_layers(decoder, sliding, sparse, true);
   NameTable names;
   add_gguf_names(names, {"attn_norm", "", "ffn_norm", ""});
   add_gguf_moe_names(names);
@@ -167,7 +166,11 @@ ModelConfig map(const ModelFiles& files) {
   decoder.rope_tables = {make_table(read_rope(config, decoder.head_dim, "", 0))};
   decoder.moe = read_moe(config);
   const std::vector<bool> sliding = read_windows(config, decoder);
-  fill_layers(decoder, sliding, read_sparse_layers(config, decoder.num_layers()));
+  // A width in the config takes the positions from full layers, even when no layer slides.
+  const bool has_window = config.has("sliding_windows")
+                              ? std::find(sliding.begin(), sliding.end(), true) != sliding.end()
+                              : config.has("sliding_window");
+  fill_layers(decoder, sliding, read_sparse_layers(config, decoder.num_layers()), has_window);
   read_clamps(config, decoder);
   NameTable names;
   add_names(names, {"model."}, {});
