@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "core/check.h"
+#include "engine/engine_lock.h"
 #include "engine/load_support.h"
 #include "engine/speech_transcriber.h"
 #include "kernels/backend.h"
@@ -142,7 +143,7 @@ class SpeechEngine final : public Engine {
   std::unique_ptr<AudioEncoder> encoder_;
   std::unique_ptr<CrossDecoder> decoder_;
   CrossDecoder::State state_;
-  std::mutex mutex_;
+  EngineMutex mutex_;
 };
 
 }  // namespace

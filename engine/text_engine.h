@@ -2,13 +2,13 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "decoder/decoder.h"
 #include "decoder/kv_cache.h"
 #include "engine/chat.h"
+#include "engine/engine_lock.h"
 #include "engine/image_encoder.h"
 #include "engine/model_config.h"
 #include "fusion/positions.h"
@@ -62,7 +62,7 @@ class TextEngine final : public Engine {
   /// One more token.
   void forward_token(KvSequence& kv, int32_t id, int32_t position, float* logits);
 
-  mutable std::mutex mutex_;
+  mutable EngineMutex mutex_;
   ModelConfig config_;
   EngineOptions options_;
   ComputeType compute_;

@@ -127,6 +127,12 @@ def test_callback_stops_and_raises(engine):
     assert engine.generate([5], max_new_tokens=2, ignore_eos=True).finish_reason == "length"
 
 
+def test_a_callback_cannot_call_its_own_engine(engine):
+    with pytest.raises(onnuri.Error, match="inside its own callback"):
+        engine.generate([5], max_new_tokens=5, ignore_eos=True, stream=lambda event: engine.logits([1]))
+    assert engine.logits([1]).shape[0] == 1
+
+
 def test_a_long_prompt_can_be_cancelled():
     engine = onnuri.Engine(GOLDEN / "qwen2", prefill_chunk=8)
     seen = []
