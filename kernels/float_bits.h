@@ -56,6 +56,24 @@ static inline float float_from_f8e4m3(uint8_t byte) {
   return float_from_bits(sign | ((magnitude << 20) + (120u << 23)));
 }
 
+/// E5M2: the upper byte of a binary16.
+static inline float float_from_f8e5m2(uint8_t byte) {
+  return float_from_half(static_cast<uint16_t>(byte << 8));
+}
+
+/// 2^(e - 128): half the value of an E8M0 scale. The two smallest are subnormal.
+static inline float half_of_e8m0(uint8_t e) {
+  return float_from_bits(e < 2 ? 0x00200000u << e : static_cast<uint32_t>(e - 1) << 23);
+}
+
+/// Half the value of an E4M3 scale whose sign bit is ignored. 0x7f, not-a-number, is read as zero.
+static inline float half_of_ue4m3(uint8_t byte) {
+  if (byte == 0x7f) return 0.0f;
+  const uint32_t magnitude = byte & 0x7fu;
+  if (magnitude < 8u) return static_cast<float>(magnitude) * 0x1p-10f;
+  return float_from_bits((magnitude << 20) + (119u << 23));
+}
+
 /// Every E4M3 value is a binary16 value.
 static inline uint16_t half_from_f8e4m3(uint8_t byte) {
   const uint32_t sign = static_cast<uint32_t>(byte & 0x80u) << 8;

@@ -36,6 +36,8 @@ void pack_u16(DType dtype, const std::byte* rows, int64_t row_bytes, int64_t num
       uint16_t value = 0;
       if (dtype == DType::kF8E4M3) {
         value = half_from_f8e4m3(static_cast<uint8_t>(row[k]));
+      } else if (dtype == DType::kF8E5M2) {
+        value = static_cast<uint16_t>(static_cast<uint8_t>(row[k]) << 8);
       } else {
         std::memcpy(&value, row + k * 2, sizeof(value));
       }
@@ -193,7 +195,8 @@ int64_t packed_group_bytes(WeightFormat format, int64_t cols) {
 WeightFormat exact_weight_format(DType dtype, WeightFormat bfloat16_format) {
   switch (dtype) {
     case DType::kF16:
-    case DType::kF8E4M3: return WeightFormat::kF16;
+    case DType::kF8E4M3:
+    case DType::kF8E5M2: return WeightFormat::kF16;
     case DType::kBF16: return bfloat16_format;
     case DType::kQ4_0: return WeightFormat::kQ4;
     case DType::kQ4_1: return WeightFormat::kQ4M;

@@ -58,6 +58,26 @@ void decode(const BlockQ8_0& b, float* out) {
   for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(b.qs[i]);
 }
 
+void decode(const BlockQ2K& b, float* out) {
+  const float d = half_at(b.d);
+  const float dmin = half_at(b.dmin);
+  for (int i = 0; i < 256; ++i) {
+    const float ds = d * static_cast<float>(b.scales[i / 16] & 15);
+    const float dm = dmin * static_cast<float>(b.scales[i / 16] >> 4);
+    out[i] = ds * static_cast<float>(unpack_two_bits(b.qs, i / 32, i % 32)) - dm;
+  }
+}
+
+void decode(const BlockQ3K& b, float* out) {
+  const float d = half_at(b.d);
+  for (int i = 0; i < 256; ++i) {
+    const float ds = d * static_cast<float>(unpack_q3_scale(b.scales, i / 16) - 32);
+    const int low = unpack_two_bits(b.qs, i / 32, i % 32);
+    const int high = b.hmask[i % 32] >> (i / 32) & 1;
+    out[i] = ds * static_cast<float>(low + high * 4 - 4);
+  }
+}
+
 void decode(const BlockQ4K& b, float* out) {
   const float d = half_at(b.d);
   const float dmin = half_at(b.dmin);
@@ -105,6 +125,36 @@ void decode(const BlockQ6K& b, float* out) {
   }
 }
 
+// Nibbles of `count` bytes as levels of a table: low ones first, then high ones.
+void decode_levels(const uint8_t* qs, int count, const int8_t* levels, float d, float* out) {
+  for (int i = 0; i < count; ++i) {
+    out[i] = d * static_cast<float>(levels[qs[i] & 15]);
+    out[i + count] = d * static_cast<float>(levels[qs[i] >> 4]);
+  }
+}
+
+void decode(const BlockIQ4NL& b, float* out) {
+  decode_levels(b.qs, 16, kIq4Values, half_at(b.d), out);
+}
+
+void decode(const BlockIQ4XS& b, float* out) {
+  const float d = half_at(b.d);
+  for (int sub = 0; sub < 8; ++sub) {
+    const float ds = d * static_cast<float>(unpack_iq4_scale(b, sub) - 32);
+    decode_levels(b.qs + sub * 16, 16, kIq4Values, ds, out + sub * 32);
+  }
+}
+
+void decode(const BlockMXFP4& b, float* out) {
+  decode_levels(b.qs, 16, kFp4Values, half_of_e8m0(b.e), out);
+}
+
+void decode(const BlockNVFP4& b, float* out) {
+  for (int sub = 0; sub < 4; ++sub) {
+    decode_levels(b.qs + sub * 8, 8, kFp4Values, half_of_ue4m3(b.d[sub]), out + sub * 16);
+  }
+}
+
 template <typename Block>
 void decode_blocks(const void* source, int64_t count, int64_t block_elements, float* out) {
   const Block* blocks = static_cast<const Block*>(source);
@@ -142,14 +192,25 @@ void dequantize_row(DType dtype, const void* source, int64_t count, float* out) 
         out[i] = float_from_f8e4m3(static_cast<const uint8_t*>(source)[i]);
       }
       return;
+    case DType::kF8E5M2:
+      for (int64_t i = 0; i < count; ++i) {
+        out[i] = float_from_f8e5m2(static_cast<const uint8_t*>(source)[i]);
+      }
+      return;
     case DType::kQ4_0: return decode_blocks<BlockQ4_0>(source, count, 32, out);
     case DType::kQ4_1: return decode_blocks<BlockQ4_1>(source, count, 32, out);
     case DType::kQ5_0: return decode_blocks<BlockQ5_0>(source, count, 32, out);
     case DType::kQ5_1: return decode_blocks<BlockQ5_1>(source, count, 32, out);
     case DType::kQ8_0: return decode_blocks<BlockQ8_0>(source, count, 32, out);
+    case DType::kQ2_K: return decode_blocks<BlockQ2K>(source, count, 256, out);
+    case DType::kQ3_K: return decode_blocks<BlockQ3K>(source, count, 256, out);
     case DType::kQ4_K: return decode_blocks<BlockQ4K>(source, count, 256, out);
     case DType::kQ5_K: return decode_blocks<BlockQ5K>(source, count, 256, out);
     case DType::kQ6_K: return decode_blocks<BlockQ6K>(source, count, 256, out);
+    case DType::kIQ4_NL: return decode_blocks<BlockIQ4NL>(source, count, 32, out);
+    case DType::kIQ4_XS: return decode_blocks<BlockIQ4XS>(source, count, 256, out);
+    case DType::kMXFP4: return decode_blocks<BlockMXFP4>(source, count, 32, out);
+    case DType::kNVFP4: return decode_blocks<BlockNVFP4>(source, count, 64, out);
     default:
       fail(ErrorCode::kUnsupported, "expected a real element type, found ", dtype_name(dtype));
   }

@@ -264,8 +264,8 @@ TEST_F(Gguf, Types) {
   GgufParts parts;
   parts.tensors[0].extents = {256};
   const std::pair<uint32_t, std::string_view> unsupported[] = {
-      {10, "Q2_K"}, {11, "Q3_K"}, {16, "IQ2_XXS"}, {20, "IQ4_NL"}, {28, "F64"},
-      {39, "MXFP4"}, {4, "4"}, {999, "999"}, {0xffffffffu, "4294967295"}};
+      {9, "Q8_1"}, {15, "Q8_K"}, {16, "IQ2_XXS"}, {21, "IQ3_S"}, {28, "F64"},
+      {34, "TQ1_0"}, {4, "4"}, {999, "999"}, {0xffffffffu, "4294967295"}};
   for (const auto& [type, name] : unsupported) {
     parts.tensors[0].type = type;
     expect_bad(parts, {"\"w\"", name}, ErrorCode::kUnsupported);

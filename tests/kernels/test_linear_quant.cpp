@@ -1,6 +1,7 @@
 // Decoding of block formats against the reference decoder, bit for bit.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -34,7 +35,9 @@ TEST_P(QuantGolden, DecodesBitForBit) {
   const TensorView view{file.data() + 8, GetParam(), {1, num_values}};
   ASSERT_EQ(view.num_bytes(), num_bytes);
   dequantize(view, found.data());
-  for (size_t i = 0; i < expected.size(); ++i) ASSERT_EQ(expected[i], found[i]) << i;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    ASSERT_EQ(std::bit_cast<uint32_t>(expected[i]), std::bit_cast<uint32_t>(found[i])) << i;
+  }
 
   Backend backend(2, "ref");
   const int32_t ids[] = {1, 0};
@@ -48,7 +51,9 @@ TEST_P(QuantGolden, DecodesBitForBit) {
 
 INSTANTIATE_TEST_SUITE_P(Types, QuantGolden,
                          testing::Values(DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
-                                         DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K),
+                                         DType::kQ8_0, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K,
+                                         DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL,
+                                         DType::kIQ4_XS, DType::kMXFP4, DType::kNVFP4),
                          [](const auto& param) { return std::string(dtype_name(param.param)); });
 
 TEST(Dequantize, SmallFloats) {
@@ -72,6 +77,13 @@ TEST(Dequantize, SmallFloats) {
   EXPECT_EQ(out[2], 0x1p-9f);
   EXPECT_EQ(out[3], 448.0f);
   EXPECT_EQ(out[4], 0x1p-6f);
+  const uint8_t wide[] = {0x3c, 0xc0, 0x01, 0x7b, 0x7c};
+  dequantize({wide, DType::kF8E5M2, {5}}, out);
+  EXPECT_EQ(out[0], 1.0f);
+  EXPECT_EQ(out[1], -2.0f);
+  EXPECT_EQ(out[2], 0x1p-16f);
+  EXPECT_EQ(out[3], 57344.0f);
+  EXPECT_EQ(out[4], std::numeric_limits<float>::infinity());
 }
 
 TEST(GatherRows, RefusesIdsOutsideTheTable) {
