@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "decoder/kv_cache.h"
+#include "decoder/latent_attention.h"
 
 namespace onnuri {
 namespace {
@@ -17,7 +18,8 @@ ConstMatrixView rows_of(const MatrixView& m, const SequenceSlice& slice) {
   return {m.row(slice.first_row), slice.num_rows, m.cols, m.stride};
 }
 
-// Segments of consecutive queries of one sequence; their rows are numbered as in the subset.
+}  // namespace
+
 void cut_segments(std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
                   int64_t layer_index, std::vector<AttentionSegment>& segments) {
   segments.clear();
@@ -48,8 +50,6 @@ void cut_segments(std::span<const SequenceSlice> sequences, const QueryRows& que
   }
 }
 
-}  // namespace
-
 void gather(std::span<const int64_t> rows, ConstMatrixView source, MatrixView out) {
   for (size_t i = 0; i < rows.size(); ++i) {
     std::memcpy(out.row(static_cast<int64_t>(i)), source.row(rows[i]),
@@ -62,6 +62,11 @@ void run_attention(Backend& backend, const DecoderConfig& config, int64_t layer_
                    std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
                    ConstMatrixView x, Store store, MatrixView out, Workspace& workspace) {
   const LayerSpec& spec = config.layers[static_cast<size_t>(layer_index)];
+  if (spec.mixer == MixerKind::kMla) {
+    run_latent_attention(backend, config, layer_index, weights, angles, sequences, query_rows, x,
+                         store, out, workspace);
+    return;
+  }
   const int64_t q_width = config.num_heads * config.head_dim;
   const int64_t k_width = config.num_kv_heads * config.head_dim;
   const int64_t v_width = config.num_kv_heads * config.v_dim;

@@ -49,13 +49,13 @@ void Decoder::run_layer(int64_t index, const Batch& batch, const QueryRows& rows
   const LayerWeights& w = weights_->layers[static_cast<size_t>(index)];
   const RopeAngles* angles = spec.rope >= 0 ? &angles_[static_cast<size_t>(spec.rope)] : nullptr;
 
-  add_branch(w.pre_mixer_norm, w.post_mixer_norm, hidden, out,
+  add_branch(w.pre_mixer_norm, w.pre_mixer_gate, w.post_mixer_norm, hidden, out,
              [&](ConstMatrixView x, Store store, MatrixView y) {
                run_attention(*backend_, config_, index, w, angles, batch.sequences, rows, x, store,
                              y, *workspace_);
              });
   if (out.rows == 0) return;
-  add_branch(w.pre_ffn_norm, w.post_ffn_norm, out, out,
+  add_branch(w.pre_ffn_norm, w.pre_ffn_gate, w.post_ffn_norm, out, out,
              [&](ConstMatrixView x, Store store, MatrixView y) {
                if (spec.ffn == FfnKind::kMoe) {
                  run_moe(*backend_, config_, spec.activation, w.moe, x, store, y, *workspace_);
@@ -68,12 +68,13 @@ void Decoder::run_layer(int64_t index, const Batch& batch, const QueryRows& rows
 // out += residual_scale * post_norm?(sub_layer(pre_norm?(hidden))). Where nothing stands between
 // the last product of the sub-layer and the sum, the product adds in place.
 template <typename SubLayer>
-void Decoder::add_branch(const Tensor& pre_norm, const Tensor& post_norm, ConstMatrixView hidden,
-                         MatrixView out, SubLayer&& sub_layer) {
+void Decoder::add_branch(const Tensor& pre_norm, const NormGate& gate, const Tensor& post_norm,
+                         ConstMatrixView hidden, MatrixView out, SubLayer&& sub_layer) {
   ConstMatrixView x = hidden;
   if (!pre_norm.empty()) {
     const MatrixView normed = workspace_->get(Buffer::kNormed, hidden.rows, hidden.cols);
     norm(pre_norm, hidden, normed);
+    if (!gate.down.empty()) apply_norm_gate(gate, normed);
     x = normed;
     if (post_norm.empty() && config_.residual_scale == 1.0f) {
       sub_layer(x, Store::kAdd, out);
@@ -85,6 +86,15 @@ void Decoder::add_branch(const Tensor& pre_norm, const Tensor& post_norm, ConstM
   if (out.rows == 0) return;
   if (!post_norm.empty()) norm(post_norm, branch, branch);
   add_scaled(*backend_, branch, config_.residual_scale, out);
+}
+
+void Decoder::apply_norm_gate(const NormGate& gate, MatrixView x) {
+  const MatrixView narrow = workspace_->get(Buffer::kNormGate, x.rows, config_.norm_gate_rank);
+  const MatrixView wide = workspace_->get(Buffer::kBranch, x.rows, x.cols);
+  linear(*backend_, x, gate.down, nullptr, narrow);
+  activate(*backend_, Activation::kSilu, narrow, narrow);
+  linear(*backend_, narrow, gate.up, nullptr, wide);
+  gate_sigmoid(*backend_, wide, x);
 }
 
 void Decoder::blend_long_skips(int64_t layer_index, MatrixView hidden) {

@@ -16,6 +16,7 @@
 namespace onnuri {
 
 struct DecoderWeights;
+struct NormGate;
 struct QueryRows;
 class Workspace;
 
@@ -49,8 +50,9 @@ class Decoder {
   void run_layer(int64_t index, const Batch& batch, const QueryRows& rows, ConstMatrixView hidden,
                  MatrixView out);
   template <typename SubLayer>
-  void add_branch(const Tensor& pre_norm, const Tensor& post_norm, ConstMatrixView hidden,
-                  MatrixView out, SubLayer&& sub_layer);
+  void add_branch(const Tensor& pre_norm, const NormGate& gate, const Tensor& post_norm,
+                  ConstMatrixView hidden, MatrixView out, SubLayer&& sub_layer);
+  void apply_norm_gate(const NormGate& gate, MatrixView x);
   void blend_long_skips(int64_t layer_index, MatrixView hidden);
   void run_head(MatrixView hidden, MatrixView logits);
   void norm(const Tensor& weight, ConstMatrixView x, MatrixView y);

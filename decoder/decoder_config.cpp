@@ -79,13 +79,55 @@ void check_moe(const MoeSpec& moe) {
              reachable);
 }
 
-void check_layer(const DecoderConfig& config, const LayerSpec& layer, const std::string& where) {
-  if (layer.mixer != MixerKind::kGqa) {
-    unsupported(where, layer.mixer == MixerKind::kMla ? "mixer kMla (latent attention)"
-                                                      : "differential attention");
+void check_latent(const DecoderConfig& config, const LayerSpec& layer, const std::string& where) {
+  const MlaSpec& m = config.mla;
+  if (layer.qk_norm) unsupported(where, "qk_norm with latent attention");
+  if (layer.v_bias) unsupported(where, "v_bias with latent attention");
+  if (m.q_lora_rank != 0) check_size("mla.q_lora_rank", m.q_lora_rank);
+  check_size("mla.kv_lora_rank", m.kv_lora_rank, int64_t{1} << 14);
+  check_size("mla.qk_nope_dim", m.qk_nope_dim, config.head_dim);
+  check_size("mla.qk_rope_dim", m.qk_rope_dim, config.head_dim);
+  if (m.qk_nope_dim + m.qk_rope_dim != config.head_dim || m.v_dim != config.v_dim ||
+      config.num_kv_heads != 1) {
+    fail(ErrorCode::kCorruptData, "expected head_dim ", m.qk_nope_dim + m.qk_rope_dim, ", v_dim ",
+         m.v_dim, " and one key head with latent attention in ", where, ", found ",
+         config.head_dim, ", ", config.v_dim, " and ", config.num_kv_heads);
   }
-  if (layer.output_gate) unsupported(where, "output_gate");
-  if (layer.sparse_index) unsupported(where, "sparse_index");
+  if (!(m.norm_eps >= 0.0f) || m.norm_eps > 1.0f) {
+    fail(ErrorCode::kCorruptData, "expected mla.norm_eps in [0, 1], found ", m.norm_eps);
+  }
+  if (layer.rope >= 0 && layer.rope < static_cast<int>(config.rope_tables.size()) &&
+      config.rope_tables[static_cast<size_t>(layer.rope)].rotary_dim > m.qk_rope_dim) {
+    fail(ErrorCode::kCorruptData, "expected at most ", m.qk_rope_dim, " rotary columns in ", where,
+         ", found ", config.rope_tables[static_cast<size_t>(layer.rope)].rotary_dim);
+  }
+  if (layer.output_gate && m.q_lora_rank == 0) unsupported(where, "output_gate without q_lora_rank");
+  if (!layer.sparse_index) return;
+  unsupported(where, "sparse_index");
+  if (m.q_lora_rank == 0) unsupported(where, "sparse_index without q_lora_rank");
+  if (layer.window > 0) unsupported(where, "sparse_index with a window");
+  check_size("mla.index.num_heads", m.index.num_heads, int64_t{1} << 12);
+  check_size("mla.index.head_dim", m.index.head_dim, int64_t{1} << 12);
+  check_size("mla.index.top_k", m.index.top_k, int64_t{1} << 24);
+  if (m.index.head_dim < m.qk_rope_dim) {
+    fail(ErrorCode::kCorruptData, "expected mla.index.head_dim of at least ", m.qk_rope_dim,
+         " rotary columns, found ", m.index.head_dim);
+  }
+}
+
+void check_layer(const DecoderConfig& config, const LayerSpec& layer, const std::string& where) {
+  if (layer.mixer == MixerKind::kMla) {
+    check_latent(config, layer, where);
+  } else {
+    if (layer.mixer != MixerKind::kGqa) unsupported(where, "differential attention");
+    if (layer.output_gate) unsupported(where, "output_gate");
+    if (layer.sparse_index) unsupported(where, "sparse_index");
+  }
+  const bool gated = (layer.pre_mixer_norm && layer.pre_mixer_norm_gate) ||
+                     (layer.pre_ffn_norm && layer.pre_ffn_norm_gate);
+  if (gated && config.norm_form != NormForm::kGated) {
+    fail(ErrorCode::kCorruptData, "expected the gated norm form for a gated norm in ", where);
+  }
   if (layer.window < 0 || layer.window > (int64_t{1} << 31)) {
     fail(ErrorCode::kCorruptData, "expected a window of 0 (full) or more in ", where, ", found ",
          layer.window);
@@ -112,13 +154,19 @@ int64_t mixer_parameters(const DecoderConfig& c, const LayerSpec& layer) {
   const int64_t h = c.hidden_size;
   if (layer.mixer == MixerKind::kMla) {
     const MlaSpec& m = c.mla;
-    const int64_t q_width = c.num_heads * (m.qk_nope_dim + m.qk_rope_dim);
-    const int64_t q = m.q_lora_rank > 0
-                          ? h * m.q_lora_rank + m.q_lora_rank + m.q_lora_rank * q_width
-                          : h * q_width;
-    const int64_t kv = h * (m.kv_lora_rank + m.qk_rope_dim) + m.kv_lora_rank +
+    const int64_t q_width =
+        c.num_heads * (m.qk_nope_dim + m.qk_rope_dim + (layer.output_gate ? m.v_dim : 0));
+    const int64_t q_input = m.q_lora_rank * (layer.output_gate ? 2 : 1);
+    const int64_t q = m.q_lora_rank > 0 ? (h + 1) * m.q_lora_rank + q_input * q_width : h * q_width;
+    const int64_t kv = h * m.key_row() + m.kv_lora_rank +
                        m.kv_lora_rank * c.num_heads * (m.qk_nope_dim + m.v_dim);
-    return q + kv + c.num_heads * m.v_dim * h;
+    const int64_t biases = (layer.q_bias ? m.q_lora_rank : 0) + (layer.k_bias ? m.key_row() : 0) +
+                           (layer.o_bias ? h : 0) + (layer.sinks ? c.num_heads : 0);
+    const int64_t index =
+        layer.sparse_index ? m.q_lora_rank * m.index.num_heads * m.index.head_dim +
+                                 h * (m.index.head_dim + m.index.num_heads) + 2 * m.index.head_dim
+                           : 0;
+    return q + kv + c.num_heads * m.v_dim * h + biases + index;
   }
   const int64_t q = c.num_heads * c.head_dim;
   const int64_t k = c.num_kv_heads * c.head_dim;
@@ -146,6 +194,9 @@ int64_t count_parameters(const DecoderConfig& c, int64_t num_experts) {
   for (const LayerSpec& layer : c.layers) {
     const int64_t norms = int64_t{layer.pre_mixer_norm} + int64_t{layer.post_mixer_norm} +
                           int64_t{layer.pre_ffn_norm} + int64_t{layer.post_ffn_norm};
+    const int64_t gates = int64_t{layer.pre_mixer_norm && layer.pre_mixer_norm_gate} +
+                          int64_t{layer.pre_ffn_norm && layer.pre_ffn_norm_gate};
+    n += gates * 2 * c.norm_gate_rank * c.hidden_size;
     n += norms * c.hidden_size + mixer_parameters(c, layer) + ffn_parameters(c, layer, num_experts);
   }
   return n;
@@ -171,7 +222,7 @@ void DecoderConfig::validate() const {
     fail(ErrorCode::kCorruptData, "expected num_kv_heads to divide num_heads = ", num_heads,
          ", found ", num_kv_heads);
   }
-  if (norm_form == NormForm::kGated) unsupported("norm_form", "kGated");
+  if (norm_form == NormForm::kGated) check_size("norm_gate_rank", norm_gate_rank, hidden_size);
   if (!(norm_eps >= 0.0f) || norm_eps > 1.0f) {
     fail(ErrorCode::kCorruptData, "expected norm_eps in [0, 1], found ", norm_eps);
   }

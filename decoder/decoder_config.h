@@ -19,7 +19,7 @@ namespace onnuri {
 enum class NormForm {
   kWeight,         // x_hat * w
   kOnePlusWeight,  // x_hat * (1 + w)
-  kGated,          // x_hat * w, times a low-rank sigmoid gate
+  kGated,          // y = x_hat * w; at the gated sites y * sigmoid(up(silu(down(y))))
 };
 
 /// One table of rotary frequencies, scaling already applied.
@@ -45,12 +45,14 @@ struct LayerSpec {
   bool q_bias = false, k_bias = false, v_bias = false, o_bias = false;
   bool sinks = false;       // one learned extra softmax logit per head
   bool output_gate = false; // attention output times sigmoid(gate)
-  bool sparse_index = false;// keys chosen by an indexer
+  bool sparse_index = false;// keys chosen by an indexer (kMla only)
   // Norm sites
   bool pre_mixer_norm = true;
   bool post_mixer_norm = false;
   bool pre_ffn_norm = true;
   bool post_ffn_norm = false;
+  bool pre_mixer_norm_gate = false;  // these sites are gated (NormForm::kGated)
+  bool pre_ffn_norm_gate = false;
   // Feed-forward
   FfnKind ffn = FfnKind::kDense;
   int64_t intermediate_size = 0;  // of the dense FFN
@@ -82,13 +84,27 @@ struct MoeSpec {
   RouterSpec router;
 };
 
-/// Multi-head latent attention ranks (arXiv 2405.04434, section 2.1).
+/// Chooses the keys of a query: the top_k largest of sum_h w_h relu(q_h k / sqrt(head_dim))
+/// (DeepSeek-V3.2 report, section 2.1). Rope turns the first qk_rope_dim columns, as halves.
+struct IndexSpec {
+  int64_t num_heads = 0;
+  int64_t head_dim = 0;
+  int64_t top_k = 0;
+  float norm_eps = 1e-6f;  // of the layer norm on its keys
+};
+
+/// Multi-head latent attention ranks (arXiv 2405.04434, section 2.1). In a decoder of such layers
+/// num_kv_heads is 1, head_dim is qk_nope_dim + qk_rope_dim, v_dim is v_dim; in LayerSpec q_bias and
+/// k_bias stand for the biases of q_a and kv_a.
 struct MlaSpec {
   int64_t q_lora_rank = 0;  // 0: plain q projection
   int64_t kv_lora_rank = 0;
   int64_t qk_nope_dim = 0;
   int64_t qk_rope_dim = 0;
   int64_t v_dim = 0;
+  float norm_eps = 1e-6f;  // of the norms on both latents
+  IndexSpec index;
+  int64_t key_row() const { return kv_lora_rank + qk_rope_dim; }  // numbers cached per token
 };
 
 /// The residual stream saved before one layer is blended in before another.
@@ -115,6 +131,7 @@ struct DecoderConfig {
   int64_t max_position = 0;
 
   NormForm norm_form = NormForm::kWeight;
+  int64_t norm_gate_rank = 0;  // of kGated
   float norm_eps = 1e-6f;
   float embed_scale = 1.0f;
   float residual_scale = 1.0f;
@@ -147,6 +164,15 @@ struct DecoderConfig {
 //   layers.i.{pre_mixer_norm,post_mixer_norm,pre_ffn_norm,post_ffn_norm}.weight (H)
 //   layers.i.{q,k,v,o}.weight   layers.i.{q,k,v,o}.bias   layers.i.{q,k}_norm.weight (head_dim)
 //   layers.i.sinks (num_heads)
+//   layers.i.{pre_mixer_norm,pre_ffn_norm}.gate_down.weight (rank, H), .gate_up.weight (H, rank)
+//   layers.i.q_a.weight (q_lora, H)   layers.i.q_a_norm.weight   layers.i.q_b.weight, or q.weight:
+//     rows by head, nope then rope, then v_dim of gate with output_gate; its input is the normed
+//     latent, followed by the plain one with output_gate
+//   layers.i.kv_a.weight (kv_lora + rope, H)   layers.i.kv_a_norm.weight (kv_lora)
+//   layers.i.kv_b.weight: rows by head, nope then v, of kv_lora; or in two parts
+//     layers.i.k_b.weight (heads, kv_lora, nope)   layers.i.v_b.weight (heads, v, kv_lora)
+//   layers.i.index.{q.weight (heads * dim, q_lora), k.weight (dim, H), weights.weight (heads, H)}
+//   layers.i.index.k_norm.{weight,bias} (dim)
 //   layers.i.{gate,up,down}.weight
 //   layers.i.router.weight (E, H)   layers.i.router.bias (E)   layers.i.router.correction (E)
 //   layers.i.experts.e.{gate,up,down}.{weight,bias}

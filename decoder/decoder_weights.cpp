@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/check.h"
+#include "kernels/ref/convert.h"
 
 namespace onnuri {
 namespace {
@@ -27,6 +28,11 @@ class Loader {
   PackedMatrix pack_float32(const std::string& name, int64_t rows, int64_t cols) {
     return pack_matrix(backend_, source_.get(name, {rows, cols}), ComputeType::kFloat32);
   }
+
+  PackedMatrix pack(const TensorView& view) { return pack_matrix(backend_, view, compute_); }
+  bool has(const std::string& name) const { return source_.has(name); }
+  TensorView view(const std::string& name, const Shape& shape) { return source_.get(name, shape); }
+  ComputeType compute() const { return compute_; }
 
   struct Part {
     std::string name;
@@ -74,8 +80,88 @@ class Loader {
   ComputeType compute_;
 };
 
+// A matrix turned around, in its own type where that has one value per element.
+Tensor transposed(const TensorView& view, ComputeType compute) {
+  const int64_t rows = view.shape[0];
+  const int64_t cols = view.shape[1];
+  const bool plain =
+      view.dtype == DType::kF32 || view.dtype == DType::kF16 || view.dtype == DType::kBF16;
+  if (plain && view.dtype != DType::kF32) {
+    Tensor out(view.dtype, {cols, rows});
+    const auto* from = view.as<uint16_t>();
+    auto* to = reinterpret_cast<uint16_t*>(out.bytes());
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < cols; ++c) to[c * rows + r] = from[r * cols + c];
+    }
+    return out;
+  }
+  std::vector<float> values(static_cast<size_t>(rows * cols));
+  dequantize(view, values.data());
+  // Quantised blocks do not survive turning; halves hold what eight bits and a scale express.
+  const bool half = !plain && compute == ComputeType::kAuto;
+  Tensor out(half ? DType::kF16 : DType::kF32, {cols, rows});
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) {
+      const float value = values[static_cast<size_t>(r * cols + c)];
+      if (half) {
+        reinterpret_cast<uint16_t*>(out.bytes())[c * rows + r] = ref::f32_to_f16(value);
+      } else {
+        out.f32()[c * rows + r] = value;
+      }
+    }
+  }
+  return out;
+}
+
+void load_kv_b(Loader& load, const DecoderConfig& c, const std::string& prefix, LatentWeights& w) {
+  const MlaSpec& m = c.mla;
+  if (load.has(prefix + "k_b.weight")) {  // the key half is stored turned around
+    const TensorView k = load.view(prefix + "k_b.weight", {c.num_heads, m.kv_lora_rank, m.qk_nope_dim});
+    const TensorView v = load.view(prefix + "v_b.weight", {c.num_heads, m.v_dim, m.kv_lora_rank});
+    for (int64_t h = 0; h < c.num_heads; ++h) {
+      w.key_up.push_back(load.pack(k.slice(h)));
+      w.value_up.push_back(load.pack(v.slice(h)));
+    }
+  } else {
+    const int64_t rows = m.qk_nope_dim + m.v_dim;
+    const TensorView kv = load.view(prefix + "kv_b.weight", {c.num_heads * rows, m.kv_lora_rank});
+    for (int64_t h = 0; h < c.num_heads; ++h) {
+      const Tensor key = transposed(kv.rows(h * rows, m.qk_nope_dim), load.compute());
+      w.key_up.push_back(load.pack(key.view()));
+      w.value_up.push_back(load.pack(kv.rows(h * rows + m.qk_nope_dim, m.v_dim)));
+    }
+  }
+  for (const PackedMatrix& matrix : w.key_up) w.key_up_list.push_back(&matrix);
+  for (const PackedMatrix& matrix : w.value_up) w.value_up_list.push_back(&matrix);
+}
+
+void load_latent(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
+                 const std::string& prefix, LatentWeights& w) {
+  const MlaSpec& m = c.mla;
+  const int64_t q_rows = c.num_heads * (c.head_dim + (spec.output_gate ? m.v_dim : 0));
+  if (m.q_lora_rank == 0) {
+    w.q_up = load.pack(prefix + "q.weight", q_rows, c.hidden_size);
+  } else {
+    w.q_a = load.pack(prefix + "q_a.weight", m.q_lora_rank, c.hidden_size);
+    if (spec.q_bias) w.q_a_bias = load.vector(prefix + "q_a.bias", m.q_lora_rank);
+    w.q_a_norm = load.vector(prefix + "q_a_norm.weight", m.q_lora_rank);
+    w.q_up = load.pack(prefix + "q_b.weight", q_rows, m.q_lora_rank * (spec.output_gate ? 2 : 1));
+  }
+  w.kv_a = load.pack(prefix + "kv_a.weight", m.key_row(), c.hidden_size);
+  if (spec.k_bias) w.kv_a_bias = load.vector(prefix + "kv_a.bias", m.key_row());
+  w.kv_a_norm = load.vector(prefix + "kv_a_norm.weight", m.kv_lora_rank);
+  load_kv_b(load, c, prefix, w);
+}
+
 void load_mixer(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
                 const std::string& prefix, LayerWeights& w) {
+  w.o = load.pack(prefix + "o.weight", c.hidden_size, c.num_heads * c.v_dim);
+  if (spec.o_bias) w.o_bias = load.vector(prefix + "o.bias", c.hidden_size);
+  if (spec.sinks) w.sinks = load.vector(prefix + "sinks", c.num_heads);
+  if (spec.mixer == MixerKind::kMla) {
+    load_latent(load, c, spec, prefix, w.latent);
+    return;
+  }
   const int64_t q = c.num_heads * c.head_dim;
   const int64_t k = c.num_kv_heads * c.head_dim;
   const int64_t v = c.num_kv_heads * c.v_dim;
@@ -84,9 +170,6 @@ void load_mixer(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
                                            {prefix + "v", v, spec.v_bias}};
   w.qkv = load.pack(parts, c.hidden_size);
   w.qkv_bias = load.bias(parts);
-  w.o = load.pack(prefix + "o.weight", c.hidden_size, c.num_heads * c.v_dim);
-  if (spec.o_bias) w.o_bias = load.vector(prefix + "o.bias", c.hidden_size);
-  if (spec.sinks) w.sinks = load.vector(prefix + "sinks", c.num_heads);
   if (spec.qk_norm) {
     w.q_norm = load.vector(prefix + "q_norm.weight", c.head_dim);
     w.k_norm = load.vector(prefix + "k_norm.weight", c.head_dim);
@@ -125,6 +208,13 @@ LayerWeights load_layer(Loader& load, const DecoderConfig& c, const LayerSpec& s
   w.post_mixer_norm = norm(spec.post_mixer_norm, "post_mixer_norm");
   w.pre_ffn_norm = norm(spec.pre_ffn_norm, "pre_ffn_norm");
   w.post_ffn_norm = norm(spec.post_ffn_norm, "post_ffn_norm");
+  const auto gate = [&](bool present, const char* name, NormGate& out) {
+    if (!present) return;
+    out.down = load.pack(prefix + name + ".gate_down.weight", c.norm_gate_rank, c.hidden_size);
+    out.up = load.pack(prefix + name + ".gate_up.weight", c.hidden_size, c.norm_gate_rank);
+  };
+  gate(spec.pre_mixer_norm && spec.pre_mixer_norm_gate, "pre_mixer_norm", w.pre_mixer_gate);
+  gate(spec.pre_ffn_norm && spec.pre_ffn_norm_gate, "pre_ffn_norm", w.pre_ffn_gate);
   load_mixer(load, c, spec, prefix, w);
   if (spec.ffn == FfnKind::kMoe) {
     load_moe(load, c, prefix, w.moe);
@@ -139,6 +229,14 @@ int64_t bytes_of(const PackedMatrix& m) {
 }
 int64_t bytes_of(const FfnWeights& w) { return bytes_of(w.gate_up) + bytes_of(w.down); }
 
+int64_t bytes_of(const NormGate& g) { return bytes_of(g.down) + bytes_of(g.up); }
+int64_t bytes_of(const LatentWeights& w) {
+  int64_t bytes = bytes_of(w.q_a) + bytes_of(w.q_up) + bytes_of(w.kv_a);
+  for (const PackedMatrix& m : w.key_up) bytes += bytes_of(m);
+  for (const PackedMatrix& m : w.value_up) bytes += bytes_of(m);
+  return bytes;
+}
+
 int64_t streamed(const PackedMatrix& m) { return m.empty() ? 0 : m.streamed_bytes(); }
 int64_t streamed(const FfnWeights& w) { return streamed(w.gate_up) + streamed(w.down); }
 
@@ -147,7 +245,8 @@ int64_t streamed(const FfnWeights& w) { return streamed(w.gate_up) + streamed(w.
 int64_t DecoderWeights::num_bytes() const {
   int64_t bytes = embed.num_bytes() + bytes_of(head);
   for (const LayerWeights& w : layers) {
-    bytes += bytes_of(w.qkv) + bytes_of(w.o) + bytes_of(w.ffn) + bytes_of(w.moe.router) +
+    bytes += bytes_of(w.qkv) + bytes_of(w.latent) + bytes_of(w.o) + bytes_of(w.pre_mixer_gate) +
+             bytes_of(w.pre_ffn_gate) + bytes_of(w.ffn) + bytes_of(w.moe.router) +
              bytes_of(w.moe.shared);
     for (const FfnWeights& expert : w.moe.experts) bytes += bytes_of(expert);
   }
@@ -157,6 +256,7 @@ int64_t DecoderWeights::num_bytes() const {
 int64_t DecoderWeights::streamed_bytes_per_token(const DecoderConfig& config) const {
   int64_t bytes = streamed(head);
   for (const LayerWeights& w : layers) {
+    bytes += bytes_of(w.latent) + bytes_of(w.pre_mixer_gate) + bytes_of(w.pre_ffn_gate);
     bytes += streamed(w.qkv) + streamed(w.o) + streamed(w.ffn) + streamed(w.moe.router) +
              streamed(w.moe.shared);
     if (!w.moe.experts.empty()) {

@@ -31,14 +31,36 @@ struct MoeWeights {
   std::vector<const float*> gate_up_bias, down_bias;  // (E), entries null without biases
 };
 
+/// Latent attention. The halves of kv_b are split by head, and the key half turned around, so that
+/// both act on latents.
+struct LatentWeights {
+  PackedMatrix q_a;    // (q_lora, H), empty without a query latent
+  PackedMatrix q_up;   // (num_heads * query row, q_lora or H)
+  PackedMatrix kv_a;   // (kv_lora + rope, H)
+  Tensor q_a_bias, kv_a_bias;  // or empty
+  Tensor q_a_norm, kv_a_norm;
+  std::vector<PackedMatrix> key_up;    // (num_heads) of (kv_lora, nope)
+  std::vector<PackedMatrix> value_up;  // (num_heads) of (v, kv_lora)
+  // The same as linear_grouped takes them.
+  std::vector<const PackedMatrix*> key_up_list, value_up_list;
+};
+
+/// y * sigmoid(up(silu(down(y)))) on a norm's result.
+struct NormGate {
+  PackedMatrix down;  // (rank, H)
+  PackedMatrix up;    // (H, rank)
+};
+
 struct LayerWeights {
   Tensor pre_mixer_norm, post_mixer_norm, pre_ffn_norm, post_ffn_norm;  // (H) or empty
-  PackedMatrix qkv;       // (q + k + v widths, H)
+  NormGate pre_mixer_gate, pre_ffn_gate;  // empty where the norm has none
+  PackedMatrix qkv;       // (q + k + v widths, H); of latent attention below instead
   Tensor qkv_bias;        // (q + k + v widths) or empty; zeros where one part has no bias
   Tensor q_norm, k_norm;  // (head_dim) or empty
   Tensor sinks;           // (num_heads) or empty
   PackedMatrix o;         // (H, num_heads * v_dim)
   Tensor o_bias;          // (H) or empty
+  LatentWeights latent;
   FfnWeights ffn;         // of a dense layer
   MoeWeights moe;         // of an MoE layer
 };

@@ -17,8 +17,22 @@ int64_t ring_pages(const LayerSpec& layer, const KvCacheOptions& options) {
                   options.page_rows);
 }
 
-int64_t row_bytes(const DecoderConfig& config, DType dtype) {
-  return dtype_bytes(dtype, config.num_kv_heads * (config.head_dim + config.v_dim));
+// What one token occupies in one layer.
+struct RowShape {
+  int64_t num_heads = 0;
+  int64_t k_dim = 0;
+  int64_t v_dim = 0;      // of values stored apart; 0: they are part of the keys
+  int64_t index_dim = 0;  // of the indexer's key
+  int64_t num_values() const { return num_heads * (k_dim + v_dim) + index_dim; }
+};
+
+RowShape row_shape(const DecoderConfig& config, const LayerSpec& layer) {
+  if (layer.mixer != MixerKind::kMla) return {config.num_kv_heads, config.head_dim, config.v_dim};
+  return {1, config.mla.key_row(), 0, layer.sparse_index ? config.mla.index.head_dim : 0};
+}
+
+int64_t row_bytes(const DecoderConfig& config, const LayerSpec& layer, DType dtype) {
+  return dtype_bytes(dtype, row_shape(config, layer).num_values());
 }
 
 void check_options(const KvCacheOptions& options) {
@@ -43,8 +57,10 @@ void check_options(const KvCacheOptions& options) {
 
 struct KvCache::Impl {
   struct Layer {
-    Tensor k;                // (pages, num_kv_heads, page_rows, head_dim)
-    Tensor v;                // (pages, num_kv_heads, page_rows, v_dim)
+    RowShape shape;
+    Tensor k;                // (pages, num_heads, page_rows, k_dim)
+    Tensor v;                // (pages, num_heads, page_rows, v_dim) or empty
+    Tensor index_k;          // (pages, 1, page_rows, index_dim) or empty
     int64_t ring_pages = 0;  // of one sequence; 0: a full layer
     int64_t window = 0;
   };
@@ -70,9 +86,13 @@ KvCache::KvCache(const DecoderConfig& config, const KvCacheOptions& options) {
     if (spec.window > 0) layer.ring_pages = ring_pages(spec, options);
     const int64_t pages =
         spec.window > 0 ? layer.ring_pages * options.max_sequences : impl_->pool.num_pages();
-    layer.k =
-        Tensor(options.dtype, {pages, config.num_kv_heads, options.page_rows, config.head_dim});
-    layer.v = Tensor(options.dtype, {pages, config.num_kv_heads, options.page_rows, config.v_dim});
+    const RowShape shape = layer.shape = row_shape(config, spec);
+    const auto rows = [&](int64_t heads, int64_t dim) {
+      return dim > 0 ? Tensor(options.dtype, {pages, heads, options.page_rows, dim}) : Tensor();
+    };
+    layer.k = rows(shape.num_heads, shape.k_dim);
+    layer.v = rows(shape.num_heads, shape.v_dim);
+    layer.index_k = rows(1, shape.index_dim);
     longest = std::max(longest, layer.ring_pages * options.max_sequences);
     impl_->layers.push_back(std::move(layer));
   }
@@ -97,25 +117,31 @@ const KvCacheOptions& KvCache::options() const { return impl_->options; }
 
 int64_t KvCache::num_bytes() const {
   int64_t bytes = 0;
-  for (const Impl::Layer& layer : impl_->layers) bytes += layer.k.num_bytes() + layer.v.num_bytes();
+  for (const Impl::Layer& layer : impl_->layers) {
+    bytes += layer.k.num_bytes() + layer.v.num_bytes() + layer.index_k.num_bytes();
+  }
   return bytes;
 }
 
 int64_t KvCache::num_free_pages() const { return impl_->pool.num_free(); }
 
 int64_t KvCache::bytes_per_token(const DecoderConfig& config, DType dtype) {
-  const auto full = std::count_if(config.layers.begin(), config.layers.end(),
-                                  [](const LayerSpec& layer) { return layer.window == 0; });
-  return full * row_bytes(config, dtype);
+  int64_t bytes = 0;
+  for (const LayerSpec& layer : config.layers) {
+    if (layer.window == 0) bytes += row_bytes(config, layer, dtype);
+  }
+  return bytes;
 }
 
 int64_t KvCache::window_bytes(const DecoderConfig& config, const KvCacheOptions& options) {
   check_options(options);
-  int64_t pages = 0;
+  int64_t bytes = 0;
   for (const LayerSpec& layer : config.layers) {
-    if (layer.window > 0) pages += ring_pages(layer, options);
+    if (layer.window == 0) continue;
+    bytes += ring_pages(layer, options) * options.page_rows *
+             row_bytes(config, layer, options.dtype);
   }
-  return pages * options.max_sequences * options.page_rows * row_bytes(config, options.dtype);
+  return bytes * options.max_sequences;
 }
 
 void KvCache::check_integrity() const {
@@ -178,13 +204,11 @@ bool KvSequence::truncate(int64_t num_tokens) {
   return true;
 }
 
-KvView KvSequence::layer(int64_t layer_index) const {
-  KvCache::Impl& cache = *cache_->impl_;
-  KvCache::Impl::Layer& layer = cache.layers[static_cast<size_t>(layer_index)];
+KvView KvSequence::pages_of(int64_t layer_index) const {
+  const KvCache::Impl& cache = *cache_->impl_;
+  const KvCache::Impl::Layer& layer = cache.layers[static_cast<size_t>(layer_index)];
   KvView view;
   view.dtype = cache.options.dtype;
-  view.k_pages = layer.k.bytes();
-  view.v_pages = layer.v.bytes();
   view.ring = layer.ring_pages > 0;
   if (view.ring) {
     view.page_table = cache.ring_numbers.data() + ring_slot_ * layer.ring_pages;
@@ -194,9 +218,28 @@ KvView KvSequence::layer(int64_t layer_index) const {
     view.num_entries = static_cast<int64_t>(full_pages_.size());
   }
   view.page_rows = cache.options.page_rows;
-  view.num_kv_heads = cache.config.num_kv_heads;
-  view.k_dim = cache.config.head_dim;
-  view.v_dim = cache.config.v_dim;
+  return view;
+}
+
+KvView KvSequence::layer(int64_t layer_index) const {
+  KvCache::Impl::Layer& layer = cache_->impl_->layers[static_cast<size_t>(layer_index)];
+  KvView view = pages_of(layer_index);
+  view.k_pages = layer.k.bytes();
+  view.v_pages = layer.v.bytes();
+  view.num_kv_heads = layer.shape.num_heads;
+  view.k_dim = layer.shape.k_dim;
+  view.v_in_k = layer.shape.v_dim == 0;
+  view.v_dim = view.v_in_k ? cache_->impl_->config.mla.kv_lora_rank : layer.shape.v_dim;
+  return view;
+}
+
+KvView KvSequence::index_keys(int64_t layer_index) const {
+  KvCache::Impl::Layer& layer = cache_->impl_->layers[static_cast<size_t>(layer_index)];
+  KvView view = pages_of(layer_index);
+  view.k_pages = layer.index_k.bytes();
+  view.num_kv_heads = 1;
+  view.k_dim = view.v_dim = layer.shape.index_dim;
+  view.v_in_k = true;
   return view;
 }
 

@@ -5,6 +5,9 @@
 //
 //        position  0 1 2 ... R-1 | R R+1 ...        row = position modulo R
 //                  the newest rows overwrite those that left the window
+//
+// A row holds the keys and values of all heads; in latent layers one key that is its own value, and
+// beside it the key of the indexer where there is one.
 #pragma once
 
 #include <cstdint>
@@ -47,10 +50,13 @@ class KvSequence {
   [[nodiscard]] bool truncate(int64_t num_tokens);
   /// The view of one layer's rows.
   KvView layer(int64_t layer_index) const;
+  /// The view of the indexer's keys in a layer that has them.
+  KvView index_keys(int64_t layer_index) const;
 
  private:
   friend class KvCache;
   KvSequence(KvCache* cache, int32_t ring_slot);
+  KvView pages_of(int64_t layer_index) const;
   KvCache* cache_;
   int64_t num_tokens_ = 0;
   int64_t high_water_ = 0;           // most tokens ever held: what rings have overwritten

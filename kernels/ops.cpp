@@ -36,8 +36,8 @@ double row_cost(double element_ns, int64_t cols) { return element_ns * static_ca
 void check_rope(RopeLayout layout, int64_t num_heads, int64_t head_dim, int64_t rotary_dim,
                 const float* cos, const float* sin, ConstMatrixView x) {
   ONNURI_CHECK(well_formed(x) && num_heads >= 0 && head_dim > 0);
-  ONNURI_CHECK(num_heads * head_dim <= x.cols);
   ONNURI_CHECK(rotary_dim >= 0 && rotary_dim <= head_dim && rotary_dim % 2 == 0);
+  ONNURI_CHECK(num_heads == 0 || (num_heads - 1) * head_dim + rotary_dim <= x.cols);
   ONNURI_CHECK((cos != nullptr && sin != nullptr) || rotary_dim == 0 || x.rows == 0);
   ONNURI_CHECK(layout == RopeLayout::kHalf || layout == RopeLayout::kPairs);
 }
@@ -96,6 +96,16 @@ void glu(Backend& backend, const GluParams& params, ConstMatrixView gate_up, Mat
   });
 }
 
+void gate_sigmoid(Backend& backend, ConstMatrixView gate, MatrixView x) {
+  check_same_shape(gate, x);
+  GluParams params;
+  params.kind = GluKind::kSigmoid;
+  run_rows(backend, x.rows, row_cost(kExpNs, x.cols), [&](int64_t begin, int64_t end) {
+    kernels_of(backend).glu(params, rows_of(gate, begin, end), rows_of(x, begin, end),
+                            rows_of(x, begin, end));
+  });
+}
+
 void apply_rope(Backend& backend, RopeLayout layout, int64_t num_heads, int64_t head_dim,
                 int64_t rotary_dim, const float* cos, const float* sin, MatrixView x) {
   check_rope(layout, num_heads, head_dim, rotary_dim, cos, sin, x);
@@ -113,6 +123,7 @@ void qk_norm_rope(Backend& backend, const QkNormRope& params, int64_t num_heads,
                   MatrixView x) {
   const int64_t rotary_dim = params.cos != nullptr ? params.rotary_dim : 0;
   check_rope(params.layout, num_heads, head_dim, rotary_dim, params.cos, params.sin, x);
+  ONNURI_CHECK(num_heads * head_dim <= x.cols);
   run_rows(backend, x.rows, row_cost(2.0 * kNormNs, num_heads * head_dim),
            [&](int64_t begin, int64_t end) {
              QkNormRope part = params;
@@ -136,10 +147,13 @@ void kv_write(Backend& backend, const KvView& kv, int64_t start_position, ConstM
               ConstMatrixView v) {
   ONNURI_CHECK(kv.dtype == DType::kF32 || kv.dtype == DType::kF16 || kv.dtype == DType::kBF16);
   ONNURI_CHECK(kv.num_kv_heads > 0 && kv.k_dim > 0 && kv.v_dim > 0 && kv.page_rows > 0);
-  ONNURI_CHECK(well_formed(k) && well_formed(v) && k.rows == v.rows && start_position >= 0);
-  ONNURI_CHECK(k.cols == kv.num_kv_heads * kv.k_dim && v.cols == kv.num_kv_heads * kv.v_dim);
+  ONNURI_CHECK(well_formed(k) && k.cols == kv.num_kv_heads * kv.k_dim && start_position >= 0);
+  if (!kv.v_in_k) {
+    ONNURI_CHECK(well_formed(v) && k.rows == v.rows && v.cols == kv.num_kv_heads * kv.v_dim);
+  }
   if (k.rows == 0) return;
-  ONNURI_CHECK(kv.k_pages != nullptr && kv.v_pages != nullptr && kv.page_table != nullptr);
+  ONNURI_CHECK(kv.k_pages != nullptr && kv.page_table != nullptr);
+  ONNURI_CHECK(kv.v_in_k || kv.v_pages != nullptr);
   const int64_t capacity = kv.num_entries * kv.page_rows;
   ONNURI_CHECK(kv.ring ? k.rows <= capacity : k.rows <= capacity - start_position);
   const int64_t element_bytes = kv.dtype == DType::kF32 ? 4 : 2;
@@ -154,6 +168,7 @@ void kv_write(Backend& backend, const KvView& kv, int64_t start_position, ConstM
         const int64_t row = (page * kv.num_kv_heads + h) * kv.page_rows + position % kv.page_rows;
         convert(kv.dtype, k.row(t) + h * kv.k_dim, kv.k_dim,
                 static_cast<char*>(kv.k_pages) + row * kv.k_dim * element_bytes);
+        if (kv.v_in_k) continue;
         convert(kv.dtype, v.row(t) + h * kv.v_dim, kv.v_dim,
                 static_cast<char*>(kv.v_pages) + row * kv.v_dim * element_bytes);
       }

@@ -44,6 +44,7 @@ enum class GluKind {
   kGeluTanh,     // gelu_tanh(g) * u
   kGeluErf,
   kClampedSilu,  // g = min(g, limit), u = clamp(u, +-limit), silu(g) * u
+  kSigmoid,      // sigmoid(g) * u
   kSwigluPlus1,  // g = min(g, limit), u = clamp(u, +-limit), g * sigmoid(alpha g) * (u + 1)
 };
 struct GluParams {
@@ -53,8 +54,12 @@ struct GluParams {
 };
 void glu(Backend& backend, const GluParams& params, ConstMatrixView gate_up, MatrixView y);
 
+/// x *= sigmoid(gate), elementwise.
+void gate_sigmoid(Backend& backend, ConstMatrixView gate, MatrixView x);
+
 /// Rotary embedding in place on `num_heads` heads of every row. x row t holds heads one after the
-/// other, `head_dim` apart, starting at column 0. The first `rotary_dim` columns of a head rotate:
+/// other, `head_dim` apart, starting at column 0; the last may end after its rotating columns. The
+/// first `rotary_dim` columns of a head rotate:
 /// half layout pairs i with i + rotary_dim/2, pairs layout pairs 2i with 2i+1.
 /// cos, sin (rows, rotary_dim / 2). Su et al. 2021.
 enum class RopeLayout { kHalf, kPairs };
@@ -92,10 +97,11 @@ struct KvView {
   int64_t num_kv_heads = 0;
   int64_t k_dim = 0;
   int64_t v_dim = 0;
+  bool v_in_k = false;  // a row's values are the first v_dim numbers of its key; v_pages is null
 };
 
 /// Stores rows of k (T, num_kv_heads * k_dim) and v (T, num_kv_heads * v_dim) at positions
-/// [start_position, start_position + T), rounding to the cache's type.
+/// [start_position, start_position + T), rounding to the cache's type. With v_in_k, v is not read.
 void kv_write(Backend& backend, const KvView& kv, int64_t start_position, ConstMatrixView k,
               ConstMatrixView v);
 

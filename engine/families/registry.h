@@ -11,6 +11,7 @@ Family qwen3_family();
 Family gemma3_family();
 Family exaone4_family();
 Family exaone_moe_family();
+Family deepseek_v3_family();
 Family qwen2_5_vl_family();
 Family paddleocr_vl_family();
 Family whisper_family();

@@ -165,6 +165,9 @@ void glu(const GluParams& params, ConstMatrixView gate, ConstMatrixView up, Matr
         return v_mul(v_silu(v_min(high, g)), v_max(low, v_min(high, u)));
       });
       break;
+    case GluKind::kSigmoid:
+      map_pairs(gate, up, y, [](Vec g, Vec u) { return v_mul(v_sigmoid(g), u); });
+      break;
     case GluKind::kSwigluPlus1:
       map_pairs(gate, up, y, [=](Vec g, Vec u) {
         g = v_min(high, g);

@@ -33,6 +33,7 @@ float gate_unit(const GluParams& params, float g, float u) {
     case GluKind::kGeluErf: return gelu_erf(g) * u;
     case GluKind::kClampedSilu:
       return silu(std::min(g, params.limit)) * std::clamp(u, -params.limit, params.limit);
+    case GluKind::kSigmoid: return sigmoid(g) * u;
     case GluKind::kSwigluPlus1:
       g = std::min(g, params.limit);
       u = std::clamp(u, -params.limit, params.limit);

@@ -119,13 +119,19 @@ TEST(DecoderConfig, NamesWhatItRefuses) {
        [](auto& c) {
          c.long_skips = {{2, 9, 0.5f}};
        }},
-      {unsupported, "kMla", [](auto& c) { c.layers[0].mixer = MixerKind::kMla; }},
+      {corrupt, "mla.kv_lora_rank", [](auto& c) { c.layers[0].mixer = MixerKind::kMla; }},
+      {corrupt, "head_dim 24, v_dim 12 and one key head",
+       [](auto& c) {
+         c.layers[0].mixer = MixerKind::kMla;
+         c.mla = {0, 32, 12, 12, 12};
+       }},
       {unsupported, "differential",
        [](auto& c) { c.layers[0].mixer = MixerKind::kGroupedDifferential; }},
       {unsupported, "layer 1: this build does not run output_gate",
        [](auto& c) { c.layers[1].output_gate = true; }},
       {unsupported, "sparse_index", [](auto& c) { c.layers[1].sparse_index = true; }},
-      {unsupported, "kGated", [](auto& c) { c.norm_form = NormForm::kGated; }},
+      {corrupt, "norm_gate_rank", [](auto& c) { c.norm_form = NormForm::kGated; }},
+      {corrupt, "gated norm in layer 2", [](auto& c) { c.layers[2].pre_ffn_norm_gate = true; }},
   };
   EXPECT_NO_THROW(tiny_decoder_config().validate());
   for (const Case& each : cases) {

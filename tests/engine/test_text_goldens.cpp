@@ -154,5 +154,8 @@ INSTANTIATE_TEST_SUITE_P(Families, TextGolden,
                                          "exaone4_full", "exaone_moe", "exaone_moe_odd"),
                          [](const auto& param) { return std::string(param.param); });
 
+INSTANTIATE_TEST_SUITE_P(LatentAttention, TextGolden, testing::Values("deepseek_v3", "kanana2"),
+                         [](const auto& param) { return std::string(param.param); });
+
 }  // namespace
 }  // namespace onnuri

@@ -1,0 +1,256 @@
+#include "decoder/latent_attention.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "decoder/kv_cache.h"
+
+namespace onnuri {
+namespace {
+
+// Head-major buffers hold this many (row, head) pairs at a time, whatever the length of a chunk.
+constexpr int64_t kBlockPairs = 8192;
+
+MatrixView columns(const MatrixView& m, int64_t begin, int64_t count) {
+  return {m.data + begin, m.rows, count, m.stride};
+}
+ConstMatrixView rows_of(const MatrixView& m, int64_t begin, int64_t count) {
+  return {m.row(begin), count, m.cols, m.stride};
+}
+
+void copy(const float* from, int64_t count, float* to) {
+  std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
+}
+
+// One layer of one pass.
+class LatentLayer {
+ public:
+  LatentLayer(Backend& backend, const DecoderConfig& config, int64_t index,
+              const LayerWeights& weights, const RopeAngles* angles, Workspace& workspace)
+      : backend_(backend),
+        config_(config),
+        mla_(config.mla),
+        spec_(config.layers[static_cast<size_t>(index)]),
+        index_(index),
+        weights_(weights),
+        w_(weights.latent),
+        angles_(angles),
+        ws_(workspace) {}
+
+  void write_cache(std::span<const SequenceSlice> sequences, ConstMatrixView x);
+  MatrixView make_queries(const QueryRows& query_rows, ConstMatrixView x, int64_t num_rows);
+  MatrixView attend(const MatrixView& q);
+
+ private:
+  int64_t query_width() const {
+    return config_.head_dim + (spec_.output_gate ? mla_.v_dim : 0);
+  }
+  void norm(const Tensor& weight, const MatrixView& x) {
+    const float offset = config_.norm_form == NormForm::kOnePlusWeight ? 1.0f : 0.0f;
+    rms_norm(backend_, x, weight.f32(), offset, mla_.norm_eps, x);
+  }
+  void rope(const float* cos, const float* sin, int64_t num_heads, int64_t stride,
+            const MatrixView& x) {
+    if (angles_ == nullptr) return;
+    const RopeTable& table = config_.rope_tables[static_cast<size_t>(spec_.rope)];
+    apply_rope(backend_, table.layout, num_heads, stride, table.rotary_dim, cos, sin, x);
+  }
+  void cut_block(int64_t begin, int64_t count);
+  void attend_block(const MatrixView& q, const MatrixView& mixed);
+  void make_latent_queries(const MatrixView& q, const MatrixView& latent_q);
+  void expand_values(const MatrixView& latent, const MatrixView& mixed);
+  std::span<const int64_t> head_offsets(int64_t rows);
+
+  Backend& backend_;
+  const DecoderConfig& config_;
+  const MlaSpec& mla_;
+  const LayerSpec& spec_;
+  int64_t index_;
+  const LayerWeights& weights_;
+  const LatentWeights& w_;
+  const RopeAngles* angles_;
+  Workspace& ws_;
+};
+
+void LatentLayer::write_cache(std::span<const SequenceSlice> sequences, ConstMatrixView x) {
+  const MatrixView kv = ws_.get(Buffer::kLatentKv, x.rows, mla_.key_row());
+  linear(backend_, x, w_.kv_a, w_.kv_a_bias.f32(), kv);
+  norm(w_.kv_a_norm, columns(kv, 0, mla_.kv_lora_rank));
+  if (angles_ != nullptr) {
+    rope(angles_->cos.data(), angles_->sin.data(), 1, mla_.qk_rope_dim,
+         columns(kv, mla_.kv_lora_rank, mla_.qk_rope_dim));
+  }
+  for (const SequenceSlice& s : sequences) {
+    kv_write(backend_, s.kv->layer(index_), s.start_position, rows_of(kv, s.first_row, s.num_rows),
+             {});
+  }
+}
+
+// (query rows, num_heads * query_width), rotated.
+MatrixView LatentLayer::make_queries(const QueryRows& query_rows, ConstMatrixView x,
+                                     int64_t num_rows) {
+  const float* cos = angles_ != nullptr ? angles_->cos.data() : nullptr;
+  const float* sin = angles_ != nullptr ? angles_->sin.data() : nullptr;
+  if (!query_rows.all) {
+    const MatrixView wanted = ws_.get(Buffer::kQueries, num_rows, x.cols);
+    gather(query_rows.subset, x, wanted);
+    if (angles_ != nullptr) {
+      const auto half = static_cast<int64_t>(angles_->cos.size()) / x.rows;
+      const MatrixView turned = ws_.get(Buffer::kQueryAngles, 2 * num_rows, half);
+      const MatrixView sines{turned.row(num_rows), num_rows, half, half};
+      gather(query_rows.subset, matrix(cos, x.rows, half), {turned.data, num_rows, half, half});
+      gather(query_rows.subset, matrix(sin, x.rows, half), sines);
+      cos = turned.data;
+      sin = sines.data;
+    }
+    x = wanted;
+  }
+  const int64_t width = query_width();
+  const MatrixView q = ws_.get(Buffer::kQkv, num_rows, config_.num_heads * width);
+  if (mla_.q_lora_rank == 0) {
+    linear(backend_, x, w_.q_up, nullptr, q);
+  } else {
+    // With an output gate the up-projection reads the normed latent and the plain one behind it.
+    const int64_t rank = mla_.q_lora_rank;
+    const MatrixView input = ws_.get(Buffer::kLatentQ, num_rows, w_.q_up.cols());
+    const MatrixView latent = columns(input, 0, rank);
+    linear(backend_, x, w_.q_a, w_.q_a_bias.f32(), latent);
+    if (spec_.output_gate) {
+      for (int64_t t = 0; t < num_rows; ++t) copy(input.row(t), rank, input.row(t) + rank);
+    }
+    norm(w_.q_a_norm, latent);
+    linear(backend_, input, w_.q_up, nullptr, q);
+  }
+  rope(cos, sin, config_.num_heads, width, columns(q, mla_.qk_nope_dim, q.cols - mla_.qk_nope_dim));
+  return q;
+}
+
+// The segments of query rows [begin, begin + count), numbered from `begin`.
+void LatentLayer::cut_block(int64_t begin, int64_t count) {
+  ws_.block_segments.clear();
+  for (const AttentionSegment& whole : ws_.segments) {
+    const int64_t first = std::max(begin, whole.first_row);
+    const int64_t last = std::min(begin + count, whole.first_row + whole.num_rows);
+    if (first >= last) continue;
+    AttentionSegment part = whole;
+    part.first_row = first - begin;
+    part.num_rows = last - first;
+    part.start_position += first - whole.first_row;
+    ws_.block_segments.push_back(part);
+  }
+}
+
+std::span<const int64_t> LatentLayer::head_offsets(int64_t rows) {
+  ws_.head_offsets.resize(static_cast<size_t>(config_.num_heads) + 1);
+  for (size_t h = 0; h < ws_.head_offsets.size(); ++h) {
+    ws_.head_offsets[h] = static_cast<int64_t>(h) * rows;
+  }
+  return ws_.head_offsets;
+}
+
+// latent_q (rows, heads, kv_lora + rope) from q (rows, heads, nope + rope ...).
+void LatentLayer::make_latent_queries(const MatrixView& q, const MatrixView& latent_q) {
+  const int64_t heads = config_.num_heads;
+  const int64_t rank = mla_.kv_lora_rank;
+  const int64_t from = query_width();
+  const int64_t to = mla_.key_row();
+  const bool single = q.rows == 1;  // one row is head-major as it lies
+  ConstMatrixView nope(q.data, heads, mla_.qk_nope_dim, from);
+  MatrixView latents{latent_q.data, heads, rank, to};
+  if (!single) {
+    const MatrixView by_head = ws_.get(Buffer::kHeadRows, heads * q.rows, mla_.qk_nope_dim);
+    backend_.pool().run(heads, [&](int64_t h, int) {
+      for (int64_t t = 0; t < q.rows; ++t) {
+        copy(q.row(t) + h * from, mla_.qk_nope_dim, by_head.row(h * q.rows + t));
+      }
+    });
+    nope = by_head;
+    latents = ws_.get(Buffer::kHeadLatents, heads * q.rows, rank);
+  }
+  linear_grouped(backend_, nope, head_offsets(q.rows), w_.key_up_list, {}, latents);
+  for (int64_t t = 0; t < q.rows; ++t) {
+    for (int64_t h = 0; h < heads; ++h) {
+      float* row = latent_q.row(t) + h * to;
+      if (!single) copy(latents.row(h * q.rows + t), rank, row);
+      copy(q.row(t) + h * from + mla_.qk_nope_dim, mla_.qk_rope_dim, row + rank);
+    }
+  }
+}
+
+// mixed (rows, heads, v) from latent (rows, heads, kv_lora).
+void LatentLayer::expand_values(const MatrixView& latent, const MatrixView& mixed) {
+  const int64_t heads = config_.num_heads;
+  const int64_t rank = mla_.kv_lora_rank;
+  if (latent.rows == 1) {
+    linear_grouped(backend_, matrix(latent.data, heads, rank), head_offsets(1), w_.value_up_list, {},
+                   matrix(mixed.data, heads, mla_.v_dim));
+    return;
+  }
+  const int64_t rows = latent.rows;
+  const MatrixView by_head = ws_.get(Buffer::kHeadLatents, heads * rows, rank);
+  backend_.pool().run(heads, [&](int64_t h, int) {
+    for (int64_t t = 0; t < rows; ++t) {
+      copy(latent.row(t) + h * rank, rank, by_head.row(h * rows + t));
+    }
+  });
+  const MatrixView values = ws_.get(Buffer::kHeadRows, heads * rows, mla_.v_dim);
+  linear_grouped(backend_, by_head, head_offsets(rows), w_.value_up_list, {}, values);
+  for (int64_t t = 0; t < rows; ++t) {
+    for (int64_t h = 0; h < heads; ++h) {
+      copy(values.row(h * rows + t), mla_.v_dim, mixed.row(t) + h * mla_.v_dim);
+    }
+  }
+}
+
+void LatentLayer::attend_block(const MatrixView& q, const MatrixView& mixed) {
+  const int64_t heads = config_.num_heads;
+  const MatrixView latent_q = ws_.get(Buffer::kLatentQueries, q.rows, heads * mla_.key_row());
+  make_latent_queries(q, latent_q);
+  AttentionParams params;
+  params.num_heads = heads;
+  params.scale = config_.attention_scale;
+  params.window = spec_.window;
+  params.sinks = weights_.sinks.f32();
+  const MatrixView latent = ws_.get(Buffer::kLatentMixed, q.rows, heads * mla_.kv_lora_rank);
+  attention_paged(backend_, latent_q, ws_.block_segments, params, latent);
+  expand_values(latent, mixed);
+  if (!spec_.output_gate) return;
+  for (int64_t h = 0; h < heads; ++h) {
+    const MatrixView gate = columns(q, h * query_width() + config_.head_dim, mla_.v_dim);
+    gate_sigmoid(backend_, gate, columns(mixed, h * mla_.v_dim, mla_.v_dim));
+  }
+}
+
+// The mixed values (query rows, num_heads * v_dim) of all segments.
+MatrixView LatentLayer::attend(const MatrixView& q) {
+  const MatrixView mixed =
+      ws_.get(Buffer::kAttention, q.rows, config_.num_heads * mla_.v_dim);
+  const int64_t step = std::max<int64_t>(1, kBlockPairs / config_.num_heads);
+  for (int64_t begin = 0; begin < q.rows; begin += step) {
+    const int64_t count = std::min(step, q.rows - begin);
+    cut_block(begin, count);
+    attend_block({q.row(begin), count, q.cols, q.stride},
+                 {mixed.row(begin), count, mixed.cols, mixed.stride});
+  }
+  return mixed;
+}
+
+}  // namespace
+
+void run_latent_attention(Backend& backend, const DecoderConfig& config, int64_t layer_index,
+                          const LayerWeights& weights, const RopeAngles* angles,
+                          std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
+                          ConstMatrixView x, Store store, MatrixView out, Workspace& workspace) {
+  LatentLayer layer(backend, config, layer_index, weights, angles, workspace);
+  layer.write_cache(sequences, x);
+  if (out.rows == 0) return;
+  cut_segments(sequences, query_rows, layer_index, workspace.segments);
+  const MatrixView q = layer.make_queries(query_rows, x, out.rows);
+  const MatrixView mixed = layer.attend(q);
+  const std::array<LinearTask, 1> task = {
+      LinearTask{&weights.o, weights.o_bias.f32(), out, store == Store::kAdd}};
+  linear(backend, mixed, task);
+}
+
+}  // namespace onnuri

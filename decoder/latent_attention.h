@@ -1,0 +1,22 @@
+// The attention half of a layer with multi-head latent attention (arXiv 2405.04434, section 2.1).
+//
+//   c = norm(kv_a x) and r = rope(kv_a' x)                       cached: one row (c, r) per token
+//   q = q_b norm(q_a x), per head q_nope and rope(q_rope)
+//   score(t, s) = (q_nope W_k) c_s + q_rope r_s                   W_k, W_v: a head's parts of kv_b
+//   out = o [ W_v sum_s p(t, s) c_s ]                             times sigmoid(gate) where gated
+//
+// Keys and values are never expanded: W_k is applied to the query and W_v to the mixed latent, so
+// all heads share one cached row whatever the number of new tokens.
+#pragma once
+
+#include "decoder/attention.h"
+
+namespace onnuri {
+
+/// As run_attention, for layers of kind kMla.
+void run_latent_attention(Backend& backend, const DecoderConfig& config, int64_t layer_index,
+                          const LayerWeights& weights, const RopeAngles* angles,
+                          std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
+                          ConstMatrixView x, Store store, MatrixView out, Workspace& workspace);
+
+}  // namespace onnuri

@@ -1,0 +1,205 @@
+// Key names: transformers (configuration_deepseek_v3.py and its relatives), and for GGUF the keys of
+// llama.cpp's deepseek2 architecture.
+#include "engine/latent_mapping.h"
+
+#include <cmath>
+
+#include "core/check.h"
+
+namespace onnuri {
+namespace {
+
+constexpr int64_t kMaxLayers = 4096;
+constexpr int64_t kMaxWidth = 4096;
+
+int64_t width(const ConfigReader& config, std::string_view key) {
+  const int64_t value = config.size(key);
+  if (value > kMaxWidth)
+    fail(ErrorCode::kCorruptData, "expected at most ", kMaxWidth, " at ", config.place(key),
+         ", found ", value);
+  return value;
+}
+
+void finish_latent(DecoderConfig& decoder, int64_t num_layers, const std::string& where) {
+  if (num_layers < 1 || num_layers > kMaxLayers)
+    fail(ErrorCode::kCorruptData, "expected 1 to ", kMaxLayers, " layers in ", where, ", found ",
+         num_layers);
+  const MlaSpec& mla = decoder.mla;
+  decoder.num_kv_heads = 1;
+  decoder.head_dim = mla.qk_nope_dim + mla.qk_rope_dim;
+  decoder.v_dim = mla.v_dim;
+  decoder.attention_scale = latent_attention_scale(mla, {});
+  decoder.layers.resize(static_cast<size_t>(num_layers));
+  for (LayerSpec& layer : decoder.layers) {
+    layer.mixer = MixerKind::kMla;
+    layer.rope = 0;
+  }
+}
+
+}  // namespace
+
+DecoderConfig read_latent_decoder(const ConfigReader& config) {
+  DecoderConfig out;
+  out.vocab_size = config.size("vocab_size");
+  out.hidden_size = config.size("hidden_size");
+  out.num_heads = config.size("num_attention_heads");
+  if (config.size_or("num_key_value_heads", out.num_heads) != out.num_heads)
+    fail(ErrorCode::kUnsupported, "expected ", out.num_heads, " at ",
+         config.place("num_key_value_heads"), ": latent attention has as many key heads as query heads");
+  out.max_position = config.size("max_position_embeddings");
+  out.norm_eps = static_cast<float>(config.number("rms_norm_eps"));
+  out.tied_head = config.boolean_or("tie_word_embeddings", false);
+  if (config.has("q_lora_rank")) out.mla.q_lora_rank = config.size("q_lora_rank");
+  out.mla.kv_lora_rank = width(config, "kv_lora_rank");
+  out.mla.qk_nope_dim = width(config, "qk_nope_head_dim");
+  out.mla.qk_rope_dim = width(config, "qk_rope_head_dim");
+  out.mla.v_dim = width(config, "v_head_dim");
+  finish_latent(out, config.size("num_hidden_layers"), config.where());
+  const int64_t intermediate = config.size("intermediate_size");
+  const bool bias = config.boolean_or("attention_bias", false);
+  for (LayerSpec& layer : out.layers) {
+    layer.intermediate_size = intermediate;
+    layer.q_bias = bias && out.mla.q_lora_rank > 0;
+    layer.k_bias = layer.o_bias = bias;
+  }
+  return out;
+}
+
+float latent_attention_scale(const MlaSpec& mla, const RopeScaling& scaling) {
+  double scale = 1.0 / std::sqrt(static_cast<double>(mla.qk_nope_dim + mla.qk_rope_dim));
+  if (scaling.kind == RopeScaling::Kind::kYarn && scaling.mscale_all_dim != 0.0 &&
+      scaling.factor > 1.0) {
+    const double mscale = 0.1 * scaling.mscale_all_dim * std::log(scaling.factor) + 1.0;
+    scale *= mscale * mscale;
+  }
+  return static_cast<float>(scale);
+}
+
+void set_latent_rope(const ConfigReader& config, RopeLayout layout, DecoderConfig& decoder) {
+  const RopeSettings rope = read_rope(config, decoder.mla.qk_rope_dim, "", 0);
+  decoder.rope_tables = {make_table(rope, layout)};
+  decoder.attention_scale = latent_attention_scale(decoder.mla, rope.scaling);
+}
+
+MoeSpec read_sigmoid_moe(const ConfigReader& config) {
+  MoeSpec moe;
+  moe.num_experts = config.size_of_any({"n_routed_experts", "num_local_experts"});
+  moe.num_experts_per_token = config.size("num_experts_per_tok");
+  moe.intermediate_size = config.size("moe_intermediate_size");
+  const int64_t shared = config.integer("n_shared_experts");
+  if (shared < 0 || shared > 64)
+    fail(ErrorCode::kCorruptData, "expected 0 to 64 at ", config.place("n_shared_experts"),
+         ", found ", shared);
+  moe.shared_intermediate_size = shared * moe.intermediate_size;
+  const std::string scoring = config.string_or("scoring_func", "sigmoid");
+  if (scoring != "sigmoid")
+    fail(ErrorCode::kUnsupported, "expected \"sigmoid\" at ", config.place("scoring_func"),
+         ", found \"", scoring, "\"");
+  moe.router.score = RouterScore::kSigmoid;
+  moe.router.renormalize = config.boolean("norm_topk_prob");
+  moe.router.scale = static_cast<float>(config.number("routed_scaling_factor"));
+  return moe;
+}
+
+std::vector<bool> read_expert_layers(const ConfigReader& config, int64_t num_layers) {
+  std::vector<bool> sparse(static_cast<size_t>(num_layers));
+  if (config.has("mlp_layer_types")) {
+    const std::vector<std::string> types = config.strings("mlp_layer_types");
+    if (types.size() != sparse.size())
+      fail(ErrorCode::kCorruptData, "expected ", num_layers, " entries at ",
+           config.place("mlp_layer_types"), ", found ", types.size());
+    for (size_t i = 0; i < types.size(); ++i) {
+      if (types[i] != "dense" && types[i] != "sparse")
+        fail(ErrorCode::kUnsupported, "layer type \"", types[i], "\" at ",
+             config.place("mlp_layer_types"), "; known: dense, sparse");
+      sparse[i] = types[i] == "sparse";
+    }
+    return sparse;
+  }
+  const int64_t num_dense = config.integer("first_k_dense_replace");
+  const int64_t period = config.size_or("moe_layer_freq", 1);
+  for (int64_t i = 0; i < num_layers; ++i)
+    sparse[static_cast<size_t>(i)] = i >= num_dense && i % period == 0;
+  return sparse;
+}
+
+void set_expert_layers(const std::vector<bool>& sparse, DecoderConfig& decoder) {
+  for (size_t i = 0; i < sparse.size(); ++i) {
+    if (!sparse[i]) continue;
+    decoder.layers[i].ffn = FfnKind::kMoe;
+    decoder.layers[i].intermediate_size = 0;
+  }
+}
+
+void add_latent_names(NameTable& table, const std::vector<std::string>& prefixes) {
+  const std::pair<const char*, const char*> names[] = {{"q_a.weight", "q_a_proj.weight"},
+                                                       {"q_a.bias", "q_a_proj.bias"},
+                                                       {"q_a_norm.weight", "q_a_layernorm.weight"},
+                                                       {"q_b.weight", "q_b_proj.weight"},
+                                                       {"kv_a.weight", "kv_a_proj_with_mqa.weight"},
+                                                       {"kv_a.bias", "kv_a_proj_with_mqa.bias"},
+                                                       {"kv_a_norm.weight", "kv_a_layernorm.weight"},
+                                                       {"kv_b.weight", "kv_b_proj.weight"}};
+  for (const auto& [canonical, stored] : names)
+    for (const std::string& prefix : prefixes)
+      table.add(std::string("layers.#.") + canonical,
+                {{prefix + "layers.#.self_attn." + stored}});
+}
+
+void add_gguf_latent_names(NameTable& table) {
+  const std::pair<const char*, const char*> names[] = {
+      {"q_a", "attn_q_a"},         {"q_a_norm", "attn_q_a_norm"},   {"q_b", "attn_q_b"},
+      {"kv_a", "attn_kv_a_mqa"},   {"kv_a_norm", "attn_kv_a_norm"}, {"kv_b", "attn_kv_b"},
+      {"k_b", "attn_k_b"},         {"v_b", "attn_v_b"}};
+  for (const auto& [canonical, stored] : names)
+    table.add(std::string("layers.#.") + canonical + ".weight",
+              {{std::string("blk.#.") + stored + ".weight"}});
+}
+
+DecoderConfig read_gguf_latent_decoder(const ModelFiles& files, const ConfigReader& config) {
+  DecoderConfig out;
+  const TensorView embed = files.checkpoint->find("token_embd.weight");
+  if (embed.empty() || embed.shape.rank() != 2)
+    fail(ErrorCode::kNotFound, "expected a matrix token_embd.weight in ", files.path);
+  out.vocab_size = embed.shape[0];
+  out.hidden_size = config.size("embedding_length");
+  out.num_heads = config.size("attention.head_count");
+  out.max_position = config.size("context_length");
+  out.norm_eps = static_cast<float>(config.number("attention.layer_norm_rms_epsilon"));
+  out.tied_head = files.checkpoint->find("output.weight").empty();
+  MlaSpec& mla = out.mla;
+  if (!files.checkpoint->find("blk.0.attn_q_a.weight").empty())
+    mla.q_lora_rank = config.size("attention.q_lora_rank");
+  mla.kv_lora_rank = width(config, "attention.kv_lora_rank");
+  mla.qk_rope_dim = width(config, "rope.dimension_count");
+  // Files from before the split of kv_b have the widths of a head under the shorter names.
+  const bool split = config.has("attention.key_length_mla");
+  const char* key = split ? "attention.key_length_mla" : "attention.key_length";
+  mla.qk_nope_dim = width(config, key) - mla.qk_rope_dim;
+  if (mla.qk_nope_dim < 1)
+    fail(ErrorCode::kCorruptData, "expected more than ", mla.qk_rope_dim, " at ",
+         config.place(key), ", found ", config.size(key));
+  mla.v_dim = width(config, split ? "attention.value_length_mla" : "attention.value_length");
+  const int64_t extra = config.integer_or("nextn_predict_layers", 0);
+  if (extra < 0 || extra > kMaxLayers)
+    fail(ErrorCode::kCorruptData, "expected 0 to ", kMaxLayers, " at ",
+         config.place("nextn_predict_layers"), ", found ", extra);
+  finish_latent(out, config.size("block_count") - extra, files.path);
+  const int64_t intermediate = config.size("feed_forward_length");
+  for (LayerSpec& layer : out.layers) layer.intermediate_size = intermediate;
+
+  out.rope_tables = {read_gguf_rope(files, config, mla.qk_rope_dim, RopeLayout::kPairs)};
+  // The stored number is a tenth of mscale_all_dim; mscale is the same, so cosines keep their size.
+  const double log_multiplier = config.number_or("rope.scaling.yarn_log_multiplier", 0.0);
+  if (config.string_or("rope.scaling.type", "none") == "yarn" && log_multiplier != 0.0) {
+    RopeScaling scaling;
+    scaling.kind = RopeScaling::Kind::kYarn;
+    scaling.factor = config.number("rope.scaling.factor");
+    scaling.mscale_all_dim = 10.0 * log_multiplier;
+    out.attention_scale = latent_attention_scale(mla, scaling);
+    out.rope_tables[0].attention_factor = 1.0f;
+  }
+  return out;
+}
+
+}  // namespace onnuri

@@ -1,0 +1,154 @@
+"""Makes tiny random checkpoints of the families with latent attention under tests/golden/text/.
+
+Folders and files are those of make_text_goldens.py (config.json, model.safetensors,
+golden.safetensors with input_ids, logits, greedy_ids), as are the reasons to reject a seed. Every
+parameter is random, correction biases and norms included; the prompt is longer than the original
+rope length, than any window and than index_topk.
+
+Made with Python 3.11, torch 2.15.0, transformers 5.23.0. Usage:
+    python tests/golden/make_latent_goldens.py [family ...]
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+OUT = pathlib.Path(__file__).resolve().parent / "text"
+PROMPT_TOKENS = 40
+GREEDY_TOKENS = 32
+BASE = dict(
+    vocab_size=192, hidden_size=48, intermediate_size=64, moe_intermediate_size=12,
+    num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=4, q_lora_rank=24,
+    kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=12, n_routed_experts=8,
+    num_experts_per_tok=2, n_shared_experts=1, n_group=2, topk_group=1, norm_topk_prob=True,
+    routed_scaling_factor=2.5, first_k_dense_replace=1, max_position_embeddings=512, bos_token_id=1,
+    eos_token_id=2, pad_token_id=0, tie_word_embeddings=False)
+YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, beta_fast=32, beta_slow=1,
+            original_max_position_embeddings=16)
+DEFAULT = dict(rope_type="default", rope_theta=50000.0)
+
+# folder: (model_type, config keys, rewrite of the saved files)
+FAMILIES = {
+    "deepseek_v3": ("deepseek_v3",
+                    dict(rope_parameters=dict(YARN, mscale=1.0, mscale_all_dim=1.0)), "legacy_rope"),
+    # No query latent, two shared experts, one group; nothing is a power of two.
+    "kanana2": ("deepseek_v3",
+                dict(q_lora_rank=None, vocab_size=210, hidden_size=40, num_attention_heads=3,
+                     num_key_value_heads=3, kv_lora_rank=20, qk_nope_head_dim=10, qk_rope_head_dim=6,
+                     v_head_dim=14, n_routed_experts=10, num_experts_per_tok=3, n_shared_experts=2,
+                     n_group=1, topk_group=1, moe_intermediate_size=9, rope_interleave=False,
+                     attention_bias=True, rope_parameters=DEFAULT), None),
+}
+
+
+def rounded(value, dtype):
+    return value.to(dtype).to(torch.float32)
+
+
+def randomize(model, generator):
+    """Fills every parameter and floating buffer of the checkpoint, rounded to what is stored."""
+    for name, tensor in model.state_dict().items():
+        noise = torch.randn(tensor.shape, generator=generator)
+        if "norm" in name and name.endswith(".bias"):
+            value = rounded(0.3 * noise, torch.bfloat16)
+        elif "norm" in name and tensor.dim() == 1:
+            value = rounded(1.0 + 0.3 * noise, torch.bfloat16)
+        elif name.endswith("correction_bias"):
+            value = 0.3 * noise
+        elif "embed_tokens" in name:
+            value = rounded(0.3 * noise, torch.bfloat16)
+        else:
+            value = rounded(0.25 * noise, torch.bfloat16)
+        with torch.no_grad():
+            tensor.copy_(value)
+
+
+def last_logits(model, ids):
+    with torch.no_grad():
+        return model(torch.tensor([ids]), use_cache=False).logits[0]
+
+
+def margins(logits):
+    top = logits.topk(2, dim=-1).values
+    return top[..., 0] - top[..., 1]
+
+
+def attempt(config, seed):
+    """One seed: the model and its answers, or the reason why the seed is rejected."""
+    generator = torch.Generator().manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(
+        config, attn_implementation="eager", experts_implementation="eager").float().eval()
+    randomize(model, generator)
+    ids = torch.randint(3, config.vocab_size, (PROMPT_TOKENS,), generator=generator).tolist()
+    logits = last_logits(model, ids)
+    std = logits.std().item()
+    exact = last_logits(model.double(), ids)
+    model.float()
+    if (exact - logits).abs().max().item() > 1e-4 * std:
+        return None, "a choice hangs on rounding"
+    if margins(logits).min().item() < 0.01 * std:
+        return None, "two best logits of a prompt position are too close"
+    greedy = []
+    for _ in range(GREEDY_TOKENS):
+        row = last_logits(model, ids + greedy)[-1]
+        if margins(row).item() < 0.01 * std:
+            return None, f"greedy step {len(greedy)} is a near tie"
+        greedy.append(int(row.argmax()))
+    if len(set(greedy)) < 10:
+        return None, "the greedy text repeats itself"
+    return (model, ids, logits, greedy), None
+
+
+def legacy_rope(folder):
+    """Moves rope keys to where transformers 4 wrote them, as the published config has them."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    rope = config.pop("rope_parameters")
+    config["rope_theta"] = rope.pop("rope_theta")
+    rope["type"] = rope.pop("rope_type")
+    config["rope_scaling"] = rope
+    config.pop("rope_interleave")
+    path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+
+
+def make(family):
+    model_type, overrides, rewrite = FAMILIES[family]
+    keys = {**BASE, **overrides}
+    config = AutoConfig.for_model(model_type, **keys)
+    for seed in range(1000):
+        result, reason = attempt(config, seed)
+        if result:
+            break
+        print(f"{family}: seed {seed} rejected: {reason}")
+    model, ids, logits, greedy = result
+    folder = OUT / family
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    kept = {n: t.clone() for n, t in model.state_dict().items() if n.endswith("correction_bias")}
+    model.to(torch.bfloat16)
+    for name, value in kept.items():  # checkpoints keep these in float32
+        module, _, leaf = name.rpartition(".")
+        getattr(model.get_submodule(module), leaf).data = value
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if rewrite:
+        globals()[rewrite](folder)
+    save_file({"input_ids": torch.tensor(ids), "logits": logits.float().contiguous(),
+               "greedy_ids": torch.tensor(greedy)}, folder / "golden.safetensors",
+              metadata={"made_by": f"transformers {transformers.__version__}, torch "
+                                   f"{torch.__version__}, seed {seed}"})
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    print(f"{family}: seed {seed}, std {logits.std():.3f}, {len(set(greedy))} distinct greedy ids, "
+          f"{size // 1000} kB")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for name in sys.argv[1:] or FAMILIES:
+        make(name)
