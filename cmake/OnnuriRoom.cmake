@@ -8,6 +8,7 @@ function(onnuri_room name)
   endforeach()
   add_library(onnuri_${name} STATIC ${sources})
   target_link_libraries(onnuri_${name} PUBLIC onnuri_options ${ROOM_DEPENDS})
+  onnuri_use_pch(onnuri_${name})
 endfunction()
 
 # onnuri_isa_sources(TARGET FOLDER flags...): adds a folder of kernels compiled for one instruction
@@ -16,6 +17,7 @@ function(onnuri_isa_sources target folder)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp)
   if(sources)
     target_sources(${target} PRIVATE ${sources})
-    set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "-O3;${ARGN}")
+    set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "-O3;${ARGN}"
+      SKIP_PRECOMPILE_HEADERS ON)
   endif()
 endfunction()

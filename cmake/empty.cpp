@@ -1,0 +1,1 @@
+// The object that precompiled headers hang on.
