@@ -46,15 +46,6 @@ Image image_from_array(const py::array& array) {
   return image;
 }
 
-// A picture with its pixels already decoded travels as a binary PPM: ContentPart holds files.
-std::vector<uint8_t> ppm_of(const Image& image) {
-  const std::string head =
-      "P6\n" + std::to_string(image.width) + " " + std::to_string(image.height) + "\n255\n";
-  std::vector<uint8_t> out(head.begin(), head.end());
-  out.insert(out.end(), image.rgb.begin(), image.rgb.end());
-  return out;
-}
-
 std::vector<uint8_t> decode_base64(const std::string& text) {
   const py::object bytes = py::module_::import("base64").attr("b64decode")(py::str(text));
   return bytes_of(bytes);
@@ -84,7 +75,7 @@ MediaInput media_from(MediaKind kind, const py::object& object) {
       refuse("expected a local file or a data URL, found a web address: download it first");
   }
   if (is_path(object) || is_bytes(object)) return encoded(kind, object);
-  if (kind == MediaKind::kImage) return MediaInput{kind, {}, ppm_of(image_from(object))};
+  if (kind == MediaKind::kImage) return MediaInput{kind, {}, {}, image_from(object)};
   refuse("expected sound in a message as a path or as encoded bytes");
 }
 

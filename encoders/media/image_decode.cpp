@@ -4,6 +4,8 @@
 // the format, and only the decoder named here can run. HEIC and AVIF go to libheif.
 #include <libheif/heif.h>
 
+#include <opencv2/core.hpp>
+
 #include <cstring>
 #include <limits>
 #include <memory>
@@ -142,32 +144,48 @@ Image decode_heif(std::span<const std::byte> bytes, const MediaLimits& limits,
 
 // Orientation -----------------------------------------------------------------------------------
 
-/// EXIF orientation: bit 2 of (tag - 1) swaps the axes, the others mirror.
+/// A view of the picture's pixels for OpenCV. Sides are at most kMaxSide.
+cv::Mat pixels_of(Image& image) {
+  return {static_cast<int>(image.height), static_cast<int>(image.width), CV_8UC3, image.rgb.data()};
+}
+
+/// EXIF orientation: tags from 5 on are transposed first, then all are mirrored.
 ///   1 as is   2 left-right   3 half turn   4 top-bottom
 ///   5 transposed   6 quarter turn right   7 transposed the other way   8 quarter turn left
 Image oriented(Image in, int orientation) {
   if (orientation == 1) return in;
   const bool swap = orientation >= 5;
   const bool mirror_x =
-      orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+      orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
   const bool mirror_y =
-      orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+      orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
   Image out{swap ? in.width : in.height, swap ? in.height : in.width, {}};
   out.rgb.resize(in.rgb.size());
-  uint8_t* to = out.rgb.data();
-  for (int64_t y = 0; y < out.height; ++y)
-    for (int64_t x = 0; x < out.width; ++x, to += 3) {
-      const int64_t u = swap ? y : x, v = swap ? x : y;  // column and row of the stored picture
-      const int64_t from_x = mirror_x ? in.width - 1 - u : u;
-      const int64_t from_y = mirror_y ? in.height - 1 - v : v;
-      std::memcpy(to, in.rgb.data() + (from_y * in.width + from_x) * 3, 3);
-    }
+  cv::Mat to = pixels_of(out);
+  if (swap) cv::transpose(pixels_of(in), to);
+  else pixels_of(in).copyTo(to);
+  if (mirror_x && mirror_y) cv::flip(to, to, -1);
+  else if (mirror_x) cv::flip(to, to, 1);
+  else if (mirror_y) cv::flip(to, to, 0);
   return out;
+}
+
+/// A picture that came decoded: the same limits hold.
+Image checked_pixels(const MediaInput& input, const MediaLimits& limits) {
+  const Image& image = input.image;
+  if (!input.path.empty() || !input.bytes.empty())
+    fail(ErrorCode::kInvalidArgument, "expected an image as a file or as pixels, found both");
+  check_size(image.width, image.height, limits, "picture", "memory");
+  if (static_cast<int64_t>(image.rgb.size()) != image.width * image.height * 3)
+    fail(ErrorCode::kInvalidArgument, "expected ", image.width * image.height * 3,
+         " bytes of pixels for ", image.width, "x", image.height, ", found ", image.rgb.size());
+  return image;
 }
 
 }  // namespace
 
 Image decode_image(const MediaInput& input, const MediaLimits& limits) {
+  if (!input.image.rgb.empty()) return checked_pixels(input, limits);
   const MediaBytes file(input, limits, kExpected);
   const std::string& where = file.where();
   const ImageHeader header = read_image_header(file.bytes());

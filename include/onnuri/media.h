@@ -22,11 +22,13 @@ struct Waveform {
 
 enum class MediaKind { kImage, kAudio, kVideo };
 
-/// Media as it arrives: a path, or the bytes of a file. Exactly one of the two is set.
+/// Media as it arrives: a path, the bytes of a file, or decoded already. Exactly one is set.
 struct MediaInput {
   MediaKind kind = MediaKind::kImage;
   std::string path;
   std::vector<uint8_t> bytes;
+  Image image = {};     ///< of kind kImage
+  Waveform sound = {};  ///< of kind kAudio
 };
 
 }  // namespace onnuri

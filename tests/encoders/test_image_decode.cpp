@@ -166,5 +166,19 @@ TEST(ExifOrientation, ReadsBothByteOrdersAndSurvivesDamage) {
   EXPECT_EQ(read(block), 1);
 }
 
+TEST(DecodeImage, TakesPixelsAsTheyAreWithinTheLimits) {
+  MediaInput input;
+  input.image = Image{2, 3, std::vector<uint8_t>(18, 7)};
+  EXPECT_EQ(decode_image(input).rgb, input.image.rgb);
+  MediaLimits limits;
+  limits.max_pixels = 5;
+  EXPECT_THROW(decode_image(input, limits), Error);
+  input.image.height = 3;
+  EXPECT_THROW(decode_image(input), Error);
+  input.image.height = 2;
+  input.path = "also.png";
+  EXPECT_THROW(decode_image(input), Error);
+}
+
 }  // namespace
 }  // namespace onnuri
