@@ -11,7 +11,7 @@ const DTypeInfo& dtype_info(DType dtype) {
       kQ4_1{"q4_1", 32, 20}, kQ5_0{"q5_0", 32, 22}, kQ5_1{"q5_1", 32, 24}, kQ8_0{"q8_0", 32, 34},
       kQ2_K{"q2_k", 256, 84}, kQ3_K{"q3_k", 256, 110}, kQ4_K{"q4_k", 256, 144}, kQ5_K{"q5_k", 256, 176}, kQ6_K{"q6_k", 256, 210},
       kIQ4_NL{"iq4_nl", 32, 18}, kIQ4_XS{"iq4_xs", 256, 136}, kMXFP4{"mxfp4", 32, 17},
-      kNVFP4{"nvfp4", 64, 36};
+      kNVFP4{"nvfp4", 64, 36}, kEncoded{"encoded", 1, 0};
   switch (dtype) {
     case DType::kF32: return kF32;
     case DType::kF16: return kF16;
@@ -38,6 +38,7 @@ const DTypeInfo& dtype_info(DType dtype) {
     case DType::kIQ4_XS: return kIQ4_XS;
     case DType::kMXFP4: return kMXFP4;
     case DType::kNVFP4: return kNVFP4;
+    case DType::kEncoded: return kEncoded;
   }
   fail(ErrorCode::kInternal, "unknown dtype ", static_cast<int>(dtype));
 }

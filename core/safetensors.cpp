@@ -24,7 +24,7 @@ constexpr uint64_t kMaxHeaderBytes = uint64_t{100} << 20;  // the limit of the f
 DType parse_dtype(const std::string& name, const std::string& where) {
   static constexpr std::pair<std::string_view, DType> kTypes[] = {
       {"F32", DType::kF32}, {"F16", DType::kF16}, {"BF16", DType::kBF16},
-      {"F8_E4M3", DType::kF8E4M3}, {"F8_E5M2", DType::kF8E5M2}, {"I64", DType::kI64}, {"I32", DType::kI32},
+      {"F8_E4M3", DType::kF8E4M3}, {"F8_E5M2", DType::kF8E5M2}, {"F8_E8M0", DType::kU8}, {"I64", DType::kI64}, {"I32", DType::kI32},
       {"I16", DType::kI16}, {"I8", DType::kI8}, {"U8", DType::kU8}, {"BOOL", DType::kBool}};
   for (const auto& [text, dtype] : kTypes) {
     if (text == name) return dtype;

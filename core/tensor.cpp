@@ -47,12 +47,29 @@ bool Shape::operator==(const Shape& other) const {
   return true;
 }
 
+namespace {
+
+// Matrix rows under one index of the first axis.
+int64_t rows_per_index(const Shape& shape) {
+  int64_t rows = 1;
+  for (int i = 1; i + 1 < shape.rank(); ++i) rows *= shape[i];
+  return rows;
+}
+
+}  // namespace
+
 TensorView TensorView::slice(int64_t index) const {
   ONNURI_CHECK(shape.rank() >= 1 && index >= 0 && index < shape[0]);
   std::array<int64_t, Shape::kMaxRank> rest{};
   for (int i = 1; i < shape.rank(); ++i) rest[static_cast<size_t>(i - 1)] = shape[i];
-  TensorView out{data, dtype,
-                 Shape(std::span<const int64_t>(rest.data(), static_cast<size_t>(shape.rank() - 1)))};
+  TensorView out = *this;
+  out.shape =
+      Shape(std::span<const int64_t>(rest.data(), static_cast<size_t>(shape.rank() - 1)));
+  if (encoding != nullptr) {
+    ONNURI_CHECK(shape.rank() >= 2);
+    out.first_row += index * rows_per_index(shape) * row_step;
+    return out;
+  }
   out.data = as<std::byte>() + index * out.num_bytes();
   return out;
 }
@@ -67,13 +84,24 @@ TensorView TensorView::rows(int64_t begin, int64_t count) const {
   }
   TensorView out = *this;
   out.shape = Shape(std::span<const int64_t>(extents.data(), static_cast<size_t>(shape.rank())));
+  if (encoding != nullptr) {
+    ONNURI_CHECK(shape.rank() >= 2);
+    out.first_row += begin * rows_per_index(shape) * row_step;
+    return out;
+  }
   if (begin > 0) out.data = as<std::byte>() + dtype_bytes(dtype, begin * row_elements);
   return out;
 }
 
 TensorView TensorView::reshaped(Shape new_shape) const {
   ONNURI_CHECK(new_shape.num_elements() == shape.num_elements());
-  return {data, dtype, new_shape};
+  if (encoding != nullptr && (new_shape.rank() < 1 || new_shape[-1] != shape[-1])) {
+    fail(ErrorCode::kUnsupported, "cannot see an encoded weight of ", shape.to_string(), " as ",
+         new_shape.to_string());
+  }
+  TensorView out = *this;
+  out.shape = new_shape;
+  return out;
 }
 
 void Tensor::Free::operator()(std::byte* p) const { std::free(p); }

@@ -33,11 +33,18 @@ class Shape {
   int rank_ = 0;
 };
 
+struct WeightEncoding;  // core/weight_encoding.h
+
 /// Non-owning look at a dense tensor. Trivially copyable; never outlives its owner.
 struct TensorView {
   const void* data = nullptr;
   DType dtype = DType::kF32;
   Shape shape;
+  // Of kEncoded only: what the bytes mean, and which rows of the matrix (leading axes flattened)
+  // are looked at. Row i of the view is row first_row + i * row_step.
+  const WeightEncoding* encoding = nullptr;
+  int64_t first_row = 0;
+  int64_t row_step = 1;
 
   int64_t num_elements() const { return shape.num_elements(); }
   int64_t num_bytes() const { return dtype_bytes(dtype, shape.num_elements()); }

@@ -2,6 +2,8 @@
 
 #include <map>
 
+#include "core/quantized_checkpoint.h"
+
 namespace onnuri {
 namespace {
 
@@ -44,9 +46,9 @@ JsonValue storage_facts(const Checkpoint& checkpoint) {
   std::map<std::string, std::pair<int64_t, int64_t>> by_type;  // tensors, bytes
   for (const std::string& name : checkpoint.names()) {
     const TensorView view = checkpoint.find(name);
-    auto& [count, bytes] = by_type[std::string(dtype_name(view.dtype))];
+    auto& [count, bytes] = by_type[stored_type(view)];
     ++count;
-    bytes += view.num_bytes();
+    bytes += stored_bytes(view);
   }
   JsonValue out{JsonValue::Object{}};
   for (const auto& [type, totals] : by_type) {

@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "core/mapped_file.h"
+#include "core/quantized_checkpoint.h"
 #include "engine/model_config.h"
 
 namespace onnuri {
@@ -33,6 +34,16 @@ std::optional<fs::path> single_gguf(const fs::path& folder) {
   return found;
 }
 
+// The object that holds quantization_config: the config itself or that of its text model.
+const JsonValue* quantized_config(const JsonValue& config) {
+  for (const JsonValue* object : {&config, config.find("text_config")}) {
+    if (object == nullptr) continue;
+    const JsonValue* found = object->find("quantization_config");
+    if (found != nullptr && !found->is_null()) return object;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 ModelFiles open_model_files(const std::string& path) {
@@ -54,6 +65,10 @@ ModelFiles open_model_files(const std::string& path) {
       files.checkpoint = Checkpoint::open(path);
       if (files.is_gguf())
         fail(ErrorCode::kUnsupported, "expected safetensors beside config.json in ", path);
+      if (const JsonValue* config = quantized_config(files.config)) {
+        files.checkpoint = open_quantized(std::move(files.checkpoint),
+                                          read_quantization_config(*config, "config.json"));
+      }
       return files;
     }
     const std::optional<fs::path> gguf = single_gguf(target);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "kernels/encoded_weight.h"
 #include "kernels/kernel_table.h"
 #include "kernels/linear_kernels.h"
 #include "kernels/ref/quant.h"
@@ -63,7 +64,7 @@ void check_part(const TensorView& part, int64_t cols) {
     fail(ErrorCode::kInvalidArgument, "expected parts of ", cols, " columns, found ",
          part.shape.to_string());
   }
-  if (!ref::is_real_dtype(part.dtype)) {
+  if (part.encoding == nullptr && !ref::is_real_dtype(part.dtype)) {
     fail(ErrorCode::kUnsupported, "expected a matrix of real numbers, found ",
          dtype_name(part.dtype));
   }
@@ -97,6 +98,11 @@ void pack_part(Backend& backend, const TensorView& source, Part& part) {
     const int64_t end = std::min(part.num_groups(), (chunk + 1) * kGroupsPerChunk);
     for (int64_t g = chunk * kGroupsPerChunk; g < end; ++g) {
       const int64_t first = g * kGroupRows;
+      if (source.encoding != nullptr) {
+        pack_encoded_group(part.format, source, first, std::min(kGroupRows, part.rows - first),
+                           part.data.get() + g * part.group_bytes);
+        continue;
+      }
       pack_group(part.format, source.dtype, source.as<std::byte>() + first * row_bytes, row_bytes,
                  std::min(kGroupRows, part.rows - first), cols, row_scratch.data(),
                  part.data.get() + g * part.group_bytes);
@@ -120,7 +126,9 @@ PackedMatrix pack_matrices(Backend& backend, std::span<const TensorView> parts,
     const WeightFormat format =
         compute == ComputeType::kFloat32
             ? WeightFormat::kF32
-            : exact_weight_format(source.dtype, impl->kernels->bfloat16_format);
+            : (source.encoding != nullptr
+                   ? encoded_weight_format(source)
+                   : exact_weight_format(source.dtype, impl->kernels->bfloat16_format));
     impl->parts.push_back(allocate_part(source, format, impl->rows));
     pack_part(backend, source, impl->parts.back());
     impl->rows += source.shape[0];
@@ -334,6 +342,9 @@ void linear_grouped(Backend& backend, ConstMatrixView x, std::span<const int64_t
 }
 
 void dequantize(const TensorView& source, float* out) {
+  if (source.encoding != nullptr) {
+    return decode_encoded_rows(source, 0, source.num_elements() / source.shape[-1], out);
+  }
   ref::dequantize_row(source.dtype, source.data, source.num_elements(), out);
 }
 
@@ -344,7 +355,7 @@ void gather_rows(Backend& backend, const TensorView& table, std::span<const int3
     fail(ErrorCode::kInvalidArgument, "expected out (", ids.size(), ", cols) for table ",
          table.shape.to_string(), ", found (", out.rows, ", ", out.cols, ")");
   }
-  if (!ref::is_real_dtype(table.dtype)) {
+  if (table.encoding == nullptr && !ref::is_real_dtype(table.dtype)) {
     fail(ErrorCode::kUnsupported, "expected a table of real numbers, found ",
          dtype_name(table.dtype));
   }
@@ -355,6 +366,9 @@ void gather_rows(Backend& backend, const TensorView& table, std::span<const int3
   }
   const int64_t row_bytes = dtype_bytes(table.dtype, table.shape[1]);
   auto copy = [&](int64_t i, int) {
+    if (table.encoding != nullptr) {
+      return decode_encoded_rows(table, ids[static_cast<size_t>(i)], 1, out.row(i));
+    }
     ref::dequantize_row(table.dtype,
                         table.as<std::byte>() + ids[static_cast<size_t>(i)] * row_bytes, out.cols,
                         out.row(i));

@@ -170,7 +170,8 @@ bool is_real_dtype(DType dtype) {
     case DType::kI16:
     case DType::kI8:
     case DType::kU8:
-    case DType::kBool: return false;
+    case DType::kBool:
+    case DType::kEncoded: return false;
     default: return true;
   }
 }

@@ -1,0 +1,209 @@
+#include "kernels/encoded_weight.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "core/check.h"
+#include "core/weight_encoding.h"
+#include "kernels/float_bits.h"
+#include "kernels/quant_types.h"
+#include "kernels/ref/quant.h"
+
+namespace onnuri {
+namespace {
+
+// Up to 16 rows taken apart: codes as stored bits, and per group a scale and a zero.
+struct Rows {
+  int64_t count = 0;
+  int64_t first[kGroupRows] = {};  // row numbers in the matrix
+  std::vector<uint8_t> codes;      // (count, K)
+  std::vector<float> scales;       // (count, G)
+  std::vector<float> zeros;        // (count, G)
+};
+
+uint32_t load_word(const void* data, int64_t index) {
+  uint32_t word;
+  std::memcpy(&word, static_cast<const char*>(data) + index * 4, sizeof(word));
+  return word;
+}
+
+// Where AWQ keeps row j of eight: nibble kNibbleOfRow[j].
+constexpr int kNibbleOfRow[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+
+void read_row_codes(const WeightEncoding& e, int64_t row, uint8_t* out) {
+  const int64_t row_bits = e.cols * e.bits;
+  // Word formats round the row up to 32 bits; bytes of the others have no gaps.
+  const int64_t row_bytes = e.code_type == CodeType::kUnsigned ? (row_bits + 31) / 32 * 4
+                                                               : row_bits / 8;
+  const uint8_t* bytes = e.codes + row * row_bytes;
+  if (e.bits == 8) {
+    std::memcpy(out, bytes, static_cast<size_t>(e.cols));
+    return;
+  }
+  const int mask = (1 << e.bits) - 1;
+  for (int64_t k = 0; k < e.cols; ++k) {
+    out[k] = static_cast<uint8_t>(bytes[k * e.bits / 8] >> (k * e.bits % 8) & mask);
+  }
+}
+
+// Words of neighbouring rows lie side by side: columns outside, rows inside.
+void read_column_codes(const WeightEncoding& e, Rows* rows) {
+  const int64_t per_word = 32 / e.bits;
+  const uint32_t mask = (1u << e.bits) - 1;
+  for (int64_t k = 0; k < e.cols; ++k) {
+    for (int64_t r = 0; r < rows->count; ++r) {
+      const int64_t n = rows->first[r];
+      uint32_t code = 0;
+      if (e.code_layout == CodeLayout::kWordsDown) {
+        code = load_word(e.codes, k / per_word * e.rows + n) >> (k % per_word * e.bits);
+      } else {
+        code = load_word(e.codes, k * (e.rows / 8) + n / 8) >> (4 * kNibbleOfRow[n % 8]);
+      }
+      rows->codes[static_cast<size_t>(r * e.cols + k)] = static_cast<uint8_t>(code & mask);
+    }
+  }
+}
+
+float read_real(const TensorView& view, int64_t index) {
+  float value = 0.0f;
+  ref::dequantize_row(view.dtype,
+                      view.as<std::byte>() + index * dtype_info(view.dtype).block_bytes, 1, &value);
+  return value;
+}
+
+float scale_of(const WeightEncoding& e, int64_t row, int64_t group, int64_t* index) {
+  const int64_t matrix = row / e.matrix_rows;
+  const int64_t blocks = (e.matrix_rows + e.block_rows - 1) / e.block_rows;
+  const int64_t block = matrix * blocks + row % e.matrix_rows / e.block_rows;
+  *index = block * e.scale_row_stride + group * e.scale_group_stride;
+  if (e.scale_type == ScaleType::kE8M0) {
+    const uint8_t byte = e.scales.as<uint8_t>()[*index];
+    return byte == 255 ? float_from_bits(0x7fc00000u) : half_of_e8m0(byte) * 2.0f;
+  }
+  const float scale = read_real(e.scales, *index);
+  if (e.tensor_scale.empty()) return scale;
+  const float second =
+      read_real(e.tensor_scale, e.tensor_scale.num_elements() == 1 ? 0 : matrix);
+  return e.divide_tensor_scale ? scale / second : scale * second;
+}
+
+float zero_of(const WeightEncoding& e, int64_t row, int64_t group, int64_t scale_index) {
+  const int64_t per_word = 32 / e.bits;
+  const uint32_t mask = (1u << e.bits) - 1;
+  uint32_t word = 0;
+  switch (e.zero_layout) {
+    case ZeroLayout::kConstant: return static_cast<float>(e.zero);
+    case ZeroLayout::kBytes: return static_cast<float>(e.zeros.as<int8_t>()[scale_index]);
+    case ZeroLayout::kRowWords:
+      word = load_word(e.zeros.data, row / per_word * e.num_groups + group) >>
+             (row % per_word * e.bits);
+      break;
+    case ZeroLayout::kWordsAcross:
+      word = load_word(e.zeros.data, group * (e.rows / per_word) + row / per_word) >>
+             (row % per_word * e.bits);
+      // A stored zero less one wraps: the largest code stands for zero.
+      return static_cast<float>((word + static_cast<uint32_t>(e.zero)) & mask);
+    case ZeroLayout::kInterleaved:
+      word = load_word(e.zeros.data, group * (e.rows / 8) + row / 8) >>
+             (4 * kNibbleOfRow[row % 8]);
+      break;
+  }
+  return static_cast<float>(word & mask);
+}
+
+Rows read_rows(const TensorView& weight, int64_t begin, int64_t count) {
+  const WeightEncoding& e = *weight.encoding;
+  Rows rows;
+  rows.count = count;
+  rows.codes.resize(static_cast<size_t>(count * e.cols));
+  rows.scales.resize(static_cast<size_t>(count * e.num_groups));
+  rows.zeros.resize(static_cast<size_t>(count * e.num_groups));
+  for (int64_t r = 0; r < count; ++r) {
+    const int64_t row = weight.first_row + (begin + r) * weight.row_step;
+    ONNURI_CHECK(row >= 0 && row < e.rows);
+    rows.first[r] = row;
+    if (e.code_layout == CodeLayout::kRows) {
+      read_row_codes(e, row, rows.codes.data() + r * e.cols);
+    }
+    for (int64_t g = 0; g < e.num_groups; ++g) {
+      const auto i = static_cast<size_t>(r * e.num_groups + g);
+      int64_t index = 0;
+      rows.scales[i] = scale_of(e, row, g, &index);
+      rows.zeros[i] = zero_of(e, row, g, index);
+    }
+  }
+  if (e.code_layout != CodeLayout::kRows) read_column_codes(e, &rows);
+  return rows;
+}
+
+// What a code stands for before zero and scale.
+void fill_levels(const WeightEncoding& e, float* levels) {
+  for (int code = 0; code < (1 << e.bits); ++code) {
+    const auto byte = static_cast<uint8_t>(code);
+    switch (e.code_type) {
+      case CodeType::kUnsigned: levels[code] = static_cast<float>(code); break;
+      case CodeType::kSigned: levels[code] = static_cast<float>(static_cast<int8_t>(byte)); break;
+      case CodeType::kFloat8: levels[code] = float_from_f8e4m3(byte); break;
+      case CodeType::kFloat4:
+        levels[code] = 0.5f * static_cast<float>(kFp4Values[code]);
+        if (code == 8) levels[code] = -0.0f;
+        break;
+    }
+  }
+}
+
+int64_t group_of(const WeightEncoding& e, int64_t k) {
+  return e.group_of_column != nullptr ? e.group_of_column[k] : k / e.block_cols;
+}
+
+// Rows as float32 (count, K).
+void decode_rows(const WeightEncoding& e, const Rows& rows, float* out) {
+  float levels[256];
+  fill_levels(e, levels);
+  const bool has_zeros = e.zero_layout != ZeroLayout::kConstant || e.zero != 0;
+  for (int64_t r = 0; r < rows.count; ++r) {
+    const float* scales = rows.scales.data() + r * e.num_groups;
+    const float* zeros = rows.zeros.data() + r * e.num_groups;
+    const uint8_t* codes = rows.codes.data() + r * e.cols;
+    for (int64_t k = 0; k < e.cols; ++k) {
+      const int64_t g = group_of(e, k);
+      const float level = has_zeros ? levels[codes[k]] - zeros[g] : levels[codes[k]];
+      out[r * e.cols + k] = level * scales[g];
+    }
+  }
+}
+
+void pack_f32(const WeightEncoding& e, const Rows& rows, std::byte* out) {
+  std::vector<float> decoded(static_cast<size_t>(rows.count * e.cols));
+  decode_rows(e, rows, decoded.data());
+  float* packed = reinterpret_cast<float*>(out);
+  for (int64_t k = 0; k < e.cols; ++k) {
+    for (int64_t r = 0; r < kGroupRows; ++r) {
+      packed[k * kGroupRows + r] =
+          r < rows.count ? decoded[static_cast<size_t>(r * e.cols + k)] : 0.0f;
+    }
+  }
+}
+
+}  // namespace
+
+void decode_encoded_rows(const TensorView& weight, int64_t begin, int64_t count, float* out) {
+  for (int64_t done = 0; done < count; done += kGroupRows) {
+    const Rows rows = read_rows(weight, begin + done, std::min(kGroupRows, count - done));
+    decode_rows(*weight.encoding, rows, out + done * weight.encoding->cols);
+  }
+}
+
+WeightFormat encoded_weight_format(const TensorView&) { return WeightFormat::kF32; }
+
+void pack_encoded_group(WeightFormat format, const TensorView& weight, int64_t first_row,
+                        int64_t num_rows, std::byte* out) {
+  ONNURI_CHECK(num_rows >= 1 && num_rows <= kGroupRows);
+  const WeightEncoding& e = *weight.encoding;
+  const Rows rows = read_rows(weight, first_row, num_rows);
+  ONNURI_CHECK(format == WeightFormat::kF32);
+  pack_f32(e, rows, out);
+}
+
+}  // namespace onnuri
