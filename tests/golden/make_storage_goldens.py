@@ -22,8 +22,10 @@ import sys
 
 import torch
 from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
 from compressed_tensors.entrypoints.convert.converters.autoawq import AutoAWQConverter
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+from compressed_tensors.quantization.lifecycle.forward import dequantize
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
@@ -161,7 +163,12 @@ def compressed(w, fmt, scale_dtype=torch.bfloat16, g_idx=None, **args):
         zero = (-(2 ** (bits - 1)) - low / scale).round()
         state["weight_zero_point"] = zero.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1).to(torch.int8)
     packed = compressor.compress(state, scheme)
-    plain = compressor.decompress(dict(packed), scheme)["weight"].float()
+    if fmt == "nvfp4-pack-quantized":  # its decompress rounds to bfloat16
+        codes = unpack_fp4_from_uint8(packed["weight_packed"], rows, cols, dtype=torch.float32)
+        plain = dequantize(codes, packed["weight_scale"].float(), args=scheme.weights,
+                           global_scale=packed["weight_global_scale"], dtype=torch.float32)
+    else:
+        plain = compressor.decompress(dict(packed), scheme)["weight"].float()
     if packed["weight_scale"].dtype == torch.float32 and scale_dtype != torch.float32:
         packed["weight_scale"] = packed["weight_scale"].to(scale_dtype)
     return {k: v.contiguous() for k, v in packed.items()}, plain
