@@ -1,6 +1,7 @@
 #include "core/tensor_source.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/check.h"
 #include "core/printable.h"
@@ -8,7 +9,7 @@
 namespace onnuri {
 namespace {
 
-TensorView apply_ref(TensorView view, const TensorRef& ref, const std::string& where) {
+TensorView apply_index(TensorView view, const TensorRef& ref, const std::string& where) {
   for (const int64_t index : ref.index) {
     if (view.shape.rank() == 0 || index < 0 || index >= view.shape[0]) {
       fail(ErrorCode::kCorruptData, where, ": expected an axis longer than ", index, ", found ",
@@ -16,14 +17,74 @@ TensorView apply_ref(TensorView view, const TensorRef& ref, const std::string& w
     }
     view = view.slice(index);
   }
-  if (ref.row_begin == 0 && ref.row_count < 0) return view;
-  const int64_t rows = view.shape.rank() == 0 ? 0 : view.shape[0];
-  const int64_t count = ref.row_count < 0 ? rows - ref.row_begin : ref.row_count;
-  if (ref.row_begin < 0 || count < 0 || count > rows || ref.row_begin > rows - count) {
-    fail(ErrorCode::kCorruptData, where, ": expected rows [", ref.row_begin, ", ",
-         ref.row_begin + count, "), found ", view.shape.to_string());
+  return view;
+}
+
+// How many of the `rows` rows of a tensor `ref` asks for; throws when they are not all there.
+int64_t count_rows(const TensorRef& ref, int64_t rows, const Shape& shape,
+                   const std::string& where) {
+  const int64_t step = ref.row_step;
+  const bool begins_inside = step >= 1 && ref.row_begin >= 0 && ref.row_begin <= rows;
+  const int64_t available = begins_inside ? (rows - ref.row_begin + step - 1) / step : -1;
+  const int64_t count = ref.row_count < 0 ? available : ref.row_count;
+  if (available < 0 || count > available) {
+    fail(ErrorCode::kCorruptData, where, ": expected ", count, " rows from row ", ref.row_begin,
+         " with step ", step, ", found ", shape.to_string());
   }
-  return view.rows(ref.row_begin, count);
+  return count;
+}
+
+// Element (i, k) of `out` is element (begin + i * step, k) of a matrix, or (k, begin + i * step) of
+// a stored transposed one. Tiles keep both sides in the cache.
+void copy_elements(const TensorView& view, const TensorRef& ref, int64_t cols, Tensor& out) {
+  constexpr int64_t kTile = 32;
+  const int64_t rows = out.shape()[0];
+  const auto size = static_cast<size_t>(dtype_info(view.dtype).block_bytes);
+  const int64_t stride = view.shape[1];
+  const auto* source = view.as<std::byte>();
+  for (int64_t row0 = 0; row0 < rows; row0 += kTile) {
+    for (int64_t col0 = 0; col0 < cols; col0 += kTile) {
+      for (int64_t k = col0; k < std::min(cols, col0 + kTile); ++k) {
+        for (int64_t i = row0; i < std::min(rows, row0 + kTile); ++i) {
+          const int64_t from = k * stride + ref.row_begin + i * ref.row_step;
+          std::memcpy(out.bytes() + static_cast<size_t>(i * cols + k) * size,
+                      source + static_cast<size_t>(from) * size, size);
+        }
+      }
+    }
+  }
+}
+
+// A dense copy of transposed or interleaved rows; the shape is checked before memory is taken.
+Tensor copy_rows(const TensorView& view, const TensorRef& ref, const Shape& expected,
+                 const std::string& where) {
+  const int rank = view.shape.rank();
+  const bool plain = dtype_info(view.dtype).block_elements == 1;
+  if (rank < 1 || rank > 2 || (ref.transposed && (rank != 2 || !plain))) {
+    fail(ErrorCode::kUnsupported, where, ": expected ",
+         ref.transposed ? "a matrix of plain numbers" : "a vector or a matrix", ", found ",
+         dtype_name(view.dtype), " ", view.shape.to_string());
+  }
+  const int64_t stored_rows = view.shape[ref.transposed ? 1 : 0];
+  const int64_t count = count_rows(ref, stored_rows, view.shape, where);
+  const int64_t cols = rank == 1 ? 1 : view.shape[ref.transposed ? 0 : 1];
+  const Shape shape = rank == 1 ? Shape{count} : Shape{count, cols};
+  if (!(shape == expected)) {
+    fail(ErrorCode::kCorruptData, where, ": expected ", expected.to_string(), ", found ",
+         shape.to_string());
+  }
+  Tensor out(view.dtype, shape);
+  if (ref.transposed) {
+    copy_elements(view, ref, cols, out);
+    return out;
+  }
+  const auto row_bytes = static_cast<size_t>(dtype_bytes(view.dtype, cols));
+  for (int64_t i = 0; i < count; ++i) {
+    const auto from = static_cast<size_t>(ref.row_begin + i * ref.row_step);
+    std::memcpy(out.bytes() + static_cast<size_t>(i) * row_bytes,
+                view.as<std::byte>() + from * row_bytes, row_bytes);
+  }
+  return out;
 }
 
 }  // namespace
@@ -56,12 +117,20 @@ TensorView TensorSource::get_if(const std::string& canonical, const Shape& expec
     const TensorView stored = checkpoint_->find(ref.name);
     if (stored.empty()) continue;
     const std::string where = checkpoint_->path() + ": tensor " + in_quotes(ref.name);
-    const TensorView view = apply_ref(stored, ref, where);
+    TensorView view = apply_index(stored, ref, where);
+    if (ref.transposed || ref.row_step != 1) {
+      copies_.push_back(copy_rows(view, ref, expected, where));
+      view = copies_.back().view();
+    } else if (ref.row_begin != 0 || ref.row_count >= 0) {
+      const int64_t rows = view.shape.rank() == 0 ? 0 : view.shape[0];
+      view = view.rows(ref.row_begin, count_rows(ref, rows, view.shape, where));
+    }
     if (!(view.shape == expected)) {
       fail(ErrorCode::kCorruptData, where, ": expected ", expected.to_string(), " for ", canonical,
            ", found ", view.shape.to_string());
     }
     used_.insert(ref.name);
+    if (read_.insert(canonical).second) num_elements_read_ += view.num_elements();
     return view;
   }
   return {};

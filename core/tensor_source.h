@@ -18,6 +18,8 @@ struct TensorRef {
   std::vector<int64_t> index;   ///< fixed indices of leading axes (stacked experts), may be empty
   int64_t row_begin = 0;        ///< then rows of the first remaining axis (fused matrices)
   int64_t row_count = -1;       ///< -1: all
+  int64_t row_step = 1;         ///< distance of those rows (interleaved matrices)
+  bool transposed = false;      ///< the stored matrix is (K, N); rows above are its columns
 };
 
 /// Maps a canonical name to candidates, the first one present wins.
@@ -34,8 +36,13 @@ class TensorSource {
   TensorView get(const std::string& canonical, const Shape& expected);
   /// As get, but an absent tensor is an empty view.
   TensorView get_if(const std::string& canonical, const Shape& expected);
+  /// Views of transposed or interleaved tensors look into copies made by get: this frees them. What
+  /// was read must be packed or copied before.
+  void release_copies() { copies_.clear(); }
   /// Declares stored tensors of this name prefix as known and not needed.
   void ignore_prefix(const std::string& stored_prefix);
+  /// Elements of all canonical tensors that get handed out, each name counted once.
+  int64_t num_elements_read() const { return num_elements_read_; }
   /// Stored names that were neither read nor ignored, sorted.
   std::vector<std::string> unused() const;
 
@@ -44,8 +51,11 @@ class TensorSource {
  private:
   std::shared_ptr<const Checkpoint> checkpoint_;
   TensorNameMap map_;
-  std::unordered_set<std::string> used_;
+  std::unordered_set<std::string> used_;  // stored names
+  std::unordered_set<std::string> read_;  // canonical names
+  int64_t num_elements_read_ = 0;
   std::vector<std::string> ignored_prefixes_;
+  std::vector<Tensor> copies_;
 };
 
 }  // namespace onnuri

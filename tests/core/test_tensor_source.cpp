@@ -30,6 +30,11 @@ class Source : public ::testing::Test {
       if (name == "long") return {{"experts", {1}, 4, 3}};
       if (name == "negative") return {{"experts", {-1}, 0, -1}};
       if (name == "deep") return {{"experts", {1, 1, 1, 1}, 0, -1}};
+      if (name == "odd") return {{"experts", {1}, 1, -1, 2}};
+      if (name == "columns") return {{"experts", {1}, 1, 2, 2, true}};
+      if (name == "too many columns") return {{"experts", {1}, 1, 3, 2, true}};
+      if (name == "no step") return {{"experts", {1}, 0, -1, 0}};
+      if (name == "cube") return {{"experts", {}, 0, -1, 1, true}};
       if (name == "nowhere") return {};
       return {{name, {}, 0, -1}};
     });
@@ -48,6 +53,22 @@ TEST_F(Source, FindsCandidatesAndSlices) {
   EXPECT_EQ(tensors.get("expert.1.up", {3, 4}).as<float>()[0], 32.0f);
   EXPECT_EQ(tensors.get("tail", {2, 4}).as<float>()[0], 16.0f);
   EXPECT_TRUE(tensors.get_if("missing", {3}).empty());
+}
+
+TEST_F(Source, CopiesInterleavedRowsAndColumns) {
+  TensorSource tensors = source();
+  const TensorView odd = tensors.get("odd", {3, 4});  // rows 1, 3, 5 of the second matrix
+  const TensorView columns = tensors.get("columns", {2, 6});  // its columns 1 and 3
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(odd.as<float>()[4 * i], 24.0f + 4.0f * (2.0f * static_cast<float>(i) + 1.0f));
+  for (int i = 0; i < 2; ++i)
+    for (int k = 0; k < 6; ++k)
+      EXPECT_EQ(columns.as<float>()[6 * i + k], static_cast<float>(24 + 4 * k + 2 * i + 1));
+  tensors.release_copies();
+  EXPECT_EQ(tensors.get("odd", {3, 4}).as<float>()[11], 47.0f);
+  for (const char* name : {"too many columns", "no step"})
+    expect_error(ErrorCode::kCorruptData, {"experts", "(6, 4)"}, [&] { tensors.get(name, {3, 6}); });
+  expect_error(ErrorCode::kUnsupported, {"experts", "(2, 6, 4)"}, [&] { tensors.get("cube", {6, 4}); });
+  expect_error(ErrorCode::kCorruptData, {"experts", "(3, 4)"}, [&] { tensors.get("odd", {6, 4}); });
 }
 
 TEST_F(Source, ErrorsNameWhatWasTried) {
