@@ -143,6 +143,10 @@ void Decoder::embed_batch(const Batch& batch, MatrixView hidden) {
       std::memcpy(hidden.row(o.row + i), o.features.row(i),
                   static_cast<size_t>(hidden.cols) * sizeof(float));
     }
+    if (config_.scales_media && config_.embed_scale != 1.0f) {
+      scale_rows(*backend_, config_.embed_scale,
+                 {hidden.row(o.row), o.features.rows, hidden.cols, hidden.stride});
+    }
   }
 }
 

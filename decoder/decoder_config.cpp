@@ -180,7 +180,10 @@ int64_t mixer_parameters(const DecoderConfig& c, const LayerSpec& layer) {
 // `num_experts` routed experts are counted: all of them, or those that one token visits.
 int64_t ffn_parameters(const DecoderConfig& c, const LayerSpec& layer, int64_t num_experts) {
   const int64_t h = c.hidden_size;
-  if (layer.ffn == FfnKind::kDense) return 3 * h * layer.intermediate_size;
+  if (layer.ffn == FfnKind::kDense) {
+    const int64_t bias = layer.ffn_bias ? 2 * layer.intermediate_size + h : 0;
+    return 3 * h * layer.intermediate_size + bias;
+  }
   const MoeSpec& m = c.moe;
   const int64_t expert =
       3 * h * m.intermediate_size + (m.expert_bias ? 2 * m.intermediate_size + h : 0);

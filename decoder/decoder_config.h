@@ -56,6 +56,7 @@ struct LayerSpec {
   // Feed-forward
   FfnKind ffn = FfnKind::kDense;
   int64_t intermediate_size = 0;  // of the dense FFN
+  bool ffn_bias = false;          // gate, up and down biases of the dense FFN
   GluParams activation;
 };
 
@@ -134,6 +135,7 @@ struct DecoderConfig {
   int64_t norm_gate_rank = 0;  // of kGated
   float norm_eps = 1e-6f;
   float embed_scale = 1.0f;
+  bool scales_media = false;  // embed_scale also on rows that come as they are
   float residual_scale = 1.0f;
   float attention_scale = 1.0f;
   float logit_scale = 1.0f;
@@ -173,7 +175,7 @@ struct DecoderConfig {
 //     layers.i.k_b.weight (heads, kv_lora, nope)   layers.i.v_b.weight (heads, v, kv_lora)
 //   layers.i.index.{q.weight (heads * dim, q_lora), k.weight (dim, H), weights.weight (heads, H)}
 //   layers.i.index.k_norm.{weight,bias} (dim)
-//   layers.i.{gate,up,down}.weight
+//   layers.i.{gate,up,down}.weight   layers.i.{gate,up,down}.bias
 //   layers.i.router.weight (E, H)   layers.i.router.bias (E)   layers.i.router.correction (E)
 //   layers.i.experts.e.{gate,up,down}.{weight,bias}
 //   layers.i.shared.{gate,up,down}.weight

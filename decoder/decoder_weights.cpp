@@ -19,14 +19,15 @@ class Loader {
     const TensorView view = source_.get(name, {size});
     Tensor values(DType::kF32, {size});
     dequantize(view, values.f32());
+    source_.release_copies();
     return values;
   }
 
   PackedMatrix pack(const std::string& name, int64_t rows, int64_t cols) {
-    return pack_matrix(backend_, source_.get(name, {rows, cols}), compute_);
+    return pack_as(compute_, name, rows, cols);
   }
   PackedMatrix pack_float32(const std::string& name, int64_t rows, int64_t cols) {
-    return pack_matrix(backend_, source_.get(name, {rows, cols}), ComputeType::kFloat32);
+    return pack_as(ComputeType::kFloat32, name, rows, cols);
   }
 
   PackedMatrix pack(const TensorView& view) { return pack_matrix(backend_, view, compute_); }
@@ -42,7 +43,9 @@ class Loader {
   PackedMatrix pack(const std::vector<Part>& parts, int64_t cols) {
     std::vector<TensorView> views;
     for (const Part& p : parts) views.push_back(source_.get(p.name + ".weight", {p.rows, cols}));
-    return pack_matrices(backend_, views, compute_);
+    PackedMatrix packed = pack_matrices(backend_, views, compute_);
+    source_.release_copies();
+    return packed;
   }
 
   // The biases of the parts one after the other, zeros where a part has none; empty without any.
@@ -60,6 +63,7 @@ class Loader {
       if (p.bias) dequantize(source_.get(p.name + ".bias", {p.rows}), out);
       out += p.rows;
     }
+    source_.release_copies();
     return values;
   }
 
@@ -75,6 +79,12 @@ class Loader {
   }
 
  private:
+  PackedMatrix pack_as(ComputeType compute, const std::string& name, int64_t rows, int64_t cols) {
+    PackedMatrix packed = pack_matrix(backend_, source_.get(name, {rows, cols}), compute);
+    source_.release_copies();
+    return packed;
+  }
+
   TensorSource& source_;
   Backend& backend_;
   ComputeType compute_;
@@ -219,7 +229,7 @@ LayerWeights load_layer(Loader& load, const DecoderConfig& c, const LayerSpec& s
   if (spec.ffn == FfnKind::kMoe) {
     load_moe(load, c, prefix, w.moe);
   } else {
-    w.ffn = load.ffn(prefix, c.hidden_size, spec.intermediate_size, false);
+    w.ffn = load.ffn(prefix, c.hidden_size, spec.intermediate_size, spec.ffn_bias);
   }
   return w;
 }
@@ -273,6 +283,7 @@ std::unique_ptr<DecoderWeights> load_decoder_weights(const DecoderConfig& config
   Loader load(source, backend, compute);
   auto weights = std::make_unique<DecoderWeights>();
   weights->checkpoint = source.checkpoint();
+  const int64_t read_before = source.num_elements_read();
   weights->embed = source.get("embed.weight", {config.vocab_size, config.hidden_size});
   weights->norm = load.vector("norm.weight", config.hidden_size);
   weights->layers.reserve(config.layers.size());
@@ -285,6 +296,11 @@ std::unique_ptr<DecoderWeights> load_decoder_weights(const DecoderConfig& config
   weights->head = config.float32_head
                       ? load.pack_float32(head, config.vocab_size, config.hidden_size)
                       : load.pack(head, config.vocab_size, config.hidden_size);
+  const int64_t num_read = source.num_elements_read() - read_before;
+  if (num_read != config.num_parameters()) {
+    fail(ErrorCode::kCorruptData, "expected ", config.num_parameters(),
+         " parameters by the config, found tensors of ", num_read);
+  }
   if (progress) progress(1.0);
   return weights;
 }

@@ -114,6 +114,10 @@ inline std::vector<NamedShape> decoder_shapes() {
     c.layers[2].activation.kind = GluKind::kGeluErf;
   }
   {
+    DecoderConfig& c = add("dense_biases");
+    for (LayerSpec& l : c.layers) l.ffn_bias = l.q_bias = l.o_bias = true;
+  }
+  {
     DecoderConfig& c = add("long_skips");
     c.layers.resize(6, c.layers[0]);
     c.long_skips = {{1, 4, 0.3f}, {2, 5, 0.7f}};

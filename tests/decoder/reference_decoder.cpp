@@ -248,7 +248,7 @@ std::vector<double> reference_logits(const DecoderConfig& config,
     x = r.normed(h, spec.pre_ffn_norm, prefix + "pre_ffn_norm");
     for (Row& row : x) {
       row = spec.ffn == FfnKind::kMoe ? r.experts(spec, prefix, row)
-                                      : r.ffn(spec.activation, prefix, row, false);
+                                      : r.ffn(spec.activation, prefix, row, spec.ffn_bias);
     }
     r.add(h, x, spec.post_ffn_norm, prefix + "post_ffn_norm");
   }

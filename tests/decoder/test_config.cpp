@@ -60,7 +60,7 @@ TEST(DecoderConfig, CountsLatentAttention) {
   // A published total of 518,983,059,456 holds one norm of width 7168 that the dense layer stores
   // and nobody reads.
   DecoderConfig c = shape(61, 7168, 18432, 64, 64, 192, 163840);
-  c.mla = {1536, 512, 128, 64, 128};
+  c.mla = {1536, 512, 128, 64, 128, 1e-6f, {}};
   c.moe = {192, 8, 2048, 2048, false, {}};
   for (size_t i = 0; i < c.layers.size(); ++i) {
     c.layers[i].mixer = MixerKind::kMla;
@@ -123,7 +123,7 @@ TEST(DecoderConfig, NamesWhatItRefuses) {
       {corrupt, "head_dim 24, v_dim 12 and one key head",
        [](auto& c) {
          c.layers[0].mixer = MixerKind::kMla;
-         c.mla = {0, 32, 12, 12, 12};
+         c.mla = {0, 32, 12, 12, 12, 1e-6f, {}};
        }},
       {unsupported, "differential",
        [](auto& c) { c.layers[0].mixer = MixerKind::kGroupedDifferential; }},

@@ -102,7 +102,7 @@ void RandomDecoderCheckpoint::add_layer(const DecoderConfig& c, const LayerSpec&
   }
   if (layer.sinks) vector("sinks", c.num_heads, 0.0f, 2.0f);
   if (layer.ffn == FfnKind::kDense) {
-    add_ffn(prefix, hidden, layer.intermediate_size, false);
+    add_ffn(prefix, hidden, layer.intermediate_size, layer.ffn_bias);
     return;
   }
   add_matrix(prefix + "router.weight", c.moe.num_experts, hidden);
