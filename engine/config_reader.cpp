@@ -112,8 +112,15 @@ RopeScaling read_rope_scaling(const ConfigReader& scaling, int64_t max_position)
   RopeScaling out;
   const std::string type =
       scaling.has("rope_type") ? scaling.string("rope_type") : scaling.string_or("type", "default");
-  if (type == "default" || type == "mrope") return out;
-  out.factor = scaling.number("factor");
+  // Dynamic scaling begins behind max_position_embeddings, where the context ends here.
+  if (type == "default" || type == "mrope" || type == "dynamic") return out;
+  const auto original = [&] {
+    return scaling.number_or("original_max_position_embeddings", static_cast<double>(max_position));
+  };
+  if (type == "yarn" && !scaling.has("factor"))
+    out.factor = static_cast<double>(max_position) /
+                 scaling.number("original_max_position_embeddings");
+  else if (type != "longrope") out.factor = scaling.number("factor");
   if (!(out.factor > 0))
     fail(ErrorCode::kCorruptData, "expected a positive number at ", scaling.place("factor"));
   if (type == "linear") {
@@ -122,11 +129,10 @@ RopeScaling read_rope_scaling(const ConfigReader& scaling, int64_t max_position)
     out.kind = RopeScaling::Kind::kByWavelength;
     out.low_freq_factor = scaling.number("low_freq_factor");
     out.high_freq_factor = scaling.number("high_freq_factor");
-    out.original_max_position = scaling.number("original_max_position_embeddings");
+    out.original_max_position = original();
   } else if (type == "yarn") {
     out.kind = RopeScaling::Kind::kYarn;
-    out.original_max_position = scaling.number_or("original_max_position_embeddings",
-                                                  static_cast<double>(max_position));
+    out.original_max_position = original();
     out.beta_fast = scaling.number_or("beta_fast", 32.0);
     out.beta_slow = scaling.number_or("beta_slow", 1.0);
     out.mscale = scaling.number_or("mscale", 0.0);
@@ -135,7 +141,7 @@ RopeScaling read_rope_scaling(const ConfigReader& scaling, int64_t max_position)
     out.truncate = scaling.boolean_or("truncate", true);
   } else {
     fail(ErrorCode::kUnsupported, "rope scaling \"", type, "\" at ", scaling.where(),
-         "; known: default, linear, llama3, yarn");
+         "; known: default, dynamic, linear, llama3, yarn");
   }
   return out;
 }
@@ -160,6 +166,10 @@ RopeSettings read_rope(const ConfigReader& config, int64_t head_dim, std::string
     if (config.has("rope_scaling"))
       out.scaling = read_rope_scaling(config.sub("rope_scaling"), max_position);
   }
+  // A length beside the rope keys wins over one among them.
+  if (out.scaling.kind != RopeScaling::Kind::kNone &&
+      config.has("original_max_position_embeddings"))
+    out.scaling.original_max_position = config.number("original_max_position_embeddings");
   if (!(out.theta > 0)) fail(ErrorCode::kCorruptData, "rope theta is not positive in ", config.where());
   if (!(partial > 0) || partial > 1)
     fail(ErrorCode::kCorruptData, "expected a share in (0, 1] at ", config.place("partial_rotary_factor"));

@@ -9,14 +9,11 @@
 #include "kernels/linear.h"
 
 namespace onnuri {
-namespace {
 
-constexpr int64_t kMaxLayers = 4096;
-constexpr int64_t kMaxHeadDim = 4096;
-
-void finish_sizes(DecoderConfig& out, int64_t num_layers, const std::string& where) {
-  if (num_layers > kMaxLayers)
-    fail(ErrorCode::kCorruptData, "expected at most ", kMaxLayers, " layers in ", where, ", found ",
+void finish_decoder_sizes(DecoderConfig& out, int64_t num_layers, const std::string& where) {
+  constexpr int64_t kMaxHeadDim = 4096;
+  if (num_layers > kMaxDecoderLayers)
+    fail(ErrorCode::kCorruptData, "expected at most ", kMaxDecoderLayers, " layers in ", where, ", found ",
          num_layers);
   if (out.num_heads % out.num_kv_heads != 0)
     fail(ErrorCode::kCorruptData, out.num_heads, " query heads do not share ", out.num_kv_heads,
@@ -29,12 +26,14 @@ void finish_sizes(DecoderConfig& out, int64_t num_layers, const std::string& whe
   out.layers.resize(static_cast<size_t>(num_layers));
 }
 
-int64_t head_dim_of(int64_t hidden, int64_t heads, const std::string& where) {
+int64_t derived_head_dim(int64_t hidden, int64_t heads, const std::string& where) {
   if (hidden % heads != 0)
     fail(ErrorCode::kCorruptData, "no head_dim in ", where, ", and hidden size ", hidden,
          " is not a multiple of ", heads, " heads");
   return hidden / heads;
 }
+
+namespace {
 
 int64_t size_or_required(const ConfigReader& config, std::string_view key, int64_t fallback) {
   return fallback > 0 ? config.size_or(key, fallback) : config.size(key);
@@ -77,138 +76,69 @@ DecoderConfig read_decoder(const ConfigReader& config, const ConfigDefaults& def
       "num_key_value_heads", defaults.num_kv_heads > 0 ? defaults.num_kv_heads : out.num_heads);
   if (config.has("head_dim")) out.head_dim = config.size("head_dim");
   else if (defaults.head_dim > 0) out.head_dim = defaults.head_dim;
-  else out.head_dim = head_dim_of(out.hidden_size, out.num_heads, config.where());
+  else out.head_dim = derived_head_dim(out.hidden_size, out.num_heads, config.where());
   out.max_position = size_or_required(config, "max_position_embeddings", defaults.max_position);
   out.norm_eps = static_cast<float>(defaults.norm_eps > 0
                                         ? config.number_or("rms_norm_eps", defaults.norm_eps)
                                         : config.number("rms_norm_eps"));
   out.tied_head = config.boolean_or("tie_word_embeddings", defaults.tied_head);
-  finish_sizes(out, config.size("num_hidden_layers"), config.where());
+  finish_decoder_sizes(out, config.size("num_hidden_layers"), config.where());
+  if (!defaults.dense_layers) return out;
   const int64_t intermediate = config.size("intermediate_size");
   for (LayerSpec& layer : out.layers) layer.intermediate_size = intermediate;
   return out;
 }
 
-namespace {
-
-// feed_forward_length and the head counts may be one number or one per layer.
-std::vector<int64_t> per_layer(const ConfigReader& config, std::string_view key, size_t num_layers) {
-  const std::vector<int32_t> values = config.ids(key);
-  if (values.empty()) fail(ErrorCode::kCorruptData, "missing key at ", config.place(key));
-  std::vector<int64_t> out(values.begin(), values.end());
-  if (out.size() == 1) out.resize(num_layers, out[0]);
-  if (out.size() < num_layers)
-    fail(ErrorCode::kCorruptData, "expected ", num_layers, " entries at ", config.place(key),
-         ", found ", out.size());
-  for (int64_t value : out)
-    if (value < 0) fail(ErrorCode::kCorruptData, "expected sizes at ", config.place(key));
-  return out;
+void set_attention_biases(DecoderConfig& decoder, bool qkv, bool output) {
+  for (LayerSpec& layer : decoder.layers) {
+    layer.q_bias = layer.k_bias = layer.v_bias = qkv;
+    layer.o_bias = output;
+  }
 }
 
-int64_t uniform(const ConfigReader& config, std::string_view key, size_t num_layers) {
-  const std::vector<int64_t> values = per_layer(config, key, num_layers);
-  for (size_t i = 0; i < num_layers; ++i)
-    if (values[i] != values[0] || values[i] < 1)
-      fail(ErrorCode::kUnsupported, "expected the same count for every layer at ", config.place(key));
-  return values[0];
+void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder) {
+  if (!config.boolean_or("use_sliding_window", false) || !config.has("sliding_window")) return;
+  const int64_t window = config.size("sliding_window");
+  std::vector<bool> sliding;
+  if (config.has("layer_types")) {
+    sliding = read_sliding_layers(config, decoder.num_layers(), 0);
+  } else {
+    const int64_t first = config.integer("max_window_layers");
+    for (int64_t i = 0; i < decoder.num_layers(); ++i) sliding.push_back(i >= first);
+  }
+  for (size_t i = 0; i < sliding.size(); ++i) decoder.layers[i].window = sliding[i] ? window : 0;
 }
 
-}  // namespace
+int64_t read_shared_width(const ConfigReader& config, std::string_view key, int64_t expert_width,
+                          int64_t fallback) {
+  const int64_t count = config.integer_or(key, fallback);
+  if (count < 0 || count > kMaxSharedExperts)
+    fail(ErrorCode::kCorruptData, "expected 0 to ", kMaxSharedExperts, " at ", config.place(key),
+         ", found ", count);
+  return count * expert_width;
+}
 
-DecoderConfig read_gguf_decoder(const ModelFiles& files, const ConfigReader& config,
-                                int64_t num_extra_layers) {
-  DecoderConfig out;
-  const TensorView embed = files.checkpoint->find("token_embd.weight");
-  if (embed.empty() || embed.shape.rank() != 2)
-    fail(ErrorCode::kNotFound, "expected a matrix token_embd.weight in ", files.path);
-  out.vocab_size = embed.shape[0];
-  out.hidden_size = config.size("embedding_length");
-  const int64_t num_blocks = config.size("block_count");
-  if (num_extra_layers < 0 || num_extra_layers > kMaxLayers)
-    fail(ErrorCode::kCorruptData, "expected 0 to ", kMaxLayers, " at ",
-         config.place("nextn_predict_layers"), ", found ", num_extra_layers);
-  const int64_t num_layers = num_blocks - num_extra_layers;
-  if (num_layers < 1 || num_layers > kMaxLayers)
-    fail(ErrorCode::kCorruptData, "expected 1 to ", kMaxLayers, " layers at ",
-         config.place("block_count"), ", found ", num_layers);
-  const auto count = static_cast<size_t>(num_layers);
-  out.num_heads = uniform(config, "attention.head_count", count);
-  out.num_kv_heads = config.has("attention.head_count_kv")
-                         ? uniform(config, "attention.head_count_kv", count)
-                         : out.num_heads;
-  out.head_dim = config.has("attention.key_length")
-                     ? config.size("attention.key_length")
-                     : head_dim_of(out.hidden_size, out.num_heads, files.path);
-  if (config.size_or("attention.value_length", out.head_dim) != out.head_dim)
-    fail(ErrorCode::kUnsupported, "keys and values of different width at ",
-         config.place("attention.value_length"));
-  out.max_position = config.size("context_length");
-  out.norm_eps = static_cast<float>(config.number("attention.layer_norm_rms_epsilon"));
-  out.tied_head = files.checkpoint->find("output.weight").empty();
-  finish_sizes(out, num_layers, files.path);
-  const std::vector<int64_t> intermediate = per_layer(config, "feed_forward_length", count);
-  for (size_t i = 0; i < count; ++i) out.layers[i].intermediate_size = intermediate[i];
-  return out;
+ModelConfig read_text_model(const ModelFiles& files, std::string family, const TextRules& rules) {
+  ModelConfig model = base_model(files, std::move(family));
+  const ConfigReader config = text_config(files);
+  require_activation(config, "hidden_act", "silu");
+  model.decoder = read_decoder(config, rules.defaults);
+  model.decoder.rope_tables = {
+      make_table(read_rope(config, model.decoder.head_dim, "", rules.theta), rules.rope)};
+  for (LayerSpec& layer : model.decoder.layers) layer.rope = 0;
+  NameTable names;
+  add_names(names, rules.prefixes, rules.norms);
+  model.names = names.map();
+  // Old files store what the rope table is made of.
+  for (const std::string& prefix : rules.prefixes)
+    for (int64_t i = 0; i < model.decoder.num_layers(); ++i)
+      model.ignored_prefixes.push_back(prefix + "layers." + std::to_string(i) +
+                                       ".self_attn.rotary_emb.");
+  return model;
 }
 
 RopeTable make_table(const RopeSettings& settings, RopeLayout layout) {
   return make_rope_table(settings.theta, settings.rotary_dim, layout, settings.scaling);
-}
-
-RopeTable read_gguf_rope(const ModelFiles& files, const ConfigReader& config, int64_t head_dim,
-                         RopeLayout layout) {
-  RopeSettings rope;
-  rope.theta = config.number_or("rope.freq_base", 10000.0);
-  rope.rotary_dim = config.size_or("rope.dimension_count", head_dim);
-  if (rope.rotary_dim > head_dim || rope.rotary_dim % 2 != 0)
-    fail(ErrorCode::kCorruptData, "expected an even number up to ", head_dim, " at ",
-         config.place("rope.dimension_count"), ", found ", rope.rotary_dim);
-  const std::string type = config.string_or("rope.scaling.type", "none");
-  rope.scaling.factor = config.number_or("rope.scaling.factor", 1.0);
-  if (type == "linear") {
-    rope.scaling.kind = RopeScaling::Kind::kLinear;
-  } else if (type == "yarn") {
-    rope.scaling.kind = RopeScaling::Kind::kYarn;
-    rope.scaling.original_max_position =
-        config.number("rope.scaling.original_context_length");
-    rope.scaling.beta_fast = config.number_or("rope.scaling.yarn_beta_fast", 32.0);
-    rope.scaling.beta_slow = config.number_or("rope.scaling.yarn_beta_slow", 1.0);
-  } else if (type != "none") {
-    fail(ErrorCode::kUnsupported, "rope scaling \"", type, "\" at ",
-         config.place("rope.scaling.type"), "; known: none, linear, yarn");
-  }
-  RopeTable table = make_table(rope, layout);
-  const TensorView factors = files.checkpoint->find("rope_freqs.weight");
-  if (factors.empty()) return table;
-  if (factors.num_elements() != static_cast<int64_t>(table.inv_freq.size()))
-    fail(ErrorCode::kCorruptData, "expected ", table.inv_freq.size(),
-         " values in rope_freqs.weight, found shape ", factors.shape.to_string());
-  std::vector<float> values(table.inv_freq.size());
-  dequantize(factors, values.data());
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (!(values[i] > 0))
-      fail(ErrorCode::kCorruptData, "rope_freqs.weight holds a factor that is not positive");
-    table.inv_freq[i] /= values[i];
-  }
-  return table;
-}
-
-std::vector<bool> read_gguf_sliding_layers(const ConfigReader& config, int64_t num_layers,
-                                           int64_t fallback_period) {
-  constexpr std::string_view kKey = "attention.sliding_window_pattern";
-  std::vector<bool> sliding(static_cast<size_t>(num_layers));
-  const JsonValue* pattern = config.find(kKey);
-  if (pattern && pattern->is_array()) {
-    const auto& list = pattern->as_array(config.place(kKey));
-    if (list.size() < sliding.size())
-      fail(ErrorCode::kCorruptData, "expected ", num_layers, " entries at ", config.place(kKey),
-           ", found ", list.size());
-    for (size_t i = 0; i < sliding.size(); ++i) sliding[i] = list[i].as_bool(config.place(kKey));
-    return sliding;
-  }
-  const int64_t period = config.size_or(kKey, fallback_period);
-  for (int64_t i = 0; i < num_layers; ++i) sliding[static_cast<size_t>(i)] = (i + 1) % period != 0;
-  return sliding;
 }
 
 void require_activation(const ConfigReader& config, std::string_view key, std::string_view expected) {

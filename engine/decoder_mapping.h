@@ -30,7 +30,16 @@ struct ConfigDefaults {
   int64_t max_position = 0;
   double norm_eps = 0;
   bool tied_head = false;
+  bool dense_layers = true;  // false: every layer has experts, "intermediate_size" is not read
 };
+
+constexpr int64_t kMaxDecoderLayers = 4096;
+constexpr int64_t kMaxSharedExperts = 64;
+
+/// Number of layers, width of values, attention scale 1/sqrt(head_dim); checks what is set.
+void finish_decoder_sizes(DecoderConfig& out, int64_t num_layers, const std::string& where);
+/// hidden / heads, or an error when that leaves a rest.
+int64_t derived_head_dim(int64_t hidden, int64_t heads, const std::string& where);
 
 /// Sizes, eps, tied head, attention scale 1/sqrt(head_dim), and `num_hidden_layers` dense layers of
 /// `intermediate_size`. Rope tables and layer kinds are left to the family.
@@ -43,7 +52,7 @@ DecoderConfig read_gguf_decoder(const ModelFiles& files, const ConfigReader& con
 
 /// Table of GGUF rope keys; `rope_freqs.weight`, when stored, divides the frequencies.
 RopeTable read_gguf_rope(const ModelFiles& files, const ConfigReader& config, int64_t head_dim,
-                         RopeLayout layout);
+                         RopeLayout layout, bool truncate_yarn = true);
 /// Which GGUF layers are sliding: a list or a period.
 std::vector<bool> read_gguf_sliding_layers(const ConfigReader& config, int64_t num_layers,
                                            int64_t fallback_period);
@@ -60,6 +69,39 @@ struct NormNames {
   std::string pre_ffn = "post_attention_layernorm";
   std::string post_ffn;
 };
+
+/// What tells the text families of config.json checkpoints apart.
+struct TextRules {
+  ConfigDefaults defaults = {};
+  double theta = 0;  // where rope_theta is absent; 0: required
+  RopeLayout rope = RopeLayout::kHalf;
+  NormNames norms = {};
+  std::vector<std::string> prefixes = {"model."};
+};
+/// Sizes, one rope table for every layer, SiLU, names of dense layers.
+ModelConfig read_text_model(const ModelFiles& files, std::string family, const TextRules& rules);
+
+/// What tells the families of GGUF files apart.
+struct GgufRules {
+  RopeLayout rope = RopeLayout::kHalf;
+  NormNames norms = {"attn_norm", "", "ffn_norm", ""};
+  bool truncate_yarn = true;
+};
+/// The same from GGUF: biases where they are stored, names of dense and expert layers.
+ModelConfig read_gguf_model(const ModelFiles& files, std::string family, const GgufRules& rules);
+/// Experts in all layers but the leading dense ones. The score of the router is the family's.
+void read_gguf_experts(const ModelFiles& files, const ConfigReader& config, DecoderConfig& decoder);
+enum class GgufGating { kSoftmax = 1, kSigmoid = 2, kSoftmaxAfterTopk = 3 };
+/// Throws kUnsupported when "expert_gating_func" is another one.
+void require_gguf_gating(const ConfigReader& config, GgufGating expected, bool required);
+
+void set_attention_biases(DecoderConfig& decoder, bool qkv, bool output);
+/// "sliding_window" counts only with "use_sliding_window", then on the sliding "layer_types" or from
+/// layer "max_window_layers" on.
+void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder);
+/// Width of all shared experts as one: their number at `key` times `expert_width`.
+int64_t read_shared_width(const ConfigReader& config, std::string_view key, int64_t expert_width,
+                          int64_t fallback);
 
 /// Adds the names of transformers checkpoints for each of `prefixes` ("model.").
 void add_names(NameTable& table, const std::vector<std::string>& prefixes, const NormNames& norms);

@@ -42,16 +42,19 @@ void add_names(NameTable& table, const Prefixes& prefixes, const NormNames& norm
   for (const std::string part : {"q", "k"})
     add_prefixed(table, prefixes, "layers.#." + part + "_norm.weight",
                  {"layers.#.self_attn." + part + "_norm.weight"});
+  add_prefixed(table, prefixes, "layers.#.sinks", {"layers.#.self_attn.sinks"});
   for (const std::string part : {"gate", "up", "down"})
-    add_prefixed(table, prefixes, "layers.#." + part + ".weight",
-                 {"layers.#.mlp." + part + "_proj.weight"});
+    for (const std::string kind : {".weight", ".bias"})
+      add_prefixed(table, prefixes, "layers.#." + part + kind,
+                   {"layers.#.mlp." + part + "_proj" + kind});
 }
 
 void add_moe_names(NameTable& table, const Prefixes& prefixes, int64_t moe_intermediate_size,
                    const std::string& correction) {
   const std::string mlp = "layers.#.mlp.";
   add_prefixed(table, prefixes, "layers.#.router.weight", {mlp + "gate.weight"});
-  add_prefixed(table, prefixes, "layers.#.router.correction", {mlp + correction});
+  for (const std::string& name : {correction, std::string("gate.e_score_correction_bias")})
+    add_prefixed(table, prefixes, "layers.#.router.correction", {mlp + name});
   for (const std::string part : {"gate", "up", "down"}) {
     add_prefixed(table, prefixes, "layers.#.experts.#." + part + ".weight",
                  {mlp + "experts.#." + part + "_proj.weight"});
@@ -79,16 +82,20 @@ void add_gguf_names(NameTable& table, const NormNames& norms) {
   }
   for (const std::string part : {"q", "k"})
     table.add("layers.#." + part + "_norm.weight", {{"blk.#.attn_" + part + "_norm.weight"}});
+  table.add("layers.#.sinks", {{"blk.#.attn_sinks.weight"}});
   for (const std::string part : {"gate", "up", "down"})
-    table.add("layers.#." + part + ".weight", {{"blk.#.ffn_" + part + ".weight"}});
+    for (const std::string kind : {".weight", ".bias"})
+      table.add("layers.#." + part + kind, {{"blk.#.ffn_" + part + kind}});
 }
 
 void add_gguf_moe_names(NameTable& table) {
-  table.add("layers.#.router.weight", {{"blk.#.ffn_gate_inp.weight"}});
+  for (const std::string kind : {".weight", ".bias"})
+    table.add("layers.#.router" + kind, {{"blk.#.ffn_gate_inp" + kind}});
   table.add("layers.#.router.correction", {{"blk.#.exp_probs_b.bias"}, {"blk.#.exp_probs_b"}});
   for (const std::string part : {"gate", "up", "down"}) {
-    table.add("layers.#.experts.#." + part + ".weight",
-              {{"blk.#.ffn_" + part + "_exps.weight", true, 0, -1}});
+    for (const std::string kind : {".weight", ".bias"})
+      table.add("layers.#.experts.#." + part + kind,
+                {{"blk.#.ffn_" + part + "_exps" + kind, true, 0, -1}});
     table.add("layers.#.shared." + part + ".weight", {{"blk.#.ffn_" + part + "_shexp.weight"}});
   }
 }

@@ -37,6 +37,8 @@ TensorRef resolve(const StoredName& stored, const std::vector<std::string>& numb
   if (stored.stacked && !numbers.empty()) ref.index = {std::stoll(numbers.back())};
   ref.row_begin = stored.row_begin;
   ref.row_count = stored.row_count;
+  ref.row_step = stored.row_step;
+  ref.transposed = stored.transposed;
   return ref;
 }
 

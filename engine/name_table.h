@@ -22,6 +22,8 @@ struct StoredName {
   bool stacked = false;
   int64_t row_begin = 0;  ///< of the first remaining axis, for fused matrices
   int64_t row_count = -1;
+  int64_t row_step = 1;     ///< distance of those rows, for interleaved matrices
+  bool transposed = false;  ///< stored as (K, N)
 };
 
 class NameTable {

@@ -5,13 +5,15 @@
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"
 #include "engine/text_engine.h"
+#include "engine/vision_mapping.h"
 
 namespace onnuri {
 namespace {
 
 bool matches(const ModelFiles& files) {
   return gguf_architecture(files) == "exaone4" ||
-         config_names(files, {"exaone4"}, {"Exaone4ForCausalLM"});
+         config_names(files, {"exaone4", "exaone4_5", "exaone4_5_text"},
+                      {"Exaone4ForCausalLM", "Exaone4_5_ForConditionalGeneration"});
 }
 
 void fill_layers(DecoderConfig& decoder, const std::vector<bool>& sliding, int64_t window) {
@@ -26,38 +28,29 @@ void fill_layers(DecoderConfig& decoder, const std::vector<bool>& sliding, int64
 }
 
 ModelConfig map_gguf(const ModelFiles& files) {
-  ModelConfig model = base_model(files, "exaone4");
+  ModelConfig model =
+      read_gguf_model(files, "exaone4", {.norms = {"", "post_attention_norm", "", "post_ffw_norm"}});
   const ConfigReader config = gguf_config(files);
-  DecoderConfig& decoder = model.decoder;
-  decoder = read_gguf_decoder(files, config, config.integer_or("nextn_predict_layers", 0));
-  decoder.rope_tables = {read_gguf_rope(files, config, decoder.head_dim, RopeLayout::kHalf)};
-  const int64_t window = config.integer_or("attention.sliding_window", 0);
-  fill_layers(decoder, read_gguf_sliding_layers(config, decoder.num_layers(), 4), window);
-  NameTable names;
-  add_gguf_names(names, {"", "post_attention_norm", "", "post_ffw_norm"});
-  model.names = names.map();
-  model.ignored_prefixes = {"rope_freqs."};
-  for (int64_t i = decoder.num_layers(); i < config.size("block_count"); ++i)
-    model.ignored_prefixes.push_back("blk." + std::to_string(i) + ".");
+  fill_layers(model.decoder, read_gguf_sliding_layers(config, model.decoder.num_layers(), 4),
+              config.has("attention.sliding_window") ? config.size("attention.sliding_window") : 0);
   return model;
 }
 
 ModelConfig map(const ModelFiles& files) {
   if (files.is_gguf()) return map_gguf(files);
-  ModelConfig model = base_model(files, "exaone4");
+  TextRules rules;
+  rules.norms = {"", "post_attention_layernorm", "", "post_feedforward_layernorm"};
+  rules.prefixes = {"model.", "model.language_model.", "language_model.model.", "language_model."};
+  ModelConfig model = read_text_model(files, "exaone4", rules);
   const ConfigReader config = text_config(files);
-  require_activation(config, "hidden_act", "silu");
   DecoderConfig& decoder = model.decoder;
-  decoder = read_decoder(config, {});
-  decoder.rope_tables = {make_table(read_rope(config, decoder.head_dim, "", 0))};
+  decoder.tied_head = read_tied_head(files, false);
   const int64_t window = config.has("sliding_window") ? config.size("sliding_window") : 0;
   std::vector<bool> sliding(decoder.layers.size(), false);
   if (window > 0) sliding = read_sliding_layers(config, decoder.num_layers(), 0);
   fill_layers(decoder, sliding, window);
-  NameTable names;
-  add_names(names, {"model."}, {"", "post_attention_layernorm", "", "post_feedforward_layernorm"});
-  model.names = names.map();
-  model.ignored_prefixes = {"mtp."};
+  for (const char* prefix : {"mtp.", "model.mtp.", "model.visual.", "visual."})
+    model.ignored_prefixes.push_back(prefix);
   return model;
 }
 

@@ -12,8 +12,6 @@
 namespace onnuri {
 namespace {
 
-constexpr int64_t kGgufSigmoid = 2;  // expert_gating_func
-
 bool matches(const ModelFiles& files) {
   return gguf_architecture(files) == "exaone-moe" ||
          config_names(files, {"exaone_moe", "exaone_moe2"},
@@ -33,41 +31,20 @@ void fill_layers(DecoderConfig& decoder, const std::vector<bool>& sliding,
 }
 
 ModelConfig map_gguf(const ModelFiles& files) {
-  ModelConfig model = base_model(files, "exaone_moe");
+  ModelConfig model = read_gguf_model(files, "exaone_moe", {});
   const ConfigReader config = gguf_config(files);
+  require_gguf_gating(config, GgufGating::kSigmoid, true);
   DecoderConfig& decoder = model.decoder;
-  decoder = read_gguf_decoder(files, config, config.integer_or("nextn_predict_layers", 0));
-  decoder.rope_tables = {read_gguf_rope(files, config, decoder.head_dim, RopeLayout::kHalf)};
-  if (config.integer("expert_gating_func") != kGgufSigmoid)
-    fail(ErrorCode::kUnsupported, "expected sigmoid gating (", kGgufSigmoid, ") at ",
-         config.place("expert_gating_func"));
-  MoeSpec& moe = decoder.moe;
-  moe.num_experts = config.size("expert_count");
-  moe.num_experts_per_token = config.size("expert_used_count");
-  moe.intermediate_size = config.size("expert_feed_forward_length");
-  moe.shared_intermediate_size = config.integer_or(
-      "expert_shared_feed_forward_length",
-      config.integer_or("expert_shared_count", 0) * moe.intermediate_size);
-  moe.router.score = RouterScore::kSigmoid;
-  moe.router.renormalize = config.boolean_or("expert_weights_norm", false);
-  moe.router.scale = static_cast<float>(config.number_or("expert_weights_scale", 1.0));
-  const int64_t num_dense = config.integer_or("leading_dense_block_count", 0);
-  std::vector<bool> sparse;
-  for (int64_t i = 0; i < decoder.num_layers(); ++i) sparse.push_back(i >= num_dense);
-  const std::string first_sparse = "blk." + std::to_string(num_dense) + ".exp_probs_b";
-  moe.router.correction_bias = !files.checkpoint->find(first_sparse + ".bias").empty() ||
-                               !files.checkpoint->find(first_sparse).empty();
+  read_gguf_experts(files, config, decoder);
+  decoder.moe.router.score = RouterScore::kSigmoid;
   const std::vector<bool> sliding = read_gguf_sliding_layers(config, decoder.num_layers(), 4);
   const int64_t window = config.size("attention.sliding_window");
-  for (size_t i = 0; i < sliding.size(); ++i) decoder.layers[i].window = sliding[i] ? window : 0;
-  fill_layers(decoder, sliding, sparse, true);
-  NameTable names;
-  add_gguf_names(names, {"attn_norm", "", "ffn_norm", ""});
-  add_gguf_moe_names(names);
-  model.names = names.map();
-  model.ignored_prefixes = {"rope_freqs."};
-  for (int64_t i = decoder.num_layers(); i < config.size("block_count"); ++i)
-    model.ignored_prefixes.push_back("blk." + std::to_string(i) + ".");
+  for (size_t i = 0; i < sliding.size(); ++i) {
+    LayerSpec& layer = decoder.layers[i];
+    layer.window = sliding[i] ? window : 0;
+    layer.rope = sliding[i] ? 0 : -1;
+    layer.qk_norm = true;
+  }
   return model;
 }
 
@@ -138,11 +115,9 @@ MoeSpec read_moe(const ConfigReader& config) {
   moe.num_experts = config.size_of_any({"num_experts", "n_routed_experts", "num_local_experts"});
   moe.num_experts_per_token = config.size("num_experts_per_tok");
   moe.intermediate_size = config.size("moe_intermediate_size");
-  const int64_t shared = config.integer("num_shared_experts");
-  if (shared < 0 || shared > 64)
-    fail(ErrorCode::kCorruptData, "expected 0 to 64 at ", config.place("num_shared_experts"),
-         ", found ", shared);
-  moe.shared_intermediate_size = shared * moe.intermediate_size;
+  config.integer("num_shared_experts");  // required
+  moe.shared_intermediate_size =
+      read_shared_width(config, "num_shared_experts", moe.intermediate_size, 0);
   const std::string scoring = config.string_or("scoring_func", "sigmoid");
   if (scoring != "sigmoid")
     fail(ErrorCode::kUnsupported, "expected \"sigmoid\" at ", config.place("scoring_func"),
@@ -158,12 +133,9 @@ MoeSpec read_moe(const ConfigReader& config) {
 
 ModelConfig map(const ModelFiles& files) {
   if (files.is_gguf()) return map_gguf(files);
-  ModelConfig model = base_model(files, "exaone_moe");
+  ModelConfig model = read_text_model(files, "exaone_moe", {});
   const ConfigReader config = text_config(files);
-  require_activation(config, "hidden_act", "silu");
   DecoderConfig& decoder = model.decoder;
-  decoder = read_decoder(config, {});
-  decoder.rope_tables = {make_table(read_rope(config, decoder.head_dim, "", 0))};
   decoder.moe = read_moe(config);
   const std::vector<bool> sliding = read_windows(config, decoder);
   // A width in the config takes the positions from full layers, even when no layer slides.
@@ -176,7 +148,7 @@ ModelConfig map(const ModelFiles& files) {
   add_names(names, {"model."}, {});
   add_moe_names(names, {"model."}, decoder.moe.intermediate_size, "e_score_correction_bias");
   model.names = names.map();
-  model.ignored_prefixes = {"mtp."};
+  model.ignored_prefixes.push_back("mtp.");
   return model;
 }
 

@@ -40,12 +40,13 @@ DecoderConfig read_text(const ModelFiles& files, const ConfigReader& text) {
   out.residual_scale = scalar("residual_multiplier", 1.0);
   out.logit_scale = scalar("logits_scaling", 1.0);
   out.attention_scale = scalar("attention_multiplier", 1.0 / std::sqrt(out.head_dim));
-  if (out.embed_scale != 1.0f)
-    fail(ErrorCode::kUnsupported, "expected 1 at ", text.place("embedding_multiplier"),
-         " of a model with pictures, found ", out.embed_scale);
+  out.scales_media = true;
   const bool post_norms = has_post_norms(files);
+  const bool bias = text.boolean_or("attention_bias", false);
+  set_attention_biases(out, bias, bias);
   for (LayerSpec& layer : out.layers) {
     layer.rope = 0;
+    layer.ffn_bias = text.boolean_or("mlp_bias", false);
     layer.post_mixer_norm = layer.post_ffn_norm = post_norms;
   }
   return out;
@@ -56,9 +57,6 @@ ModelConfig map(const ModelFiles& files) {
   const ConfigReader config(files.config, "config.json");
   const ConfigReader text = text_config(files);
   require_activation(text, "hidden_act", "silu");
-  for (const char* key : {"attention_bias", "mlp_bias"})
-    if (text.boolean_or(key, false))
-      fail(ErrorCode::kUnsupported, "expected false at ", text.place(key), ", found true");
   model.decoder = read_text(files, text);
 
   const ConfigReader vision = config.sub("vision_config");

@@ -8,6 +8,12 @@ namespace onnuri {
 Family llama_family();
 Family qwen2_family();
 Family qwen3_family();
+Family qwen3_moe_family();
+Family gpt_oss_family();
+Family granite_family();
+Family hyperclovax_family();
+Family ernie4_5_family();
+Family solar_open_family();
 Family gemma3_family();
 Family exaone4_family();
 Family exaone_moe_family();

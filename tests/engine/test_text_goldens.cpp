@@ -3,10 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "core/checkpoint.h"
+#include "decoder/decoder.h"
+#include "decoder/kv_cache.h"
 #include "decoder/sampler.h"
+#include "engine/model_config.h"
 #include "onnuri/engine.h"
 
 namespace onnuri {
@@ -121,6 +125,65 @@ TEST_P(TextGolden, GreedyTokensThroughTheCache) {
   }
 }
 
+// Three sequences of different length in one pass, each split in two chunks, against each alone.
+TEST_P(TextGolden, SequencesOfABatchDoNotMeet) {
+  const Golden golden(GetParam());
+  const ModelFiles files = open_model_files(folder(GetParam()));
+  const ModelConfig model = map_model(files);
+  Backend backend(2, "");
+  TensorSource source(files.checkpoint, model.names);
+  const auto decoder =
+      Decoder::load(model.decoder, source, backend, ComputeType::kFloat32, nullptr);
+  KvCacheOptions options;
+  options.dtype = DType::kF32;
+  options.page_rows = 4;
+  options.max_tokens = 256;
+  options.max_sequences = 3;
+  KvCache cache(model.decoder, options);
+  const std::span<const int32_t> ids(golden.input_ids);
+  const std::array<std::span<const int32_t>, 3> prompts = {ids, ids.subspan(3, 31), ids.last(17)};
+  const std::array<std::array<size_t, 2>, 3> cuts = {{{29, 11}, {1, 30}, {16, 1}}};
+
+  std::array<std::vector<float>, 3> alone, together;
+  const auto run = [&](std::span<const size_t> which, std::span<std::vector<float>> out) {
+    std::vector<std::unique_ptr<KvSequence>> caches;
+    for (size_t i = 0; i < which.size(); ++i) caches.push_back(cache.new_sequence());
+    for (size_t step = 0; step < 2; ++step) {
+      std::vector<int32_t> batch_ids, positions;
+      std::vector<SequenceSlice> slices;
+      std::vector<int64_t> rows;
+      for (size_t i = 0; i < which.size(); ++i) {
+        const size_t begin = step == 0 ? 0 : cuts[which[i]][0];
+        const size_t count = cuts[which[i]][step];
+        ASSERT_TRUE(caches[i]->reserve(static_cast<int64_t>(count)));
+        slices.push_back({static_cast<int64_t>(batch_ids.size()), static_cast<int64_t>(count),
+                          static_cast<int64_t>(begin), caches[i].get()});
+        for (size_t t = begin; t < begin + count; ++t) {
+          rows.push_back(static_cast<int64_t>(batch_ids.size()));
+          batch_ids.push_back(prompts[which[i]][t]);
+          positions.push_back(static_cast<int32_t>(t));
+        }
+      }
+      const auto vocab = static_cast<size_t>(model.decoder.vocab_size);
+      std::vector<float> logits(batch_ids.size() * vocab);
+      decoder->forward({batch_ids, positions, slices, {}, rows},
+                       matrix(logits.data(), static_cast<int64_t>(rows.size()),
+                              model.decoder.vocab_size));
+      for (size_t i = 0; i < which.size(); ++i) {
+        const auto first = logits.begin() + static_cast<std::ptrdiff_t>(
+                               static_cast<size_t>(slices[i].first_row) * vocab);
+        out[which[i]].insert(out[which[i]].end(), first,
+                             first + static_cast<std::ptrdiff_t>(
+                                         static_cast<size_t>(slices[i].num_rows) * vocab));
+      }
+    }
+  };
+  for (size_t i = 0; i < 3; ++i) run(std::array<size_t, 1>{i}, alone);
+  run(std::array<size_t, 3>{0, 1, 2}, together);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(alone[i], together[i]) << "sequence " << i;
+  expect_logits(golden, {static_cast<int64_t>(ids.size()), golden.vocab_size, together[0]});
+}
+
 TEST_P(TextGolden, MeanNllMatchesTheLogits) {
   const Golden golden(GetParam());
   double sum = 0;
@@ -146,12 +209,18 @@ TEST_P(GgufGolden, SameLogitsAndTokensAsTheFolder) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GgufGolden,
-                         testing::Values("llama", "qwen3", "gemma3", "exaone4_hybrid", "exaone_moe"),
+                         testing::Values("llama", "qwen3", "gemma3", "exaone4_hybrid", "exaone_moe",
+                                         "qwen3_moe", "gpt_oss", "granite", "ernie4_5",
+                                         "solar_open"),
                          [](const auto& param) { return std::string(param.param); });
 
 INSTANTIATE_TEST_SUITE_P(Families, TextGolden,
                          testing::Values("llama", "qwen2", "qwen3", "gemma3", "exaone4_hybrid",
-                                         "exaone4_full", "exaone_moe", "exaone_moe_odd"),
+                                         "exaone4_full", "exaone_moe", "exaone_moe_odd",
+                                         "llama_biases", "qwen2_windows", "qwen3_windows",
+                                         "qwen3_moe", "qwen3_moe_sparse", "hyperclovax",
+                                         "hyperclovax_plain", "granite", "exaone4_5", "solar_open",
+                                         "gpt_oss", "ernie4_5"),
                          [](const auto& param) { return std::string(param.param); });
 
 INSTANTIATE_TEST_SUITE_P(LatentAttention, TextGolden, testing::Values("deepseek_v3", "kanana2"),

@@ -5,7 +5,12 @@ What differs from safetensors, and what these files therefore test:
                  factors of scaled rope
     gemma3       norms have the one added; linear rope scaling on global layers only
     exaone4      rope_freqs.weight; sliding layers as a list
-    exaone-moe   experts stacked per layer
+    exaone-moe   experts stacked per layer; one layer more that guesses further tokens and is not run
+    qwen3moe     the same; that weights sum to one goes without saying
+    gpt-oss      gate and up apart; alpha and limit of the activation go without saying
+    granite      rows of q and k are permuted; scalars
+    ernie4_5     pairs as they are
+    glm4moe      Solar Open: the norm before the experts is called post_attention_norm
 The expected logits are those of the safetensors folder of the same name (golden.safetensors). Files
 hold no vocabulary. Made with the gguf package 0.19 and safetensors.
 
@@ -22,16 +27,21 @@ from safetensors.torch import load_file
 
 ROOT = pathlib.Path(__file__).resolve().parent
 ARCHS = {"llama": "llama", "qwen3": "qwen3", "gemma3": "gemma3", "exaone4_hybrid": "exaone4",
-         "exaone_moe": "exaone-moe"}
+         "exaone_moe": "exaone-moe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss",
+         "granite": "granite", "ernie4_5": "ernie4_5", "solar_open": "glm4moe"}
+PERMUTED = ("llama", "granite")
 NAMES = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down", "mlp.gate": "ffn_gate_inp",
+    "mlp.down_proj": "ffn_down", "mlp.gate": "ffn_gate_inp", "mlp.router": "ffn_gate_inp",
+    "self_attn.sinks": "attn_sinks",
     "mlp.shared_experts.gate_proj": "ffn_gate_shexp", "mlp.shared_experts.up_proj": "ffn_up_shexp",
     "mlp.shared_experts.down_proj": "ffn_down_shexp",
 }
+POST = {"input_layernorm": "attn_norm", "post_attention_layernorm": "post_attention_norm"}
 NORMS = {
+    "gpt-oss": POST, "glm4moe": POST,
     "pre": {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"},
     "exaone4": {"post_attention_layernorm": "post_attention_norm",
                 "post_feedforward_layernorm": "post_ffw_norm"},
@@ -77,34 +87,52 @@ def write_keys(writer, arch, config):
             writer.add_float32(f"{arch}.{name}", value)
     rope = config.get("rope_parameters") or dict(config["rope_scaling"], rope_theta=config["rope_theta"])
     full = rope.get("full_attention", rope)
-    key("block_count", config["num_hidden_layers"])
+    extra_layers = 1 if arch == "exaone-moe" else 0
+    key("block_count", config["num_hidden_layers"] + extra_layers)
+    if extra_layers:
+        key("nextn_predict_layers", extra_layers)
     key("context_length", config["max_position_embeddings"])
     key("embedding_length", config["hidden_size"])
-    key("feed_forward_length", config["intermediate_size"])
+    if "intermediate_size" in config:
+        key("feed_forward_length", config["intermediate_size"])
     key("attention.head_count", config["num_attention_heads"])
     key("attention.head_count_kv", config["num_key_value_heads"])
-    key("attention.key_length", config["head_dim"])
-    key("attention.value_length", config["head_dim"])
+    head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    key("attention.key_length", head_dim)
+    key("attention.value_length", head_dim)
     key("attention.layer_norm_rms_epsilon", config["rms_norm_eps"])
     key("rope.freq_base", float(full["rope_theta"]))
-    key("rope.dimension_count", config["head_dim"])
-    if full.get("rope_type") == "linear":
-        writer.add_string(f"{arch}.rope.scaling.type", "linear")
+    key("rope.dimension_count", head_dim)
+    if full.get("rope_type") in ("linear", "yarn"):
+        writer.add_string(f"{arch}.rope.scaling.type", full["rope_type"])
         key("rope.scaling.factor", float(full["factor"]))
+    if full.get("rope_type") == "yarn":
+        key("rope.scaling.original_context_length", full["original_max_position_embeddings"])
     if config.get("sliding_window"):
         key("attention.sliding_window", config["sliding_window"])
-        if arch != "gemma3":  # its files rely on the period of six
+        if arch not in ("gemma3", "gpt-oss"):  # these files rely on a period of six and two
             key("attention.sliding_window_pattern",
                 [kind == "sliding_attention" for kind in config["layer_types"]])
-    if arch == "exaone-moe":
-        key("expert_count", config["num_experts"])
-        key("expert_used_count", config["num_experts_per_tok"])
+    for name, source in {
+            "expert_count": ("num_experts", "num_local_experts", "n_routed_experts"),
+            "expert_used_count": ("num_experts_per_tok",),
+            "expert_shared_count": ("num_shared_experts", "n_shared_experts"),
+            "expert_group_count": ("n_group",), "expert_group_used_count": ("topk_group",),
+            "expert_weights_scale": ("routed_scaling_factor",),
+            "leading_dense_block_count": ("first_k_dense_replace",),
+            "embedding_scale": ("embedding_multiplier",), "logit_scale": ("logits_scaling",),
+            "residual_scale": ("residual_multiplier",), "attention.scale": ("attention_multiplier",),
+    }.items():
+        for spelling in source:
+            if spelling in config:
+                key(name, config[spelling])
+    if arch == "gpt-oss":
+        key("expert_feed_forward_length", config["intermediate_size"])
+    elif "moe_intermediate_size" in config:
         key("expert_feed_forward_length", config["moe_intermediate_size"])
-        key("expert_shared_count", config["num_shared_experts"])
-        key("expert_weights_scale", float(config["routed_scaling_factor"]))
+    if arch in ("exaone-moe", "glm4moe"):
         key("expert_weights_norm", config["norm_topk_prob"])
         key("expert_gating_func", 2)
-        key("leading_dense_block_count", config["first_k_dense_replace"])
     return rope
 
 
@@ -115,18 +143,31 @@ def stored(arch, name, tensor, config):
         value = value + 1
         if "q_norm" in name:  # the files know no attention scale but 1/sqrt(head_dim): fold the other in
             value = value * np.sqrt(config["head_dim"] / config["query_pre_attn_scalar"])
-    parts = name.removeprefix("model.").removesuffix(".weight")
+    kind = "bias" if name.endswith(".bias") else "weight"
+    parts = name.removeprefix("model.").removesuffix("." + kind)
     top = {"embed_tokens": "token_embd", "norm": "output_norm", "lm_head": "output"}
     if parts in top:
         return top[parts] + ".weight", value
     _, layer, rest = parts.split(".", 2)
     if rest.endswith("e_score_correction_bias"):
         return f"blk.{layer}.exp_probs_b.bias", value
-    if arch == "llama" and rest in ("self_attn.q_proj", "self_attn.k_proj"):
+    if arch in PERMUTED and rest in ("self_attn.q_proj", "self_attn.k_proj"):
         heads = config["num_attention_heads" if ".q_" in rest else "num_key_value_heads"]
         value = permute(value, heads)
     norms = NORMS.get(arch, NORMS["pre"])
-    return f"blk.{layer}.{norms.get(rest) or NAMES[rest]}.weight", value
+    return f"blk.{layer}.{norms.get(rest) or NAMES[rest]}.{kind}", value
+
+
+def stored_experts(name, tensor):
+    """The GGUF names and values of a stack that holds gate and up as alternating columns."""
+    value = tensor.to(torch.float32).numpy()
+    _, _, layer, _, _, rest = name.split(".")
+    kind = "bias" if rest.endswith("_bias") else "weight"
+    if kind == "weight":
+        value = value.swapaxes(1, 2)
+    parts = {"down": value} if rest.startswith("down") else {"gate": value[:, ::2], "up": value[:, 1::2]}
+    for part, rows in parts.items():
+        yield f"blk.{layer}.ffn_{part}_exps.{kind}", rows
 
 
 def make(family, arch):
@@ -138,6 +179,9 @@ def make(family, arch):
     rope = write_keys(writer, arch, config)
     values, experts = {}, {}
     for name, tensor in tensors.items():
+        if ".experts." in name and not name.endswith(".weight"):
+            values.update(stored_experts(name, tensor))
+            continue
         if ".experts." in name:
             _, _, layer, _, _, expert, kind, _ = name.split(".")
             experts.setdefault((layer, kind), {})[int(expert)] = tensor.to(torch.float32).numpy()
@@ -149,6 +193,9 @@ def make(family, arch):
             [parts[i] for i in range(len(parts))])
     if rope.get("rope_type") == "llama3":
         values["rope_freqs.weight"] = rope_factors(rope, rope["rope_theta"], config["head_dim"])
+    if arch == "exaone-moe":
+        layer = config["num_hidden_layers"]
+        values[f"blk.{layer}.nextn.enorm.weight"] = np.ones(config["hidden_size"], np.float32)
     for name in sorted(values):
         value = values[name]
         if value.ndim == 1 or tensors["model.embed_tokens.weight"].dtype == torch.float32:

@@ -29,7 +29,7 @@ import sys
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 OUT = pathlib.Path(__file__).resolve().parent / "text"
 BASE = dict(
@@ -44,6 +44,14 @@ MOE = dict(intermediate_size=64, moe_intermediate_size=12, num_experts=8, num_ex
            routed_scaling_factor=2.5, sliding_window=8,
            layer_types=["sliding_attention"] * 3 + ["full_attention"],
            mlp_layer_types=["dense"] + ["sparse"] * 3)
+
+YARN = dict(rope_type="yarn", rope_theta=10000.0, original_max_position_embeddings=16)
+# The odd ones below: nothing is a power of two.
+ODD = dict(vocab_size=336, hidden_size=36, num_attention_heads=3, num_key_value_heads=1, head_dim=20,
+           intermediate_size=50, num_hidden_layers=3)
+EXPERTS = dict(vocab_size=200, hidden_size=36, intermediate_size=40, moe_intermediate_size=12,
+               num_experts=10, num_experts_per_tok=3)
+SCALARS = dict(embedding_multiplier=3.0, residual_multiplier=0.6, attention_multiplier=0.15)
 
 # folder: (model_type, stored dtype, config keys, rewrite of the saved files)
 FAMILIES = {
@@ -70,6 +78,49 @@ FAMILIES = {
                             num_key_value_heads=1, head_dim=20, num_experts=10,
                             num_experts_per_tok=3, moe_intermediate_size=10, sliding_window=5,
                             tie_word_embeddings=True), "fused_experts"),
+    # Kanana 1.5 2.1B: heads that do not divide the hidden size. Scaling beyond the context is inert.
+    "llama_biases": ("llama", torch.bfloat16,
+                     dict(ODD, num_attention_heads=5, attention_bias=True, mlp_bias=True,
+                          tie_word_embeddings=True,
+                          rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=4.0)),
+                     None),
+    "qwen2_windows": ("qwen2", torch.bfloat16,
+                      dict(vocab_size=200, num_hidden_layers=3, head_dim=None, use_sliding_window=True,
+                           sliding_window=8, max_window_layers=2,
+                           rope_parameters=dict(YARN, factor=4.0)), "legacy_windows"),
+    "qwen3_windows": ("qwen3", torch.bfloat16,
+                      dict(ODD, attention_bias=True, use_sliding_window=True, sliding_window=5,
+                           layer_types=["sliding_attention", "full_attention", "sliding_attention"]),
+                      None),
+    "qwen3_moe": ("qwen3_moe", torch.bfloat16,
+                  dict(EXPERTS, norm_topk_prob=True, num_hidden_layers=3), None),
+    "qwen3_moe_sparse": ("qwen3_moe", torch.bfloat16,
+                         dict(EXPERTS, norm_topk_prob=False, decoder_sparse_step=2,
+                              mlp_only_layers=[3], attention_bias=True, use_sliding_window=True, sliding_window=7),
+                         "fused_experts"),
+    "hyperclovax": ("hyperclovax", torch.bfloat16,
+                    dict(SCALARS, vocab_size=200, hidden_size=40, num_hidden_layers=3,
+                         logits_scaling=0.125, use_post_norm=True,
+                         rope_parameters=dict(rope_type="default", rope_theta=1e8)), "no_post_norm_key"),
+    "hyperclovax_plain": ("hyperclovax", torch.bfloat16,
+                          dict(ODD, **SCALARS, logits_scaling=0.5, use_post_norm=False,
+                               attention_bias=True, mlp_bias=True, tie_word_embeddings=True), None),
+    "granite": ("granite", torch.bfloat16,
+                dict(ODD, **SCALARS, head_dim=None, logits_scaling=3.0, attention_bias=True,
+                     mlp_bias=True), None),
+    "exaone4_5": ("exaone4_5", torch.bfloat16,
+                  dict(ODD, vocab_size=240, num_hidden_layers=4, sliding_window=6, sliding_window_pattern=4,
+                       rope_parameters=LLAMA3), None),
+    "solar_open": ("solar_open", torch.bfloat16,
+                   dict(vocab_size=200, hidden_size=36, num_hidden_layers=3, moe_intermediate_size=10,
+                        n_routed_experts=10, num_experts_per_tok=3, n_shared_experts=1, n_group=2,
+                        topk_group=1, norm_topk_prob=True, routed_scaling_factor=1.5,
+                        rope_parameters=dict(YARN, factor=2.0)), None),
+    "gpt_oss": ("gpt_oss", torch.bfloat16,
+                dict(vocab_size=160, hidden_size=36, intermediate_size=14, num_local_experts=10,
+                     num_hidden_layers=3, num_experts_per_tok=3, sliding_window=8,
+                     rope_parameters=dict(YARN, factor=32.0, truncate=False)), None),
+    "ernie4_5": ("ernie4_5", torch.bfloat16, dict(ODD, use_bias=True, tie_word_embeddings=True), None),
 }
 PROMPT_TOKENS = 40
 GREEDY_TOKENS = 32
@@ -85,6 +136,10 @@ def randomize(model, generator, dtype):
             value = (0.0 if zero_centred else 1.0) + 0.3 * noise
         elif name.endswith("correction_bias"):
             value = 0.3 * noise
+        elif name.endswith("sinks"):
+            value = noise
+        elif name.endswith("experts.gate_up_proj") and model.config.model_type == "gpt_oss":
+            value = noise  # beyond the clamp of 7
         elif "embed_tokens" in name:
             value = (0.1 if zero_centred else 0.3) * noise
         else:
@@ -107,12 +162,12 @@ def margins(logits):
 def attempt(config, dtype, seed):
     """One seed: the model and its answers, or the reason why the seed is rejected."""
     generator = torch.Generator().manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(
-        config, attn_implementation="eager", experts_implementation="eager")
+    auto = AutoModelForImageTextToText if config.sub_configs else AutoModelForCausalLM
+    model = auto.from_config(config, attn_implementation="eager", experts_implementation="eager")
     model = model.float().eval()
     randomize(model, generator, dtype)
     model.tie_weights()
-    ids = torch.randint(3, config.vocab_size, (PROMPT_TOKENS,), generator=generator).tolist()
+    ids = torch.randint(3, config.get_text_config().vocab_size, (PROMPT_TOKENS,), generator=generator).tolist()
     logits = last_logits(model, ids)
     std = logits.std().item()
     exact = last_logits(model.double(), ids)
@@ -156,6 +211,17 @@ def hub_spelling(folder):
     rewrite_config(folder, change)
 
 
+def legacy_windows(folder):
+    """Rope keys as above, and windows told by max_window_layers alone."""
+    legacy_rope(folder)
+    rewrite_config(folder, lambda config: config.pop("layer_types"))
+
+
+def no_post_norm_key(folder):
+    """Without the key the tensors tell whether there are norms behind the sublayers."""
+    rewrite_config(folder, lambda config: config.pop("use_post_norm"))
+
+
 def fused_experts(folder):
     """Stacks experts as [E, 2I, H] and [E, H, I], the form a raw state dict has."""
     path = folder / "model.safetensors"
@@ -194,10 +260,26 @@ def tokenizer(folder):
         "pad_token": "<|pad|>", "chat_template": template}, indent=1) + "\n")
 
 
+def make_config(model_type, overrides):
+    keys = {k: v for k, v in {**BASE, **overrides}.items() if v is not None or k == "sliding_window"}
+    heads = keys["num_attention_heads"]
+    if model_type == "exaone4_5":
+        vision = dict(depth=1, hidden_size=16, intermediate_size=24, num_heads=2,
+                      num_key_value_heads=1, patch_size=2, out_hidden_size=keys["hidden_size"],
+                      window_size=8, fullatt_block_indexes=[0])
+        return AutoConfig.for_model(
+            model_type, text_config=dict(keys, model_type="exaone4"), vision_config=vision,
+            tie_word_embeddings=keys["tie_word_embeddings"])
+    if keys["hidden_size"] % heads:  # the class checks its arguments, published files do not care
+        config = AutoConfig.for_model(model_type, **dict(keys, num_attention_heads=1))
+        config.num_attention_heads = heads
+        return config
+    return AutoConfig.for_model(model_type, **keys)
+
+
 def make(family):
     model_type, dtype, overrides, rewrite = FAMILIES[family]
-    keys = {k: v for k, v in {**BASE, **overrides}.items() if v is not None or k == "sliding_window"}
-    config = AutoConfig.for_model(model_type, **keys)
+    config = make_config(model_type, overrides)
     for seed in range(1000):
         result, reason = attempt(config, dtype, seed)
         if result:
@@ -212,7 +294,12 @@ def make(family):
     for name, value in corrections.items():  # checkpoints keep these in float32
         module, _, leaf = name.rpartition(".")
         getattr(model.get_submodule(module), leaf).data = value
+    text = model.config.get_text_config()
+    heads = text.num_attention_heads
+    text.num_attention_heads = 1 if text.hidden_size % heads else heads
     model.save_pretrained(folder)
+    if heads != text.num_attention_heads:
+        rewrite_config(folder, lambda saved: saved.update(num_attention_heads=heads))
     (folder / "generation_config.json").unlink(missing_ok=True)
     if rewrite:
         globals()[rewrite](folder)

@@ -1,0 +1,206 @@
+// GGUF files of llama.cpp to decoder configs. Key names: llama.cpp, src/llama-arch.cpp.
+#include <algorithm>
+
+#include "core/check.h"
+#include "engine/decoder_mapping.h"
+#include "kernels/linear.h"
+
+namespace onnuri {
+namespace {
+
+// feed_forward_length and the head counts may be one number or one per layer.
+std::vector<int64_t> per_layer(const ConfigReader& config, std::string_view key, size_t num_layers) {
+  const std::vector<int32_t> values = config.ids(key);
+  if (values.empty()) fail(ErrorCode::kCorruptData, "missing key at ", config.place(key));
+  std::vector<int64_t> out(values.begin(), values.end());
+  if (out.size() == 1) out.resize(num_layers, out[0]);
+  if (out.size() < num_layers)
+    fail(ErrorCode::kCorruptData, "expected ", num_layers, " entries at ", config.place(key),
+         ", found ", out.size());
+  for (int64_t value : out)
+    if (value < 0) fail(ErrorCode::kCorruptData, "expected sizes at ", config.place(key));
+  return out;
+}
+
+int64_t uniform(const ConfigReader& config, std::string_view key, size_t num_layers) {
+  const std::vector<int64_t> values = per_layer(config, key, num_layers);
+  for (size_t i = 0; i < num_layers; ++i)
+    if (values[i] != values[0] || values[i] < 1)
+      fail(ErrorCode::kUnsupported, "expected the same count for every layer at ", config.place(key));
+  return values[0];
+}
+
+}  // namespace
+
+DecoderConfig read_gguf_decoder(const ModelFiles& files, const ConfigReader& config,
+                                int64_t num_extra_layers) {
+  DecoderConfig out;
+  const TensorView embed = files.checkpoint->find("token_embd.weight");
+  if (embed.empty() || embed.shape.rank() != 2)
+    fail(ErrorCode::kNotFound, "expected a matrix token_embd.weight in ", files.path);
+  out.vocab_size = embed.shape[0];
+  out.hidden_size = config.size("embedding_length");
+  const int64_t num_blocks = config.size("block_count");
+  if (num_extra_layers < 0 || num_extra_layers > kMaxDecoderLayers)
+    fail(ErrorCode::kCorruptData, "expected 0 to ", kMaxDecoderLayers, " at ",
+         config.place("nextn_predict_layers"), ", found ", num_extra_layers);
+  const int64_t num_layers = num_blocks - num_extra_layers;
+  if (num_layers < 1 || num_layers > kMaxDecoderLayers)
+    fail(ErrorCode::kCorruptData, "expected 1 to ", kMaxDecoderLayers, " layers at ",
+         config.place("block_count"), ", found ", num_layers);
+  const auto count = static_cast<size_t>(num_layers);
+  out.num_heads = uniform(config, "attention.head_count", count);
+  out.num_kv_heads = config.has("attention.head_count_kv")
+                         ? uniform(config, "attention.head_count_kv", count)
+                         : out.num_heads;
+  out.head_dim = config.has("attention.key_length")
+                     ? config.size("attention.key_length")
+                     : derived_head_dim(out.hidden_size, out.num_heads, files.path);
+  if (config.size_or("attention.value_length", out.head_dim) != out.head_dim)
+    fail(ErrorCode::kUnsupported, "keys and values of different width at ",
+         config.place("attention.value_length"));
+  out.max_position = config.size("context_length");
+  out.norm_eps = static_cast<float>(config.number("attention.layer_norm_rms_epsilon"));
+  out.tied_head = files.checkpoint->find("output.weight").empty();
+  finish_decoder_sizes(out, num_layers, files.path);
+  if (!config.has("feed_forward_length") && config.has("expert_count")) return out;
+  const std::vector<int64_t> intermediate = per_layer(config, "feed_forward_length", count);
+  for (size_t i = 0; i < count; ++i) out.layers[i].intermediate_size = intermediate[i];
+  return out;
+}
+
+RopeTable read_gguf_rope(const ModelFiles& files, const ConfigReader& config, int64_t head_dim,
+                         RopeLayout layout, bool truncate_yarn) {
+  RopeSettings rope;
+  rope.theta = config.number_or("rope.freq_base", 10000.0);
+  rope.rotary_dim = config.size_or("rope.dimension_count", head_dim);
+  if (rope.rotary_dim > head_dim || rope.rotary_dim % 2 != 0)
+    fail(ErrorCode::kCorruptData, "expected an even number up to ", head_dim, " at ",
+         config.place("rope.dimension_count"), ", found ", rope.rotary_dim);
+  // Files older than the type key scale linearly.
+  rope.scaling.factor =
+      config.number_or("rope.scaling.factor", config.number_or("rope.scale_linear", 1.0));
+  const std::string type =
+      config.string_or("rope.scaling.type", rope.scaling.factor == 1.0 ? "none" : "linear");
+  if (type == "linear") {
+    rope.scaling.kind = RopeScaling::Kind::kLinear;
+  } else if (type == "yarn") {
+    rope.scaling.kind = RopeScaling::Kind::kYarn;
+    rope.scaling.original_max_position =
+        config.number("rope.scaling.original_context_length");
+    rope.scaling.truncate = truncate_yarn;
+    rope.scaling.attention_factor = config.number_or("rope.scaling.yarn_attn_factor", 0.0);
+    rope.scaling.beta_fast = config.number_or("rope.scaling.yarn_beta_fast", 32.0);
+    rope.scaling.beta_slow = config.number_or("rope.scaling.yarn_beta_slow", 1.0);
+  } else if (type != "none") {
+    fail(ErrorCode::kUnsupported, "rope scaling \"", type, "\" at ",
+         config.place("rope.scaling.type"), "; known: none, linear, yarn");
+  }
+  RopeTable table = make_table(rope, layout);
+  const TensorView factors = files.checkpoint->find("rope_freqs.weight");
+  if (factors.empty()) return table;
+  if (factors.num_elements() != static_cast<int64_t>(table.inv_freq.size()))
+    fail(ErrorCode::kCorruptData, "expected ", table.inv_freq.size(),
+         " values in rope_freqs.weight, found shape ", factors.shape.to_string());
+  std::vector<float> values(table.inv_freq.size());
+  dequantize(factors, values.data());
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!(values[i] > 0))
+      fail(ErrorCode::kCorruptData, "rope_freqs.weight holds a factor that is not positive");
+    table.inv_freq[i] /= values[i];
+  }
+  return table;
+}
+
+std::vector<bool> read_gguf_sliding_layers(const ConfigReader& config, int64_t num_layers,
+                                           int64_t fallback_period) {
+  constexpr std::string_view kKey = "attention.sliding_window_pattern";
+  std::vector<bool> sliding(static_cast<size_t>(num_layers));
+  const JsonValue* pattern = config.find(kKey);
+  if (pattern && pattern->is_array()) {
+    const auto& list = pattern->as_array(config.place(kKey));
+    if (list.size() < sliding.size())
+      fail(ErrorCode::kCorruptData, "expected ", num_layers, " entries at ", config.place(kKey),
+           ", found ", list.size());
+    for (size_t i = 0; i < sliding.size(); ++i) sliding[i] = list[i].as_bool(config.place(kKey));
+    return sliding;
+  }
+  const int64_t period = config.size_or(kKey, fallback_period);
+  for (int64_t i = 0; i < num_layers; ++i) sliding[static_cast<size_t>(i)] = (i + 1) % period != 0;
+  return sliding;
+}
+
+namespace {
+
+void set_stored_biases(const Checkpoint& checkpoint, DecoderConfig& decoder) {
+  for (size_t i = 0; i < decoder.layers.size(); ++i) {
+    LayerSpec& layer = decoder.layers[i];
+    const auto stored = [&](const char* name) {
+      return !checkpoint.find("blk." + std::to_string(i) + "." + name + ".bias").empty();
+    };
+    layer.q_bias = stored("attn_q");
+    layer.k_bias = stored("attn_k");
+    layer.v_bias = stored("attn_v");
+    layer.o_bias = stored("attn_output");
+    layer.ffn_bias = stored("ffn_gate");
+  }
+}
+
+}  // namespace
+
+ModelConfig read_gguf_model(const ModelFiles& files, std::string family, const GgufRules& rules) {
+  ModelConfig model = base_model(files, std::move(family));
+  const ConfigReader config = gguf_config(files);
+  model.decoder = read_gguf_decoder(files, config, config.integer_or("nextn_predict_layers", 0));
+  model.decoder.rope_tables = {read_gguf_rope(files, config, model.decoder.head_dim, rules.rope,
+                                              rules.truncate_yarn)};
+  for (LayerSpec& layer : model.decoder.layers) layer.rope = 0;
+  set_stored_biases(*files.checkpoint, model.decoder);
+  NameTable names;
+  add_gguf_names(names, rules.norms);
+  add_gguf_moe_names(names);
+  model.names = names.map();
+  model.ignored_prefixes = {"rope_freqs."};
+  const int64_t num_blocks = config.size("block_count");
+  for (int64_t i = model.decoder.num_layers(); i < num_blocks; ++i)
+    model.ignored_prefixes.push_back("blk." + std::to_string(i) + ".");
+  return model;
+}
+
+void read_gguf_experts(const ModelFiles& files, const ConfigReader& config, DecoderConfig& decoder) {
+  MoeSpec& moe = decoder.moe;
+  moe.num_experts = config.size("expert_count");
+  moe.num_experts_per_token = config.size("expert_used_count");
+  moe.intermediate_size = config.size("expert_feed_forward_length");
+  moe.shared_intermediate_size =
+      config.has("expert_shared_feed_forward_length")
+          ? config.size("expert_shared_feed_forward_length")
+          : read_shared_width(config, "expert_shared_count", moe.intermediate_size, 0);
+  moe.router.renormalize = config.boolean_or("expert_weights_norm", false);
+  const double scale = config.number_or("expert_weights_scale", 1.0);
+  moe.router.scale = scale == 0.0 ? 1.0f : static_cast<float>(scale);  // 0 stands for absent
+  moe.router.num_groups = std::max<int64_t>(1, config.integer_or("expert_group_count", 1));
+  moe.router.num_groups_kept = std::max<int64_t>(1, config.integer_or("expert_group_used_count", 1));
+  const int64_t num_dense = config.integer_or("leading_dense_block_count", 0);
+  if (num_dense < 0 || num_dense > decoder.num_layers())
+    fail(ErrorCode::kCorruptData, "expected 0 to ", decoder.num_layers(), " at ",
+         config.place("leading_dense_block_count"), ", found ", num_dense);
+  const std::string first = "blk." + std::to_string(num_dense) + ".exp_probs_b";
+  moe.router.correction_bias = !files.checkpoint->find(first + ".bias").empty() ||
+                               !files.checkpoint->find(first).empty();
+  for (int64_t i = num_dense; i < decoder.num_layers(); ++i) {
+    decoder.layers[static_cast<size_t>(i)].ffn = FfnKind::kMoe;
+    decoder.layers[static_cast<size_t>(i)].intermediate_size = 0;
+  }
+}
+
+void require_gguf_gating(const ConfigReader& config, GgufGating expected, bool required) {
+  constexpr std::string_view kKey = "expert_gating_func";
+  if (!required && config.integer_or(kKey, 0) == 0) return;
+  const int64_t found = config.integer(kKey);
+  if (found != static_cast<int64_t>(expected))
+    fail(ErrorCode::kUnsupported, "expected ", static_cast<int64_t>(expected), " at ",
+         config.place(kKey), ", found ", found);
+}
+
+}  // namespace onnuri

@@ -1,0 +1,170 @@
+// Families from their config alone: published totals, keys that are missing or wrong, layer rules.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "core/mapped_file.h"
+#include "engine/model_config.h"
+#include "onnuri/error.h"
+#include "tests/core/checkpoint_files.h"
+
+namespace onnuri {
+namespace {
+
+using testing::TemporaryFolder;
+
+JsonValue stored_config(const std::string& name) {
+  const std::string path = std::string(ONNURI_TEST_DATA) + "/golden/configs/" + name + ".json";
+  return parse_json(read_text_file(path, 1 << 20), "config.json");
+}
+
+/// Files of a folder whose checkpoint holds nothing but one small tensor of this name.
+ModelFiles files_of(const TemporaryFolder& folder, JsonValue config, const std::string& tensor) {
+  const Tensor values = Tensor::zeros(DType::kF32, {1});
+  write_safetensors(folder.path() + "/model.safetensors", {{tensor, values.view()}});
+  ModelFiles files;
+  files.path = folder.path();
+  files.checkpoint = Checkpoint::open(folder.path() + "/model.safetensors");
+  files.config = std::move(config);
+  return files;
+}
+
+DecoderConfig map_config(JsonValue config, const std::string& tensor = "any") {
+  const TemporaryFolder folder;
+  return map_model(files_of(folder, std::move(config), tensor)).decoder;
+}
+
+std::string error_of(JsonValue config) {
+  try {
+    map_config(std::move(config));
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(FamilyConfigs, PublishedParameterTotals) {
+  EXPECT_EQ(map_config(stored_config("exaone4_32b")).num_parameters(), 32003216384);
+  EXPECT_EQ(map_config(stored_config("exaone4_1.2b")).num_parameters(), 1279391488);
+  EXPECT_EQ(map_config(stored_config("midm_2.3b")).num_parameters(), 2305517312);
+  EXPECT_EQ(map_config(stored_config("k_exaone_236b")).num_parameters(), 236571156352);
+  EXPECT_EQ(map_config(stored_config("hyperclovax_14b"), "model.layers.0.post_norm1.weight")
+                .num_parameters(),
+            14748112896);
+}
+
+TEST(FamilyConfigs, PublishedRoundedTotals) {
+  const DecoderConfig solar = map_config(stored_config("solar_open_100b"));
+  EXPECT_NEAR(static_cast<double>(solar.num_parameters()), 102.65e9, 5e6);
+  EXPECT_NEAR(static_cast<double>(solar.num_active_parameters()), 12.05e9, 5e6);
+  const DecoderConfig oss = map_config(stored_config("gpt_oss_120b"));
+  EXPECT_NEAR(static_cast<double>(oss.num_parameters()), 116.83e9, 5e6);
+}
+
+// The window is told apart from positions: full layers lose theirs wherever a width is given.
+TEST(FamilyConfigs, FullLayersBesideAWindowHaveNoPositions) {
+  for (const char* name : {"exaone4_32b", "k_exaone_236b"}) {
+    SCOPED_TRACE(name);
+    JsonValue config = stored_config(name);
+    const DecoderConfig hybrid = map_config(config);
+    for (size_t i = 0; i < hybrid.layers.size(); ++i) {
+      EXPECT_EQ(hybrid.layers[i].rope, i % 4 == 3 ? -1 : 0);
+      EXPECT_EQ(hybrid.layers[i].window > 0, i % 4 != 3);
+    }
+    JsonValue::Array types;
+    for (size_t i = 0; i < hybrid.layers.size(); ++i) types.emplace_back("full_attention");
+    config.set("layer_types", std::move(types));
+    for (const LayerSpec& layer : map_config(config).layers) {
+      EXPECT_EQ(layer.window, 0);
+      EXPECT_EQ(layer.rope, -1);
+    }
+    config.set("sliding_window", JsonValue());
+    for (const LayerSpec& layer : map_config(config).layers) EXPECT_EQ(layer.rope, 0);
+  }
+}
+
+TEST(FamilyConfigs, MissingKeysAreNamed) {
+  const std::pair<const char*, std::vector<const char*>> cases[] = {
+      {"midm_2.3b", {"hidden_size", "vocab_size", "rms_norm_eps", "max_position_embeddings"}},
+      {"exaone4_32b", {"rope_theta", "intermediate_size"}},
+      {"hyperclovax_14b", {"embedding_multiplier", "residual_multiplier", "logits_scaling"}},
+      {"k_exaone_236b",
+       {"num_experts", "num_experts_per_tok", "moe_intermediate_size", "num_shared_experts",
+        "norm_topk_prob", "routed_scaling_factor", "first_last_k_dense_replace"}},
+      {"solar_open_100b", {"n_routed_experts", "norm_topk_prob", "routed_scaling_factor"}},
+      {"gpt_oss_120b", {"num_local_experts", "sliding_window", "num_experts_per_tok"}}};
+  for (const auto& [name, keys] : cases) {
+    for (const char* key : keys) {
+      JsonValue config = stored_config(name);
+      config.set(key, JsonValue());
+      const std::string message = error_of(config);
+      EXPECT_NE(message.find("missing key at config.json: "), std::string::npos) << message;
+      EXPECT_NE(message.find(key), std::string::npos) << name << ": " << message;
+    }
+  }
+}
+
+TEST(FamilyConfigs, HostileCountsAreRefused) {
+  JsonValue config = stored_config("k_exaone_236b");
+  config.set("num_shared_experts", int64_t{1} << 40);
+  EXPECT_NE(error_of(config).find("num_shared_experts"), std::string::npos);
+  config = stored_config("k_exaone_236b");
+  config.set("num_shared_experts", int64_t{-1});
+  EXPECT_NE(error_of(config).find("num_shared_experts"), std::string::npos);
+  config = stored_config("solar_open_100b");
+  config.set("num_experts_per_tok", int64_t{129});
+  EXPECT_NE(error_of(config).find("num_experts_per_token"), std::string::npos);
+}
+
+/// What a GGUF file answers when one 32-bit count of its keys is another.
+std::string error_of_gguf(const std::string& key, uint32_t value) {
+  const std::string path = std::string(ONNURI_TEST_DATA) + "/golden/gguf/exaone_moe.gguf";
+  std::ifstream in(path, std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  const size_t at = bytes.find(key);
+  if (at == std::string::npos) return "no such key";
+  std::memcpy(bytes.data() + at + key.size() + sizeof(uint32_t), &value, sizeof(value));
+  const TemporaryFolder folder;
+  try {
+    map_model(open_model_files(folder.write("model.gguf", bytes)));
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(FamilyConfigs, HostileCountsOfGgufFilesAreRefused) {
+  EXPECT_EQ(error_of_gguf("exaone-moe.nextn_predict_layers", 1), "no error");
+  for (const uint32_t count : {5u, 6u, 5000u, 0xffffffffu}) {
+    const std::string message = error_of_gguf("exaone-moe.nextn_predict_layers", count);
+    EXPECT_TRUE(message.find("nextn_predict_layers") != std::string::npos ||
+                message.find("block_count") != std::string::npos)
+        << count << ": " << message;
+  }
+  for (const char* key : {"exaone-moe.expert_shared_count", "exaone-moe.leading_dense_block_count",
+                          "exaone-moe.expert_feed_forward_length"}) {
+    const std::string message = error_of_gguf(key, 0x7fffffffu);
+    EXPECT_NE(message.find("found 2147483647"), std::string::npos) << key << ": " << message;
+  }
+}
+
+TEST(FamilyConfigs, ScalingsThatNobodyRunsAreRefused) {
+  JsonValue config = stored_config("midm_2.3b");
+  JsonValue scaling;
+  scaling.set("rope_type", "longrope");
+  config.set("rope_scaling", std::move(scaling));
+  EXPECT_NE(error_of(config).find("rope scaling \"longrope\""), std::string::npos);
+}
+
+TEST(FamilyConfigs, UnknownFamiliesListTheKnownOnes) {
+  JsonValue config;
+  config.set("model_type", "nobody");
+  const std::string message = error_of(config);
+  for (const char* name : {"nobody", "llama", "qwen3_moe", "gpt_oss", "solar_open", "hyperclovax"})
+    EXPECT_NE(message.find(name), std::string::npos) << message;
+}
+
+}  // namespace
+}  // namespace onnuri
