@@ -104,7 +104,7 @@ struct MlaSpec {
   int64_t qk_rope_dim = 0;
   int64_t v_dim = 0;
   float norm_eps = 1e-6f;  // of the norms on both latents
-  IndexSpec index;
+  IndexSpec index = {};
   int64_t key_row() const { return kv_lora_rank + qk_rope_dim; }  // numbers cached per token
 };
 
