@@ -21,12 +21,12 @@ ConstMatrixView rows_of(const MatrixView& m, const SequenceSlice& slice) {
 }  // namespace
 
 void cut_segments(std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
-                  int64_t layer_index, std::vector<AttentionSegment>& segments) {
+                  int64_t layer_index, LayerCache cache, std::vector<AttentionSegment>& segments) {
   segments.clear();
   if (query_rows.all) {
     for (const SequenceSlice& s : sequences) {
       segments.push_back({s.first_row, s.num_rows, s.start_position, s.start_position + s.num_rows,
-                          s.kv->layer(layer_index)});
+                          (s.kv->*cache)(layer_index)});
     }
     return;
   }
@@ -44,7 +44,7 @@ void cut_segments(std::span<const SequenceSlice> sequences, const QueryRows& que
       });
       segments.push_back({static_cast<int64_t>(i), 1,
                           slice->start_position + row - slice->first_row,
-                          slice->start_position + slice->num_rows, slice->kv->layer(layer_index)});
+                          slice->start_position + slice->num_rows, (slice->kv->*cache)(layer_index)});
     }
     previous = row;
   }
@@ -110,7 +110,7 @@ void run_attention(Backend& backend, const DecoderConfig& config, int64_t layer_
     queries = workspace.get(Buffer::kQueries, out.rows, q_width);
     gather(query_rows.subset, q, queries);
   }
-  cut_segments(sequences, query_rows, layer_index, workspace.segments);
+  cut_segments(sequences, query_rows, layer_index, &KvSequence::layer, workspace.segments);
   AttentionParams params;
   params.num_heads = config.num_heads;
   params.scale = config.attention_scale;

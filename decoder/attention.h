@@ -27,10 +27,13 @@ void run_attention(Backend& backend, const DecoderConfig& config, int64_t layer_
                    std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
                    ConstMatrixView x, Store store, MatrixView out, Workspace& workspace);
 
+/// Which cache of a layer: KvSequence::layer or KvSequence::index_keys.
+using LayerCache = KvView (KvSequence::*)(int64_t layer_index) const;
+
 /// Segments of consecutive queries of one sequence over the cache of a layer; their rows are
 /// numbered as in the subset.
 void cut_segments(std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
-                  int64_t layer_index, std::vector<AttentionSegment>& segments);
+                  int64_t layer_index, LayerCache cache, std::vector<AttentionSegment>& segments);
 
 /// The rows of `source` that are wanted, copied into `out` one after the other.
 void gather(std::span<const int64_t> rows, ConstMatrixView source, MatrixView out);

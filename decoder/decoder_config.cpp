@@ -103,7 +103,6 @@ void check_latent(const DecoderConfig& config, const LayerSpec& layer, const std
   }
   if (layer.output_gate && m.q_lora_rank == 0) unsupported(where, "output_gate without q_lora_rank");
   if (!layer.sparse_index) return;
-  unsupported(where, "sparse_index");
   if (m.q_lora_rank == 0) unsupported(where, "sparse_index without q_lora_rank");
   if (layer.window > 0) unsupported(where, "sparse_index with a window");
   check_size("mla.index.num_heads", m.index.num_heads, int64_t{1} << 12);
@@ -249,7 +248,9 @@ void DecoderConfig::validate() const {
   }
 }
 
-int64_t DecoderConfig::num_parameters() const { return count_parameters(*this, moe.num_experts); }
+int64_t DecoderConfig::num_parameters() const {
+  return count_parameters(*this, moe.num_experts) + unused_parameters;
+}
 
 int64_t DecoderConfig::num_active_parameters() const {
   return count_parameters(*this, moe.num_experts_per_token);

@@ -147,6 +147,8 @@ struct DecoderConfig {
   std::vector<LongSkip> long_skips;
   MtpSpec mtp;
 
+  int64_t unused_parameters = 0;  // that checkpoints store and nobody reads
+
   bool tied_head = false;
   bool float32_head = false;
 

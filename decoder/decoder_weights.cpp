@@ -161,6 +161,14 @@ void load_latent(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
   if (spec.k_bias) w.kv_a_bias = load.vector(prefix + "kv_a.bias", m.key_row());
   w.kv_a_norm = load.vector(prefix + "kv_a_norm.weight", m.kv_lora_rank);
   load_kv_b(load, c, prefix, w);
+  if (!spec.sparse_index) return;
+  const int64_t dim = m.index.head_dim;
+  const std::string index = prefix + "index.";
+  w.index_q = load.pack(index + "q.weight", m.index.num_heads * dim, m.q_lora_rank);
+  w.index_k = load.pack(index + "k.weight", dim, c.hidden_size);
+  w.index_weights = load.pack(index + "weights.weight", m.index.num_heads, c.hidden_size);
+  w.index_k_norm = load.vector(index + "k_norm.weight", dim);
+  w.index_k_norm_bias = load.vector(index + "k_norm.bias", dim);
 }
 
 void load_mixer(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
@@ -241,7 +249,8 @@ int64_t bytes_of(const FfnWeights& w) { return bytes_of(w.gate_up) + bytes_of(w.
 
 int64_t bytes_of(const NormGate& g) { return bytes_of(g.down) + bytes_of(g.up); }
 int64_t bytes_of(const LatentWeights& w) {
-  int64_t bytes = bytes_of(w.q_a) + bytes_of(w.q_up) + bytes_of(w.kv_a);
+  int64_t bytes = bytes_of(w.q_a) + bytes_of(w.q_up) + bytes_of(w.kv_a) + bytes_of(w.index_q) +
+                  bytes_of(w.index_k) + bytes_of(w.index_weights);
   for (const PackedMatrix& m : w.key_up) bytes += bytes_of(m);
   for (const PackedMatrix& m : w.value_up) bytes += bytes_of(m);
   return bytes;

@@ -39,6 +39,11 @@ struct LatentWeights {
   PackedMatrix kv_a;   // (kv_lora + rope, H)
   Tensor q_a_bias, kv_a_bias;  // or empty
   Tensor q_a_norm, kv_a_norm;
+  // Of the indexer, empty without one.
+  PackedMatrix index_q;        // (index heads * dim, q_lora)
+  PackedMatrix index_k;        // (dim, H)
+  PackedMatrix index_weights;  // (index heads, H)
+  Tensor index_k_norm, index_k_norm_bias;  // (dim)
   std::vector<PackedMatrix> key_up;    // (num_heads) of (kv_lora, nope)
   std::vector<PackedMatrix> value_up;  // (num_heads) of (v, kv_lora)
   // The same as linear_grouped takes them.

@@ -40,6 +40,7 @@ class LatentLayer {
 
   void write_cache(std::span<const SequenceSlice> sequences, ConstMatrixView x);
   MatrixView make_queries(const QueryRows& query_rows, ConstMatrixView x, int64_t num_rows);
+  void select(std::span<const SequenceSlice> sequences, const QueryRows& query_rows);
   MatrixView attend(const MatrixView& q);
 
  private:
@@ -50,12 +51,19 @@ class LatentLayer {
     const float offset = config_.norm_form == NormForm::kOnePlusWeight ? 1.0f : 0.0f;
     rms_norm(backend_, x, weight.f32(), offset, mla_.norm_eps, x);
   }
-  void rope(const float* cos, const float* sin, int64_t num_heads, int64_t stride,
-            const MatrixView& x) {
+  // The first columns of heads that lie `stride` apart.
+  void rope(RopeLayout layout, const float* cos, const float* sin, int64_t num_heads,
+            int64_t stride, const MatrixView& x) {
     if (angles_ == nullptr) return;
     const RopeTable& table = config_.rope_tables[static_cast<size_t>(spec_.rope)];
-    apply_rope(backend_, table.layout, num_heads, stride, table.rotary_dim, cos, sin, x);
+    apply_rope(backend_, layout, num_heads, stride, table.rotary_dim, cos, sin, x);
   }
+  RopeLayout layout() const {
+    return angles_ == nullptr ? RopeLayout::kHalf
+                              : config_.rope_tables[static_cast<size_t>(spec_.rope)].layout;
+  }
+  MatrixView wanted_rows(const QueryRows& query_rows, ConstMatrixView x, int64_t num_rows);
+  void make_index_queries(ConstMatrixView x, ConstMatrixView latent);
   void cut_block(int64_t begin, int64_t count);
   void attend_block(const MatrixView& q, const MatrixView& mixed);
   void make_latent_queries(const MatrixView& q, const MatrixView& latent_q);
@@ -71,41 +79,56 @@ class LatentLayer {
   const LatentWeights& w_;
   const RopeAngles* angles_;
   Workspace& ws_;
+  const float* query_cos_ = nullptr;  // (query rows, rotary_dim / 2)
+  const float* query_sin_ = nullptr;
 };
 
 void LatentLayer::write_cache(std::span<const SequenceSlice> sequences, ConstMatrixView x) {
   const MatrixView kv = ws_.get(Buffer::kLatentKv, x.rows, mla_.key_row());
   linear(backend_, x, w_.kv_a, w_.kv_a_bias.f32(), kv);
   norm(w_.kv_a_norm, columns(kv, 0, mla_.kv_lora_rank));
-  if (angles_ != nullptr) {
-    rope(angles_->cos.data(), angles_->sin.data(), 1, mla_.qk_rope_dim,
-         columns(kv, mla_.kv_lora_rank, mla_.qk_rope_dim));
-  }
+  const float* cos = angles_ != nullptr ? angles_->cos.data() : nullptr;
+  const float* sin = angles_ != nullptr ? angles_->sin.data() : nullptr;
+  rope(layout(), cos, sin, 1, mla_.qk_rope_dim, columns(kv, mla_.kv_lora_rank, mla_.qk_rope_dim));
   for (const SequenceSlice& s : sequences) {
     kv_write(backend_, s.kv->layer(index_), s.start_position, rows_of(kv, s.first_row, s.num_rows),
              {});
   }
+  if (!spec_.sparse_index) return;
+  const MatrixView k = ws_.get(Buffer::kIndexK, x.rows, mla_.index.head_dim);
+  linear(backend_, x, w_.index_k, nullptr, k);
+  layer_norm(backend_, k, w_.index_k_norm.f32(), w_.index_k_norm_bias.f32(), mla_.index.norm_eps,
+             k);
+  rope(RopeLayout::kHalf, cos, sin, 1, mla_.index.head_dim, k);
+  for (const SequenceSlice& s : sequences) {
+    kv_write(backend_, s.kv->index_keys(index_), s.start_position,
+             rows_of(k, s.first_row, s.num_rows), {});
+  }
+}
+
+// The query rows of x, and their angles in query_cos_ and query_sin_.
+MatrixView LatentLayer::wanted_rows(const QueryRows& query_rows, ConstMatrixView x,
+                                    int64_t num_rows) {
+  const MatrixView wanted = ws_.get(Buffer::kQueries, num_rows, x.cols);
+  gather(query_rows.subset, x, wanted);
+  if (angles_ == nullptr) return wanted;
+  const auto half = static_cast<int64_t>(angles_->cos.size()) / x.rows;
+  const MatrixView turned = ws_.get(Buffer::kQueryAngles, 2 * num_rows, half);
+  const MatrixView cos{turned.data, num_rows, half, half};
+  const MatrixView sin{turned.row(num_rows), num_rows, half, half};
+  gather(query_rows.subset, matrix(angles_->cos.data(), x.rows, half), cos);
+  gather(query_rows.subset, matrix(angles_->sin.data(), x.rows, half), sin);
+  query_cos_ = cos.data;
+  query_sin_ = sin.data;
+  return wanted;
 }
 
 // (query rows, num_heads * query_width), rotated.
 MatrixView LatentLayer::make_queries(const QueryRows& query_rows, ConstMatrixView x,
                                      int64_t num_rows) {
-  const float* cos = angles_ != nullptr ? angles_->cos.data() : nullptr;
-  const float* sin = angles_ != nullptr ? angles_->sin.data() : nullptr;
-  if (!query_rows.all) {
-    const MatrixView wanted = ws_.get(Buffer::kQueries, num_rows, x.cols);
-    gather(query_rows.subset, x, wanted);
-    if (angles_ != nullptr) {
-      const auto half = static_cast<int64_t>(angles_->cos.size()) / x.rows;
-      const MatrixView turned = ws_.get(Buffer::kQueryAngles, 2 * num_rows, half);
-      const MatrixView sines{turned.row(num_rows), num_rows, half, half};
-      gather(query_rows.subset, matrix(cos, x.rows, half), {turned.data, num_rows, half, half});
-      gather(query_rows.subset, matrix(sin, x.rows, half), sines);
-      cos = turned.data;
-      sin = sines.data;
-    }
-    x = wanted;
-  }
+  query_cos_ = angles_ != nullptr ? angles_->cos.data() : nullptr;
+  query_sin_ = angles_ != nullptr ? angles_->sin.data() : nullptr;
+  if (!query_rows.all) x = wanted_rows(query_rows, x, num_rows);
   const int64_t width = query_width();
   const MatrixView q = ws_.get(Buffer::kQkv, num_rows, config_.num_heads * width);
   if (mla_.q_lora_rank == 0) {
@@ -121,9 +144,50 @@ MatrixView LatentLayer::make_queries(const QueryRows& query_rows, ConstMatrixVie
     }
     norm(w_.q_a_norm, latent);
     linear(backend_, input, w_.q_up, nullptr, q);
+    if (spec_.sparse_index) make_index_queries(x, latent);
   }
-  rope(cos, sin, config_.num_heads, width, columns(q, mla_.qk_nope_dim, q.cols - mla_.qk_nope_dim));
+  rope(layout(), query_cos_, query_sin_, config_.num_heads, width,
+       columns(q, mla_.qk_nope_dim, q.cols - mla_.qk_nope_dim));
   return q;
+}
+
+// The indexer's queries come from the normed query latent, its head weights from x.
+void LatentLayer::make_index_queries(ConstMatrixView x, ConstMatrixView latent) {
+  const IndexSpec& index = mla_.index;
+  const MatrixView q = ws_.get(Buffer::kIndexQ, x.rows, index.num_heads * index.head_dim);
+  linear(backend_, latent, w_.index_q, nullptr, q);
+  rope(RopeLayout::kHalf, query_cos_, query_sin_, index.num_heads, index.head_dim, q);
+  linear(backend_, x, w_.index_weights, nullptr,
+         ws_.get(Buffer::kIndexWeights, x.rows, index.num_heads));
+}
+
+// Gives the segments of rows that see more than top_k keys the list of those that the indexer
+// chooses; a segment that passes the limit is cut there.
+void LatentLayer::select(std::span<const SequenceSlice> sequences, const QueryRows& query_rows) {
+  if (!spec_.sparse_index) return;
+  const IndexSpec& index = mla_.index;
+  cut_segments(sequences, query_rows, index_, &KvSequence::index_keys, ws_.index_segments);
+  int64_t num_rows = 0;
+  for (const AttentionSegment& s : ws_.index_segments) num_rows += s.num_rows;
+  ws_.chosen_keys.resize(static_cast<size_t>(num_rows * index.top_k));
+  select_keys(backend_, ws_.get(Buffer::kIndexQ, num_rows, index.num_heads * index.head_dim),
+              ws_.get(Buffer::kIndexWeights, num_rows, index.num_heads), ws_.index_segments,
+              {index.num_heads, index.top_k}, ws_.chosen_keys);
+  ws_.index_segments.clear();
+  for (const AttentionSegment& s : ws_.segments) {
+    const int64_t dense = std::clamp<int64_t>(index.top_k - s.start_position, 0, s.num_rows);
+    AttentionSegment part = s;
+    part.num_rows = dense;
+    if (dense > 0) ws_.index_segments.push_back(part);
+    if (dense == s.num_rows) continue;
+    part.first_row += dense;
+    part.start_position += dense;
+    part.num_rows = s.num_rows - dense;
+    part.key_lists = ws_.chosen_keys.data() + part.first_row * index.top_k;
+    part.keys_per_row = index.top_k;
+    ws_.index_segments.push_back(part);
+  }
+  std::swap(ws_.segments, ws_.index_segments);
 }
 
 // The segments of query rows [begin, begin + count), numbered from `begin`.
@@ -137,6 +201,9 @@ void LatentLayer::cut_block(int64_t begin, int64_t count) {
     part.first_row = first - begin;
     part.num_rows = last - first;
     part.start_position += first - whole.first_row;
+    if (part.key_lists != nullptr) {
+      part.key_lists += (first - whole.first_row) * part.keys_per_row;
+    }
     ws_.block_segments.push_back(part);
   }
 }
@@ -245,8 +312,9 @@ void run_latent_attention(Backend& backend, const DecoderConfig& config, int64_t
   LatentLayer layer(backend, config, layer_index, weights, angles, workspace);
   layer.write_cache(sequences, x);
   if (out.rows == 0) return;
-  cut_segments(sequences, query_rows, layer_index, workspace.segments);
   const MatrixView q = layer.make_queries(query_rows, x, out.rows);
+  cut_segments(sequences, query_rows, layer_index, &KvSequence::layer, workspace.segments);
+  layer.select(sequences, query_rows);
   const MatrixView mixed = layer.attend(q);
   const std::array<LinearTask, 1> task = {
       LinearTask{&weights.o, weights.o_bias.f32(), out, store == Store::kAdd}};

@@ -56,6 +56,8 @@ class Workspace {
   }
 
   std::vector<AttentionSegment> segments;  // of the current layer
+  std::vector<AttentionSegment> index_segments;  // over the indexer's keys
+  std::vector<int32_t> chosen_keys;              // (query rows, top_k)
   std::vector<AttentionSegment> block_segments;  // of one block of query rows
   std::vector<int32_t> ids;                // with placeholders replaced
   std::vector<int32_t> experts;            // (T, k), ascending per row

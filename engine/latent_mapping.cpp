@@ -81,6 +81,14 @@ void set_latent_rope(const ConfigReader& config, RopeLayout layout, DecoderConfi
   decoder.attention_scale = latent_attention_scale(decoder.mla, rope.scaling);
 }
 
+IndexSpec read_index(const ConfigReader& config) {
+  IndexSpec index;
+  index.num_heads = config.size("index_n_heads");
+  index.head_dim = width(config, "index_head_dim");
+  index.top_k = config.size("index_topk");
+  return index;
+}
+
 MoeSpec read_sigmoid_moe(const ConfigReader& config) {
   MoeSpec moe;
   moe.num_experts = config.size_of_any({"n_routed_experts", "num_local_experts"});
@@ -144,6 +152,18 @@ void add_latent_names(NameTable& table, const std::vector<std::string>& prefixes
     for (const std::string& prefix : prefixes)
       table.add(std::string("layers.#.") + canonical,
                 {{prefix + "layers.#.self_attn." + stored}});
+}
+
+void add_index_names(NameTable& table, const std::vector<std::string>& prefixes) {
+  const std::pair<const char*, const char*> names[] = {{"q.weight", "wq_b.weight"},
+                                                       {"k.weight", "wk.weight"},
+                                                       {"weights.weight", "weights_proj.weight"},
+                                                       {"k_norm.weight", "k_norm.weight"},
+                                                       {"k_norm.bias", "k_norm.bias"}};
+  for (const auto& [canonical, stored] : names)
+    for (const std::string& prefix : prefixes)
+      table.add(std::string("layers.#.index.") + canonical,
+                {{prefix + "layers.#.self_attn.indexer." + stored}});
 }
 
 void add_gguf_latent_names(NameTable& table) {

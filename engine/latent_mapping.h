@@ -16,6 +16,9 @@ void set_latent_rope(const ConfigReader& config, RopeLayout layout, DecoderConfi
 /// 1 / sqrt(key width), times (0.1 mscale_all_dim ln(factor) + 1)^2 under YaRN.
 float latent_attention_scale(const MlaSpec& mla, const RopeScaling& scaling);
 
+/// index_n_heads, index_head_dim, index_topk.
+IndexSpec read_index(const ConfigReader& config);
+
 /// Sigmoid-routed experts (DeepSeek-V3 report, section 2.1.2) without correction bias.
 MoeSpec read_sigmoid_moe(const ConfigReader& config);
 /// "mlp_layer_types", else the first_k_dense_replace first layers and those between multiples of
@@ -25,6 +28,8 @@ void set_expert_layers(const std::vector<bool>& sparse, DecoderConfig& decoder);
 
 /// Names of transformers checkpoints below `prefixes`.
 void add_latent_names(NameTable& table, const std::vector<std::string>& prefixes);
+/// Names of the indexer's tensors.
+void add_index_names(NameTable& table, const std::vector<std::string>& prefixes);
 /// Names that llama.cpp writes, kv_b whole or in two parts.
 void add_gguf_latent_names(NameTable& table);
 

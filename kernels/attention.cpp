@@ -148,6 +148,22 @@ void add_tasks(const AttentionTask& whole, int64_t rows_per_block, Plan* plan) {
   }
 }
 
+// One task per row: each has keys of its own.
+void add_list_tasks(const AttentionTask& whole, const AttentionSegment& segment, Plan* plan) {
+  AttentionTask task = whole;
+  task.num_rows = 1;
+  task.num_keys = segment.keys_per_row;
+  task.position = 0;
+  task.causal = false;
+  task.window = 0;
+  for (int64_t row = 0; row < segment.num_rows; ++row) {
+    task.keys.positions = segment.key_lists + row * segment.keys_per_row;
+    add_tasks(task, 1, plan);
+    task.q += whole.q_stride;
+    task.out += whole.out_stride;
+  }
+}
+
 void check_view(ConstMatrixView x, int64_t cols) {
   ONNURI_CHECK(x.rows >= 0 && x.cols == cols && x.stride >= x.cols);
   ONNURI_CHECK(x.data != nullptr || x.rows == 0);
@@ -165,6 +181,9 @@ void check_segment(const AttentionSegment& segment, const AttentionParams& param
   if (segment.num_rows == 0 || segment.num_keys == 0) return;
   ONNURI_CHECK(kv.k_pages != nullptr && kv.page_table != nullptr);
   ONNURI_CHECK(kv.v_in_k || kv.v_pages != nullptr);
+  if (segment.key_lists != nullptr) {
+    ONNURI_CHECK(segment.keys_per_row > 0 && segment.keys_per_row <= segment.num_keys && !kv.ring);
+  }
   AttentionTask task;
   task.num_rows = segment.num_rows;
   task.position = segment.start_position;
@@ -213,7 +232,11 @@ void attention_paged(Backend& backend, ConstMatrixView q,
       task.keys.kv_head = h;
       task.keys.k_dim = segment.kv.k_dim;
       task.keys.v_dim = segment.kv.v_dim;
-      add_tasks(task, rows_per_block, &plan);
+      if (segment.key_lists != nullptr) {
+        add_list_tasks(task, segment, &plan);
+      } else {
+        add_tasks(task, rows_per_block, &plan);
+      }
     }
   }
   execute(backend, kernels, &plan);

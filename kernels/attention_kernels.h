@@ -20,6 +20,7 @@ inline constexpr int64_t kKeyTile = 256;
 struct KeyRows {
   const KvView* kv = nullptr;  // pages; null: the strided rows below
   int64_t kv_head = 0;
+  const int32_t* positions = nullptr;  // of key 0, 1, ... in the pages; null: 0, 1, ...
   const float* k = nullptr;  // (num_keys, k_dim), k_stride apart
   const float* v = nullptr;  // (num_keys, v_dim), v_stride apart
   int64_t k_stride = 0;
@@ -73,6 +74,13 @@ static inline KeyRun key_run(const KeyRows& rows, int64_t position, int64_t limi
     return {rows.k + position * rows.k_stride, rows.v + position * rows.v_stride, rows.k_stride,
             rows.v_stride, limit};
   }
+  if (rows.positions != nullptr) {
+    const int32_t* list = rows.positions + position;
+    int64_t count = 1;
+    while (count < limit && list[count] == list[0] + count) ++count;
+    position = list[0];
+    limit = count;
+  }
   const KvView& kv = *rows.kv;
   const int64_t element_bytes = kv.dtype == DType::kF32 ? 4 : 2;
   const int64_t in_page = position % kv.page_rows;
@@ -94,6 +102,12 @@ struct AttentionKernels {
       nullptr;
   /// Writes the task's out. Rows that see no key become zero.
   void (*attend)(const AttentionTask& task, void* workspace) = nullptr;
+
+  /// scores[i * scores_stride + j] = sum_h weights[i * weights_stride + h] relu(q_h k_j) for the
+  /// keys of `range`, which starts at a tile: row i, `group` heads h.
+  void (*index_scores)(const AttentionTask& task, const float* weights, int64_t weights_stride,
+                       KeyRange range, float* scores, int64_t scores_stride,
+                       void* workspace) = nullptr;
 
   // Splitting one task over threads; null where a table does not.
   /// Floats of one tile's partial result.

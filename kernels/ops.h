@@ -107,13 +107,16 @@ void kv_write(Backend& backend, const KvView& kv, int64_t start_position, ConstM
 
 /// One sequence's queries: rows [first_row, first_row + num_rows) of q sit at positions
 /// start_position + i and see keys j with j < num_keys, and when causal j <= position, and with a
-/// window j > position - window.
+/// window j > position - window. With `key_lists`, row i sees the keys at the keys_per_row ascending
+/// positions key_lists[i * keys_per_row ...] and no others.
 struct AttentionSegment {
   int64_t first_row = 0;
   int64_t num_rows = 0;
   int64_t start_position = 0;
   int64_t num_keys = 0;
   KvView kv;
+  const int32_t* key_lists = nullptr;  // (num_rows, keys_per_row) or null
+  int64_t keys_per_row = 0;
 };
 struct AttentionParams {
   int64_t num_heads = 0;  // query heads; a multiple of num_kv_heads
@@ -127,6 +130,18 @@ struct AttentionParams {
 /// A row that sees no key becomes zero.
 void attention_paged(Backend& backend, ConstMatrixView q, std::span<const AttentionSegment> segments,
                      const AttentionParams& params, MatrixView out);
+
+/// Chooses keys for the rows that see more than top_k of them: those with the largest
+/// sum_h weights[h] relu(q_h k), q (T, num_heads * k_dim), weights (T, num_heads), one key head.
+/// Writes their positions, ascending, to the row of `chosen` (T, top_k); other rows of it stay as
+/// they are. The choice depends on scores alone except among equal ones at the edge.
+struct IndexParams {
+  int64_t num_heads = 0;
+  int64_t top_k = 0;
+};
+void select_keys(Backend& backend, ConstMatrixView q, ConstMatrixView weights,
+                 std::span<const AttentionSegment> segments, const IndexParams& params,
+                 std::span<int32_t> chosen);
 
 /// Bidirectional attention inside segments of packed rows: segment s owns rows
 /// [offsets[s], offsets[s+1]). q, k, v (T, num_heads * head_dim); encoders use it.

@@ -78,8 +78,8 @@ ModelConfig map(const ModelFiles& files) {
                   decoder);
   decoder.moe = read_sigmoid_moe(config);
   decoder.moe.router.correction_bias = true;
-  decoder.moe.router.num_groups = config.size_or("n_group", 1);
-  decoder.moe.router.num_groups_kept = config.size_or("topk_group", 1);
+  decoder.moe.router.num_groups = config.size("n_group");
+  decoder.moe.router.num_groups_kept = config.size("topk_group");
   set_expert_layers(read_expert_layers(config, decoder.num_layers()), decoder);
   NameTable names;
   add_names(names, {"model."}, {});

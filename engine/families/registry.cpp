@@ -18,7 +18,8 @@ const std::vector<Family>& families() {
       exaone4_family(),    exaone_moe_family(),
       qwen2_5_vl_family(), paddleocr_vl_family(),
       whisper_family(),    hyperclovax_vision_family(),
-      deepseek_v3_family(),
+      deepseek_v3_family(), axk1_family(),
+      axk2_family(),       vaetki_family(),
   };
   return list;
 }

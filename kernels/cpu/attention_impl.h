@@ -289,9 +289,29 @@ inline const void* usable_rows(const Workspace& w, const void* rows, int64_t* st
   return w.run;
 }
 
+// Keys [begin, begin + count) of a list, decoded one after the other into w.run.
+template <typename Load>
+void gather_rows(const AttentionTask& task, const Workspace& w, int64_t begin, int64_t count,
+                 bool values) {
+  const int64_t dim = values ? task.keys.v_dim : task.keys.k_dim;
+  const int64_t stride = (values ? w.v_cols : w.k_cols) + kPadFloats;
+  for (int64_t j = 0; j < count;) {
+    const KeyRun run = key_run(task.keys, begin + j, count - j);
+    unpack_rows<Load>(values ? run.v : run.k, values ? run.v_stride : run.k_stride, run.count, dim,
+                      w.run + j * stride, stride);
+    j += run.count;
+  }
+}
+
 template <typename Load>
 void score_tile(const AttentionTask& task, const Workspace& w, KeyRange range, int64_t tile_begin) {
   const int64_t limit = w.k_cols <= 128 ? kMaxRun : kMaxRun / 2;
+  for (int64_t j = range.begin; task.keys.positions != nullptr && j < range.end; j += limit) {
+    const int64_t count = smaller(limit, range.end - j);
+    gather_rows<Load>(task, w, j, count, false);
+    score_run<LoadF32>(w, w.run, w.k_cols + kPadFloats, count, w.scores + (j - tile_begin));
+  }
+  if (task.keys.positions != nullptr) return;
   for (int64_t j = range.begin; j < range.end;) {
     const KeyRun run = key_run(task.keys, j, smaller(limit, range.end - j));
     int64_t stride = run.k_stride;
@@ -317,6 +337,12 @@ template <typename Load>
 void weigh_tile(const AttentionTask& task, const Workspace& w, KeyRange range, int64_t tile_begin) {
   const int64_t limit = w.v_cols <= 128 ? kMaxRun : kMaxRun / 2;
   for (int64_t i = 0; i < w.rows * w.v_cols; i += kLanes) v_store(w.acc + i, v_zero());
+  for (int64_t j = range.begin; task.keys.positions != nullptr && j < range.end; j += limit) {
+    const int64_t count = smaller(limit, range.end - j);
+    gather_rows<Load>(task, w, j, count, true);
+    weigh_run<LoadF32>(w, w.scores + (j - tile_begin), w.run, w.v_cols + kPadFloats, count, w.acc);
+  }
+  if (task.keys.positions != nullptr) return;
   for (int64_t j = range.begin; j < range.end;) {
     const KeyRun run = key_run(task.keys, j, smaller(limit, range.end - j));
     int64_t stride = run.v_stride;
@@ -352,6 +378,17 @@ inline void soften_row(float* scores, KeyRange span, KeyRange own, float* max, f
   *sum = v_sum(s);
 }
 
+inline void score_tile_as(DType dtype, const AttentionTask& task, const Workspace& w,
+                          KeyRange range, int64_t tile_begin) {
+  if (dtype == DType::kF16) {
+    score_tile<LoadF16>(task, w, range, tile_begin);
+  } else if (dtype == DType::kBF16) {
+    score_tile<LoadBf16>(task, w, range, tile_begin);
+  } else {
+    score_tile<LoadF32>(task, w, range, tile_begin);
+  }
+}
+
 // Tile maximum, sum and weighted values of all rows.
 void process_tile(const AttentionTask& task, const Workspace& w, int64_t tile) {
   const int64_t tile_begin = tile * kKeyTile;
@@ -360,13 +397,7 @@ void process_tile(const AttentionTask& task, const Workspace& w, int64_t tile) {
   const KeyRange last = visible_keys(task, task.position + task.num_rows - 1);
   const KeyRange range{larger(first.begin, tile_begin), smaller(last.end, tile_end)};
   const DType dtype = task.keys.kv != nullptr ? task.keys.kv->dtype : DType::kF32;
-  if (dtype == DType::kF16) {
-    score_tile<LoadF16>(task, w, range, tile_begin);
-  } else if (dtype == DType::kBF16) {
-    score_tile<LoadBf16>(task, w, range, tile_begin);
-  } else {
-    score_tile<LoadF32>(task, w, range, tile_begin);
-  }
+  score_tile_as(dtype, task, w, range, tile_begin);
   const KeyRange span{range.begin - tile_begin, range.end - tile_begin};
   for (int64_t i = 0; i < task.num_rows; ++i) {
     const KeyRange seen = visible_keys(task, task.position + i);
@@ -484,10 +515,39 @@ void combine(const AttentionTask& task, int64_t num_tiles, const float* partials
   write_out(task, w);
 }
 
+// Heads are summed in order; the factor that pack_queries adds is the same for all keys.
+void index_scores(const AttentionTask& task, const float* weights, int64_t weights_stride,
+                  KeyRange range, float* scores, int64_t scores_stride, void* workspace) {
+  const Workspace w = cut_workspace(task, workspace);
+  pack_queries(task, w);
+  for (int64_t tile = range.begin / kKeyTile; tile * kKeyTile < range.end; ++tile) {
+    const int64_t begin = tile * kKeyTile;
+    const int64_t count = smaller(kKeyTile, range.end - begin);
+    score_tile_as(task.keys.kv->dtype, task, w, {begin, begin + count}, begin);
+    for (int64_t i = 0; i < task.num_rows; ++i) {
+      const float* row = w.scores + i * task.group * kKeyTile;
+      float* out = scores + i * scores_stride + begin;
+      for (int64_t j = 0; j < count; j += kLanes) {
+        Vec sum = v_zero();
+        for (int64_t h = 0; h < task.group; ++h) {
+          const Vec s = v_max(v_zero(), v_load(row + h * kKeyTile + j));
+          sum = v_fma(v_set(weights[i * weights_stride + h]), s, sum);
+        }
+        if (j + kLanes <= count) {
+          v_store(out + j, sum);
+        } else {
+          v_store_n(out + j, sum, count - j);
+        }
+      }
+    }
+  }
+}
+
 constexpr AttentionKernels kAttentionKernels{
     .block_rows = block_rows,
     .workspace_bytes = workspace_bytes,
     .attend = attend,
+    .index_scores = index_scores,
     .partial_floats = partial_floats,
     .attend_tile = attend_tile,
     .combine = combine,

@@ -66,10 +66,32 @@ void attend(const AttentionTask& task, void* workspace) {
   }
 }
 
+void index_scores(const AttentionTask& task, const float* weights, int64_t weights_stride,
+                  KeyRange range, float* scores, int64_t scores_stride, void* /*workspace*/) {
+  const KeyRows& keys = task.keys;
+  const DType dtype = dtype_of(keys);
+  for (int64_t i = 0; i < task.num_rows; ++i) {
+    for (int64_t j = range.begin; j < range.end; ++j) {
+      const void* k = key_run(keys, j, 1).k;
+      double sum = 0.0;
+      for (int64_t h = 0; h < task.group; ++h) {
+        const float* q = task.q + i * task.q_stride + h * keys.k_dim;
+        double dot = 0.0;
+        for (int64_t d = 0; d < keys.k_dim; ++d) {
+          dot += static_cast<double>(q[d]) * element(dtype, k, d);
+        }
+        sum += static_cast<double>(weights[i * weights_stride + h]) * std::fmax(dot, 0.0);
+      }
+      scores[i * scores_stride + j] = static_cast<float>(sum);
+    }
+  }
+}
+
 int64_t block_rows(int64_t /*k_dim*/, int64_t /*v_dim*/) { return 64; }
 
 constexpr AttentionKernels kAttention{
-    .block_rows = block_rows, .workspace_bytes = workspace_bytes, .attend = attend};
+    .block_rows = block_rows, .workspace_bytes = workspace_bytes, .attend = attend,
+    .index_scores = index_scores};
 
 }  // namespace
 

@@ -122,6 +122,45 @@ inline std::vector<NamedShape> decoder_shapes() {
     c.layers.resize(6, c.layers[0]);
     c.long_skips = {{1, 4, 0.3f}, {2, 5, 0.7f}};
   }
+  {
+    DecoderConfig& c = add("latent_windows_one_plus_biases");
+    c.mla = {0, 24, 12, 8, 10};
+    c.mla.norm_eps = 1e-5f;
+    c.num_kv_heads = 1;
+    c.num_heads = 3;
+    c.head_dim = 20;
+    c.v_dim = 10;
+    c.norm_form = NormForm::kOnePlusWeight;
+    c.rope_tables = {make_rope_table(1e4, 8, RopeLayout::kPairs, {}),
+                     make_rope_table(1e6, 8, RopeLayout::kHalf, {})};
+    for (size_t i = 0; i < c.layers.size(); ++i) {
+      LayerSpec& l = c.layers[i];
+      l.mixer = MixerKind::kMla;
+      l.window = i % 2 == 0 ? 7 : 0;
+      l.rope = i == 3 ? -1 : static_cast<int>(i % 2);
+      l.k_bias = l.o_bias = i == 1;
+      l.post_mixer_norm = l.post_ffn_norm = true;
+    }
+  }
+  for (const bool chosen : {false, true}) {
+    DecoderConfig& c = add(chosen ? "latent_gates_and_index" : "latent_query_rank");
+    c.mla = {20, 16, 8, 6, 12};
+    c.num_kv_heads = 1;
+    c.head_dim = 14;
+    c.v_dim = 12;
+    c.rope_tables = {make_rope_table(1e4, 6, RopeLayout::kPairs, {})};
+    for (LayerSpec& l : c.layers) {
+      l.mixer = MixerKind::kMla;
+      l.q_bias = !chosen;
+      l.output_gate = l.sparse_index = l.pre_mixer_norm_gate = chosen;
+    }
+    if (!chosen) continue;
+    c.norm_form = NormForm::kGated;
+    c.norm_gate_rank = 5;
+    c.mla.index = {8, 10, 9};
+    c.layers[2].pre_ffn_norm_gate = true;
+    c.layers[3].sparse_index = false;
+  }
   for (const bool interleaved : {false, true}) {
     DecoderConfig& c = add(interleaved ? "three_axes_interleaved" : "three_axes_sections");
     RopeTable& table = c.rope_tables[0];

@@ -112,6 +112,127 @@ struct Reference {
     return out;
   }
 
+  void turn(const LayerSpec& spec, RopeLayout layout, size_t t, double* head) const {
+    if (spec.rope < 0) return;
+    RopeTable table = c.rope_tables[static_cast<size_t>(spec.rope)];
+    table.layout = layout;
+    rope(table, t, head);
+  }
+  RopeLayout layout_of(const LayerSpec& spec) const {
+    return spec.rope < 0 ? RopeLayout::kHalf
+                         : c.rope_tables[static_cast<size_t>(spec.rope)].layout;
+  }
+  static double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+  void latent_norm(const std::string& name, double* x, size_t n) const {
+    const double old = static_cast<double>(c.norm_eps);
+    const double eps = static_cast<double>(c.mla.norm_eps);
+    double mean = 0;
+    for (size_t i = 0; i < n; ++i) mean += x[i] * x[i] / static_cast<double>(n);
+    norm(name, x, n);
+    for (size_t i = 0; i < n; ++i) x[i] *= std::sqrt((mean + old) / (mean + eps));
+  }
+
+  // What the indexer thinks of key s for query t.
+  double index_score(const Row& q, const Row& weights, const Row& k) const {
+    double score = 0;
+    for (size_t h = 0; h < weights.size(); ++h) {
+      double dot = 0;
+      for (size_t i = 0; i < k.size(); ++i) dot += q[h * k.size() + i] * k[i];
+      score += weights[h] * std::max(dot, 0.0);
+    }
+    return score;
+  }
+
+  // Keys and values expanded per head, as the paper writes them before absorbing.
+  Rows latent_attention(const LayerSpec& spec, const std::string& prefix, const Rows& x) const {
+    const MlaSpec& m = c.mla;
+    const auto heads = static_cast<size_t>(c.num_heads);
+    const auto rank = static_cast<size_t>(m.kv_lora_rank);
+    const auto nope = static_cast<size_t>(m.qk_nope_dim);
+    const auto turned = static_cast<size_t>(m.qk_rope_dim);
+    const auto v_dim = static_cast<size_t>(m.v_dim);
+    const auto index_dim = static_cast<size_t>(m.index.head_dim);
+    const size_t width = nope + turned + (spec.output_gate ? v_dim : 0);
+    Rows expanded, shared, index_keys, out;
+    for (size_t t = 0; t < x.size(); ++t) {
+      Row latent = times(prefix + "kv_a", x[t], spec.k_bias);
+      turn(spec, layout_of(spec), t, latent.data() + rank);
+      shared.emplace_back(latent.begin() + static_cast<std::ptrdiff_t>(rank), latent.end());
+      latent.resize(rank);
+      latent_norm(prefix + "kv_a_norm", latent.data(), rank);
+      expanded.push_back(times(prefix + "kv_b", latent, false));
+      Row q, query_latent;
+      if (m.q_lora_rank == 0) {
+        q = times(prefix + "q", x[t], false);
+      } else {
+        const Row plain = times(prefix + "q_a", x[t], spec.q_bias);
+        query_latent = plain;
+        latent_norm(prefix + "q_a_norm", query_latent.data(), plain.size());
+        Row both = query_latent;
+        if (spec.output_gate) both.insert(both.end(), plain.begin(), plain.end());
+        q = times(prefix + "q_b", both, false);
+      }
+      size_t first = 0;
+      const auto window = static_cast<size_t>(spec.window);
+      if (window > 0 && t + 1 > window) first = t + 1 - window;
+      std::vector<size_t> seen;
+      for (size_t s = first; s <= t; ++s) seen.push_back(s);
+      if (spec.sparse_index) {
+        Row k = times(prefix + "index.k", x[t], false);
+        const auto n = static_cast<double>(index_dim);
+        double mean = 0, variance = 0;
+        for (const double value : k) mean += value / n;
+        for (const double value : k) variance += (value - mean) * (value - mean) / n;
+        for (size_t i = 0; i < index_dim; ++i) {
+          k[i] = (k[i] - mean) / std::sqrt(variance + static_cast<double>(m.index.norm_eps)) *
+                     static_cast<double>(w.values(prefix + "index.k_norm.weight")[i]) +
+                 static_cast<double>(w.values(prefix + "index.k_norm.bias")[i]);
+        }
+        turn(spec, RopeLayout::kHalf, t, k.data());
+        index_keys.push_back(k);
+        Row index_q = times(prefix + "index.q", query_latent, false);
+        for (size_t h = 0; h < static_cast<size_t>(m.index.num_heads); ++h) {
+          turn(spec, RopeLayout::kHalf, t, index_q.data() + h * index_dim);
+        }
+        const Row weights = times(prefix + "index.weights", x[t], false);
+        std::vector<std::pair<double, size_t>> scored;
+        for (size_t s = 0; s <= t; ++s) {
+          scored.emplace_back(-index_score(index_q, weights, index_keys[s]), s);
+        }
+        std::sort(scored.begin(), scored.end());
+        scored.resize(std::min(scored.size(), static_cast<size_t>(m.index.top_k)));
+        seen.clear();
+        for (const auto& each : scored) seen.push_back(each.second);
+      }
+      Row mixed(heads * v_dim);
+      for (size_t h = 0; h < heads; ++h) {
+        double* query = q.data() + h * width;
+        turn(spec, layout_of(spec), t, query + nope);
+        Row p;
+        for (const size_t s : seen) {
+          const double* key = expanded[s].data() + h * (nope + v_dim);
+          double dot = 0;
+          for (size_t i = 0; i < nope; ++i) dot += query[i] * key[i];
+          for (size_t i = 0; i < turned; ++i) dot += query[nope + i] * shared[s][i];
+          p.push_back(dot * static_cast<double>(c.attention_scale));
+        }
+        const double top = *std::max_element(p.begin(), p.end());
+        double sum = 0;
+        for (double& value : p) sum += value = std::exp(value - top);
+        for (size_t i = 0; i < v_dim; ++i) {
+          double& value = mixed[h * v_dim + i];
+          for (size_t j = 0; j < seen.size(); ++j) {
+            value += p[j] / sum * expanded[seen[j]][h * (nope + v_dim) + nope + i];
+          }
+          if (spec.output_gate) value *= sigmoid(query[nope + turned + i]);
+        }
+      }
+      out.push_back(times(prefix + "o", mixed, spec.o_bias));
+    }
+    return out;
+  }
+
   static double gate(const GluParams& p, double g, double u) {
     const double limit = static_cast<double>(p.limit);
     const double alpha = static_cast<double>(p.alpha);
@@ -202,10 +323,17 @@ struct Reference {
     }
   }
 
-  Rows normed(const Rows& h, bool pre, const std::string& name) const {
+  Rows normed(const Rows& h, bool pre, bool gated, const std::string& name) const {
     Rows x = h;
     if (!pre) return x;
-    for (Row& row : x) norm(name, row.data(), row.size());
+    for (Row& row : x) {
+      norm(name, row.data(), row.size());
+      if (!gated) continue;
+      Row narrow = times(name + ".gate_down", row, false);
+      for (double& z : narrow) z *= sigmoid(z);
+      const Row wide = times(name + ".gate_up", narrow, false);
+      for (size_t i = 0; i < row.size(); ++i) row[i] *= sigmoid(wide[i]);
+    }
     return x;
   }
 };
@@ -243,9 +371,10 @@ std::vector<double> reference_logits(const DecoderConfig& config,
     }
     const LayerSpec& spec = config.layers[l];
     const std::string prefix = "layers." + std::to_string(l) + ".";
-    Rows x = r.normed(h, spec.pre_mixer_norm, prefix + "pre_mixer_norm");
-    r.add(h, r.attention(spec, prefix, x), spec.post_mixer_norm, prefix + "post_mixer_norm");
-    x = r.normed(h, spec.pre_ffn_norm, prefix + "pre_ffn_norm");
+    Rows x = r.normed(h, spec.pre_mixer_norm, spec.pre_mixer_norm_gate, prefix + "pre_mixer_norm");
+    const bool latent = spec.mixer == MixerKind::kMla;
+    r.add(h, latent ? r.latent_attention(spec, prefix, x) : r.attention(spec, prefix, x), spec.post_mixer_norm, prefix + "post_mixer_norm");
+    x = r.normed(h, spec.pre_ffn_norm, spec.pre_ffn_norm_gate, prefix + "pre_ffn_norm");
     for (Row& row : x) {
       row = spec.ffn == FfnKind::kMoe ? r.experts(spec, prefix, row)
                                       : r.ffn(spec.activation, prefix, row, spec.ffn_bias);

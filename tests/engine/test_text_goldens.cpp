@@ -223,7 +223,46 @@ INSTANTIATE_TEST_SUITE_P(Families, TextGolden,
                                          "gpt_oss", "ernie4_5"),
                          [](const auto& param) { return std::string(param.param); });
 
-INSTANTIATE_TEST_SUITE_P(LatentAttention, TextGolden, testing::Values("deepseek_v3", "kanana2"),
+INSTANTIATE_TEST_SUITE_P(LatentAttention, TextGolden,
+                         testing::Values("deepseek_v3", "kanana2", "axk1", "axk2", "axk2_groups",
+                                         "vaetki"),
+                         [](const auto& param) { return std::string(param.param); });
+
+class LatentGguf : public testing::TestWithParam<std::pair<const char*, const char*>> {};
+
+TEST_P(LatentGguf, SameLogitsAsTheFolder) {
+  const auto& [file, family] = GetParam();
+  const Golden golden(family);
+  const auto engine = load_path(std::string(ONNURI_TEST_DATA) + "/golden/gguf/" + file + ".gguf", 7);
+  expect_logits(golden, engine->logits(golden.input_ids, {}, {}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Layouts, LatentGguf,
+                         testing::Values(std::pair("deepseek_v3_split", "deepseek_v3"),
+                                         std::pair("deepseek_v3_whole", "deepseek_v3"),
+                                         std::pair("kanana2_split", "kanana2")),
+                         [](const auto& param) { return std::string(param.param.first); });
+
+class LatentAuto : public testing::TestWithParam<const char*> {};
+
+// Activations and the cache lose bits; the weights are the same.
+TEST_P(LatentAuto, IsCloseToFloat32) {
+  const Golden golden(GetParam());
+  EngineOptions options;
+  options.num_threads = 2;
+  options.compute_dtype = "auto";
+  const FloatMatrix found = Engine::load(folder(GetParam()), options)->logits(golden.input_ids, {}, {});
+  double squares = 0;
+  for (size_t i = 0; i < golden.logits.size(); ++i) {
+    const double difference = static_cast<double>(found.values[i]) - golden.logits[i];
+    squares += difference * difference;
+  }
+  const double error = std::sqrt(squares / static_cast<double>(golden.logits.size())) / golden.std;
+  EXPECT_LT(error, 0.02);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, LatentAuto,
+                         testing::Values("deepseek_v3", "kanana2", "axk1", "vaetki"),
                          [](const auto& param) { return std::string(param.param); });
 
 }  // namespace

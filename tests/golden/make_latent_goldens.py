@@ -33,6 +33,9 @@ YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, beta_fast=32, beta
             original_max_position_embeddings=16)
 DEFAULT = dict(rope_type="default", rope_theta=50000.0)
 
+AXK2 = dict(n_group=None, topk_group=None, index_topk=8, index_head_dim=16, index_n_heads=8,
+            gated_norm_rank=4)
+
 # folder: (model_type, config keys, rewrite of the saved files)
 FAMILIES = {
     "deepseek_v3": ("deepseek_v3",
@@ -43,7 +46,17 @@ FAMILIES = {
                      num_key_value_heads=3, kv_lora_rank=20, qk_nope_head_dim=10, qk_rope_head_dim=6,
                      v_head_dim=14, n_routed_experts=10, num_experts_per_tok=3, n_shared_experts=2,
                      n_group=1, topk_group=1, moe_intermediate_size=9, rope_interleave=False,
-                     attention_bias=True, rope_parameters=DEFAULT), None),
+                     rope_parameters=DEFAULT), None),
+    "axk1": ("axk1", dict(attention_bias=True, rope_parameters=dict(YARN, mscale=1.0, mscale_all_dim=0.0)),
+             "published_axk1"),
+    "axk2": ("axk2", dict(AXK2, rope_parameters=dict(YARN)), None),
+    # Groups whose experts score zero when they are not kept, and the running class's own names.
+    "axk2_groups": ("axk2", dict(AXK2, vocab_size=150, hidden_size=36, num_attention_heads=3,
+                                 num_key_value_heads=3, n_group=2, topk_group=1, num_hidden_layers=2,
+                                 n_routed_experts=10, num_experts_per_tok=3, moe_intermediate_size=10,
+                                 kv_lora_rank=20, q_lora_rank=18, v_head_dim=10, index_head_dim=10,
+                                 index_topk=5, gated_norm_rank=5, rope_parameters=DEFAULT),
+                    "class_names"),
 }
 
 
@@ -60,7 +73,7 @@ def randomize(model, generator):
         elif "norm" in name and tensor.dim() == 1:
             value = rounded(1.0 + 0.3 * noise, torch.bfloat16)
         elif name.endswith("correction_bias"):
-            value = 0.3 * noise
+            value = (0.0 if model.config.model_type == "axk1" else 0.3) * noise
         elif "embed_tokens" in name:
             value = rounded(0.3 * noise, torch.bfloat16)
         else:
@@ -72,6 +85,27 @@ def randomize(model, generator):
 def last_logits(model, ids):
     with torch.no_grad():
         return model(torch.tensor([ids]), use_cache=False).logits[0]
+
+
+def closest_choice(model, ids):
+    """The smallest lead, over all layers and rows, of a key that the indexer keeps over one it drops."""
+    top_k = model.config.index_topk
+    leads = []
+
+    def topk(scores, k, dim=-1, **options):
+        found = original(scores, k, dim=dim, **options)
+        if k == top_k:
+            for t in range(top_k, scores.shape[1]):
+                row = original(scores[0, t, :t + 1], top_k + 1).values
+                leads.append((row[top_k - 1] - row[top_k]).item() / scores[0, t, :t + 1].std().item())
+        return found
+    original = torch.Tensor.topk
+    torch.Tensor.topk = topk
+    try:
+        last_logits(model, ids)
+    finally:
+        torch.Tensor.topk = original
+    return min(leads)
 
 
 def margins(logits):
@@ -92,14 +126,18 @@ def attempt(config, seed):
     model.float()
     if (exact - logits).abs().max().item() > 1e-4 * std:
         return None, "a choice hangs on rounding"
-    if margins(logits).min().item() < 0.01 * std:
+    if margins(logits).min().item() < 0.005 * std:
         return None, "two best logits of a prompt position are too close"
+    if hasattr(config, "index_topk") and closest_choice(model, ids) < 3e-5:
+        return None, "two keys are equally good for the indexer"
     greedy = []
     for _ in range(GREEDY_TOKENS):
         row = last_logits(model, ids + greedy)[-1]
-        if margins(row).item() < 0.01 * std:
+        if margins(row).item() < 0.005 * std:
             return None, f"greedy step {len(greedy)} is a near tie"
         greedy.append(int(row.argmax()))
+    if hasattr(config, "index_topk") and closest_choice(model, ids + greedy) < 3e-5:
+        return None, "two keys are equally good for the indexer"
     if len(set(greedy)) < 10:
         return None, "the greedy text repeats itself"
     return (model, ids, logits, greedy), None
@@ -115,6 +153,29 @@ def legacy_rope(folder):
     config["rope_scaling"] = rope
     config.pop("rope_interleave")
     path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+
+
+def published_axk1(folder):
+    """As the release stores it: no correction bias, and a norm of the experts in the dense layer."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for name in [n for n in tensors if n.endswith("correction_bias")]:
+        del tensors[name]
+    norm = "model.layers.{}.post_mlp_layernorm.weight"
+    tensors[norm.format(0)] = torch.full_like(tensors[norm.format(1)], 7.0)  # must not be read
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def class_names(folder):
+    """The names of transformers' own modules instead of those of published files."""
+    path = folder / "model.safetensors"
+    renames = {"W_down": "mlp.fc1", "W_up": "mlp.fc2", "q_b_proj": "q_gate_proj"}
+    tensors = {}
+    for name, value in load_file(path).items():
+        for old, new in renames.items():
+            name = name.replace(old, new)
+        tensors[name] = value
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def make(family):

@@ -92,9 +92,18 @@ void RandomDecoderCheckpoint::add_layer(const DecoderConfig& c, const LayerSpec&
   if (layer.post_mixer_norm) vector("post_mixer_norm.weight", hidden, 0.6f, 0.3f);
   if (layer.pre_ffn_norm) vector("pre_ffn_norm.weight", hidden, 0.6f, 0.3f);
   if (layer.post_ffn_norm) vector("post_ffn_norm.weight", hidden, 0.6f, 0.3f);
-  projection("q", c.num_heads * c.head_dim, hidden, layer.q_bias);
-  projection("k", c.num_kv_heads * c.head_dim, hidden, layer.k_bias);
-  projection("v", c.num_kv_heads * c.v_dim, hidden, layer.v_bias);
+  for (const std::string site : {"pre_mixer_norm", "pre_ffn_norm"}) {
+    if (site == "pre_mixer_norm" ? !layer.pre_mixer_norm_gate : !layer.pre_ffn_norm_gate) continue;
+    add_matrix(prefix + site + ".gate_down.weight", c.norm_gate_rank, hidden);
+    add_matrix(prefix + site + ".gate_up.weight", hidden, c.norm_gate_rank);
+  }
+  if (layer.mixer == MixerKind::kMla) {
+    add_latent(c, layer, prefix);
+  } else {
+    projection("q", c.num_heads * c.head_dim, hidden, layer.q_bias);
+    projection("k", c.num_kv_heads * c.head_dim, hidden, layer.k_bias);
+    projection("v", c.num_kv_heads * c.v_dim, hidden, layer.v_bias);
+  }
   projection("o", hidden, c.num_heads * c.v_dim, layer.o_bias);
   if (layer.qk_norm) {
     vector("q_norm.weight", c.head_dim, 0.8f, 0.3f);
@@ -115,6 +124,33 @@ void RandomDecoderCheckpoint::add_layer(const DecoderConfig& c, const LayerSpec&
   if (c.moe.shared_intermediate_size > 0) {
     add_ffn(prefix + "shared.", hidden, c.moe.shared_intermediate_size, false);
   }
+}
+
+void RandomDecoderCheckpoint::add_latent(const DecoderConfig& c, const LayerSpec& layer,
+                                         const std::string& prefix) {
+  const MlaSpec& m = c.mla;
+  const int64_t q_rows = c.num_heads * (c.head_dim + (layer.output_gate ? m.v_dim : 0));
+  const auto vector = [&](const std::string& name, int64_t size, float mean) {
+    add(prefix + name, {size}, mean, 0.3f, DType::kF32);
+  };
+  if (m.q_lora_rank == 0) {
+    add_matrix(prefix + "q.weight", q_rows, c.hidden_size);
+  } else {
+    add_matrix(prefix + "q_a.weight", m.q_lora_rank, c.hidden_size);
+    if (layer.q_bias) vector("q_a.bias", m.q_lora_rank, 0.0f);
+    vector("q_a_norm.weight", m.q_lora_rank, 0.8f);
+    add_matrix(prefix + "q_b.weight", q_rows, m.q_lora_rank * (layer.output_gate ? 2 : 1));
+  }
+  add_matrix(prefix + "kv_a.weight", m.key_row(), c.hidden_size);
+  if (layer.k_bias) vector("kv_a.bias", m.key_row(), 0.0f);
+  vector("kv_a_norm.weight", m.kv_lora_rank, 0.8f);
+  add_matrix(prefix + "kv_b.weight", c.num_heads * (m.qk_nope_dim + m.v_dim), m.kv_lora_rank);
+  if (!layer.sparse_index) return;
+  add_matrix(prefix + "index.q.weight", m.index.num_heads * m.index.head_dim, m.q_lora_rank);
+  add_matrix(prefix + "index.k.weight", m.index.head_dim, c.hidden_size);
+  add_matrix(prefix + "index.weights.weight", m.index.num_heads, c.hidden_size);
+  vector("index.k_norm.weight", m.index.head_dim, 0.8f);
+  vector("index.k_norm.bias", m.index.head_dim, 0.0f);
 }
 
 void RandomDecoderCheckpoint::add_ffn(const std::string& prefix, int64_t hidden,

@@ -38,6 +38,7 @@ class RandomDecoderCheckpoint : public Checkpoint {
   };
   void add(const std::string& name, const Shape& shape, float mean, float deviation, DType dtype);
   void add_layer(const DecoderConfig& config, const LayerSpec& layer, const std::string& prefix);
+  void add_latent(const DecoderConfig& config, const LayerSpec& layer, const std::string& prefix);
   void add_ffn(const std::string& prefix, int64_t hidden, int64_t intermediate, bool bias);
   void add_matrix(const std::string& name, int64_t rows, int64_t cols);
   float normal();
