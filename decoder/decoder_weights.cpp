@@ -31,6 +31,7 @@ class Loader {
   }
 
   PackedMatrix pack(const TensorView& view) { return pack_matrix(backend_, view, compute_); }
+  void release_copies() { source_.release_copies(); }
   bool has(const std::string& name) const { return source_.has(name); }
   TensorView view(const std::string& name, const Shape& shape) { return source_.get(name, shape); }
   ComputeType compute() const { return compute_; }
@@ -141,6 +142,7 @@ void load_kv_b(Loader& load, const DecoderConfig& c, const std::string& prefix, 
       w.value_up.push_back(load.pack(kv.rows(h * rows + m.qk_nope_dim, m.v_dim)));
     }
   }
+  load.release_copies();
   for (const PackedMatrix& matrix : w.key_up) w.key_up_list.push_back(&matrix);
   for (const PackedMatrix& matrix : w.value_up) w.value_up_list.push_back(&matrix);
 }
@@ -306,8 +308,9 @@ std::unique_ptr<DecoderWeights> load_decoder_weights(const DecoderConfig& config
                       ? load.pack_float32(head, config.vocab_size, config.hidden_size)
                       : load.pack(head, config.vocab_size, config.hidden_size);
   const int64_t num_read = source.num_elements_read() - read_before;
-  if (num_read != config.num_parameters()) {
-    fail(ErrorCode::kCorruptData, "expected ", config.num_parameters(),
+  const int64_t num_expected = config.num_parameters() - config.unused_parameters;
+  if (num_read != num_expected) {
+    fail(ErrorCode::kCorruptData, "expected ", num_expected,
          " parameters by the config, found tensors of ", num_read);
   }
   if (progress) progress(1.0);
