@@ -74,13 +74,4 @@ static inline float half_of_ue4m3(uint8_t byte) {
   return float_from_bits((magnitude << 20) + (119u << 23));
 }
 
-/// Every E4M3 value is a binary16 value.
-static inline uint16_t half_from_f8e4m3(uint8_t byte) {
-  const uint32_t sign = static_cast<uint32_t>(byte & 0x80u) << 8;
-  const uint32_t bits = bits_from_float(float_from_f8e4m3(byte & 0x7fu));
-  if (bits == 0) return static_cast<uint16_t>(sign);
-  if (bits >= 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);
-  return static_cast<uint16_t>(sign | (bits - 0x38000000u) >> 13);
-}
-
 }  // namespace onnuri

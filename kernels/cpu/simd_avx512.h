@@ -62,6 +62,22 @@ static inline __m512 floats_from_halves(const void* p) {
 #endif
 }
 
+/// Sixteen E4M3 bytes at any address as floats, 2^-8 times their value: moved up, their bits are
+/// binary16 values. Not-a-number is no value of such bytes.
+static inline __m512 floats_from_f8e4m3_bits(const void* p) {
+#ifdef ONNURI_EMULATE_AVX512
+  uint8_t in[16];
+  float out[16];
+  std::memcpy(in, p, sizeof(in));
+  for (int i = 0; i < 16; ++i) out[i] = float_from_f8e4m3(in[i]) * 0x1p-8f;
+  return _mm512_loadu_ps(out);
+#else
+  const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  return _mm512_cvtph_ps(_mm256_and_si256(_mm256_slli_epi16(wide, 7),
+                                          _mm256_set1_epi16(static_cast<int16_t>(0xbfff))));
+#endif
+}
+
 /// Sixteen brain floats at any address as floats.
 static inline __m512 floats_from_bfloat16(const void* p) {
 #ifdef ONNURI_EMULATE_AVX512

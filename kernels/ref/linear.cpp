@@ -61,67 +61,100 @@ void prepare(ActivationKind kind, const float* x, int64_t cols, std::byte* out) 
 
 namespace {
 
-// One weight row of a block in integers: w = scale[k / 16] * q[k] + min.
+// Scales of one row of a block: w = scale[k / 16] * level(code) + min[k / 16].
 struct BlockRow {
-  int q[32];
   float scale[2];
-  float min = 0.0f;
+  float min[2] = {};
 };
 
 float half_at(const uint8_t* halves, int64_t i) {
   return float_from_half(load_half_bits(halves + i * 2));
 }
 
+float float_at(const uint8_t* floats, int64_t i) {
+  float value;
+  std::memcpy(&value, floats + i * 4, sizeof(value));
+  return value;
+}
+
+// Formats with a scale per 16 columns; false for the others.
+bool read_half_scales(WeightFormat format, const uint8_t* record, int64_t b, int64_t r,
+                      BlockRow* row) {
+  for (int64_t h = 0; h < 2; ++h) {
+    const int64_t i = (b * 2 + h) * kGroupRows + r;
+    switch (format) {
+      case WeightFormat::kF4H: row->scale[h] = float_at(record, i); break;
+      case WeightFormat::kQ3K:
+      case WeightFormat::kQ6K:
+        row->scale[h] = float_at(record, r) * static_cast<float>(static_cast<int8_t>(record[64 + i]));
+        break;
+      case WeightFormat::kQ2K:
+        row->scale[h] = half_at(record, r) * static_cast<float>(record[64 + i] & 15);
+        row->min[h] = -half_at(record + 32, r) * static_cast<float>(record[64 + i] >> 4);
+        break;
+      default: return false;
+    }
+  }
+  return true;
+}
+
 void read_scales(WeightFormat format, const uint8_t* record, int64_t b, int64_t r, BlockRow* row) {
+  if (read_half_scales(format, record, b, r, row)) return;
   const int64_t i = b * kGroupRows + r;
   switch (format) {
     case WeightFormat::kQ4K:
     case WeightFormat::kQ5K:
       row->scale[0] = half_at(record, r) * static_cast<float>(record[64 + i]);
-      row->min = -half_at(record + 32, r) * static_cast<float>(record[192 + i]);
+      row->min[0] = -half_at(record + 32, r) * static_cast<float>(record[192 + i]);
       break;
-    case WeightFormat::kQ6K: {
-      float d;
-      std::memcpy(&d, record + r * 4, sizeof(d));
-      const int8_t* scales = reinterpret_cast<const int8_t*>(record + 64);
-      row->scale[0] = d * static_cast<float>(scales[b * 2 * kGroupRows + r]);
-      row->scale[1] = d * static_cast<float>(scales[(b * 2 + 1) * kGroupRows + r]);
-      return;
-    }
+    case WeightFormat::kI4K:
+      row->scale[0] = half_at(record, r) * static_cast<float>(static_cast<int8_t>(record[32 + i]));
+      break;
+    case WeightFormat::kQ4S:
+    case WeightFormat::kQ5S:
+    case WeightFormat::kQ8S: row->scale[0] = float_at(record, i); break;
+    case WeightFormat::kF4: row->scale[0] = float_from_bfloat16(load_half_bits(record + i * 2)); break;
     default:
       row->scale[0] = half_at(record, i);
       if (format == WeightFormat::kQ4M || format == WeightFormat::kQ5M) {
-        row->min = half_at(record + 64, i);
+        row->min[0] = half_at(record + 64, i);
       }
   }
   row->scale[1] = row->scale[0];
+  row->min[1] = row->min[0];
 }
 
-int offset_of(WeightFormat format) {
+// What a code stands for before its scale.
+int level_of(WeightFormat format, int code) {
   switch (format) {
-    case WeightFormat::kQ4: return 8;
-    case WeightFormat::kQ5: return 16;
-    case WeightFormat::kQ6K: return 32;
-    default: return 0;
+    case WeightFormat::kQ4:
+    case WeightFormat::kQ4S: return code - 8;
+    case WeightFormat::kQ5:
+    case WeightFormat::kQ5S: return code - 16;
+    case WeightFormat::kQ8:
+    case WeightFormat::kQ8S: return static_cast<int8_t>(code);
+    case WeightFormat::kQ3K: return code - 4;
+    case WeightFormat::kQ6K: return code - 32;
+    case WeightFormat::kI4:
+    case WeightFormat::kI4K: return kIq4Values[code];
+    case WeightFormat::kF4:
+    case WeightFormat::kF4H: return kFp4Values[code];
+    default: return code;
   }
 }
 
-void read_weights(WeightFormat format, const uint8_t* block, int64_t r, BlockRow* row) {
-  for (int k = 0; k < 32; ++k) {
-    const int v = k / 4;
-    const int64_t lane = r * 4 + k % 4;
-    if (format == WeightFormat::kQ8) {
-      row->q[k] = static_cast<int8_t>(block[v * 64 + lane]);
-      continue;
-    }
-    int q = block[v % 4 * 64 + lane] >> (v / 4 * 4) & 15;
-    if (format == WeightFormat::kQ6K) {
-      q |= (block[256 + v / 4 * 64 + lane] >> (v % 4 * 2) & 3) << 4;
-    } else if (record_layout(format).block_bytes == 320) {
-      q |= (block[256 + lane] >> v & 1) << 4;
-    }
-    row->q[k] = q - offset_of(format);
+int read_code(WeightFormat format, const uint8_t* block, int64_t r, int k) {
+  const int v = k / 4;
+  const int64_t lane = r * 4 + k % 4;
+  const int64_t bytes = record_layout(format).block_bytes;
+  if (bytes == 512) return block[v * 64 + lane];
+  if (bytes < 256) {
+    const int low = block[v / 4 * 64 + lane] >> (v % 4 * 2) & 3;
+    return bytes == 192 ? low | (block[128 + lane] >> v & 1) << 2 : low;
   }
+  const int low = block[v % 4 * 64 + lane] >> (v / 4 * 4) & 15;
+  if (bytes == 384) return low | (block[256 + v / 4 * 64 + lane] >> (v % 4 * 2) & 3) << 4;
+  return bytes == 320 ? low | (block[256 + lane] >> v & 1) << 4 : low;
 }
 
 float dot_quantized(WeightFormat format, const std::byte* group, int64_t r, const Int8Block* x,
@@ -134,12 +167,15 @@ float dot_quantized(WeightFormat format, const std::byte* group, int64_t r, cons
     const int64_t b = i % layout.num_blocks;
     BlockRow row;
     read_scales(format, record, b, r, &row);
-    read_weights(format, record + layout.block_begin + b * layout.block_bytes, r, &row);
+    const uint8_t* block = record + layout.block_begin + b * layout.block_bytes;
     int dot[2] = {};
-    for (int k = 0; k < 32; ++k) dot[k / 16] += row.q[k] * x[i].q[k];
-    sum += static_cast<float>(dot[0]) * (row.scale[0] * x[i].d);
-    sum += static_cast<float>(dot[1]) * (row.scale[1] * x[i].d);
-    sum += row.min * x[i].sum;
+    for (int k = 0; k < 32; ++k) {
+      dot[k / 16] += level_of(format, read_code(format, block, r, k)) * x[i].q[k];
+    }
+    for (int h = 0; h < 2; ++h) {
+      sum += static_cast<float>(dot[h]) * (row.scale[h] * x[i].d);
+      sum += row.min[h] * x[i].half_sum[h];
+    }
   }
   return sum;
 }
@@ -156,8 +192,21 @@ float plain_weight(WeightFormat format, const std::byte* group, int64_t r, int64
   return format == WeightFormat::kF16 ? float_from_half(bits) : float_from_bfloat16(bits);
 }
 
+float dot_f8(const std::byte* group, int64_t r, const float* x, int64_t cols) {
+  float sum = 0.0f;
+  for (int64_t k = 0; k < cols; ++k) {
+    const std::byte* record = group + k / kF8Cols * kF8RecordBytes;
+    float scale;
+    std::memcpy(&scale, record + r * 4, sizeof(scale));
+    const auto byte = static_cast<uint8_t>(record[64 + k % kF8Cols * kGroupRows + r]);
+    sum += float_from_f8e4m3(byte) * (scale / 256.0f) * x[k];
+  }
+  return sum;
+}
+
 float dot_plain(WeightFormat format, const std::byte* group, int64_t r, const float* x,
                 int64_t cols) {
+  if (format == WeightFormat::kF8) return dot_f8(group, r, x, cols);
   float sum = 0.0f;
   for (int64_t k = 0; k < cols; ++k) sum += plain_weight(format, group, r, k) * x[k];
   return sum;

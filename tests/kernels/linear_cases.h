@@ -50,6 +50,15 @@ inline Weights random_weights(DType dtype, int64_t rows, int64_t cols, uint32_t 
       }
       case DType::kF8E4M3: *at = static_cast<uint8_t>(*at & 0xbfu); break;
       case DType::kQ6_K: put_half(at + 208, rng); break;
+      case DType::kQ2_K:
+        put_half(at + 80, rng);
+        put_half(at + 82, rng);
+        break;
+      case DType::kQ3_K: put_half(at + 108, rng); break;
+      case DType::kMXFP4: *at = static_cast<uint8_t>(118 + *at % 8); break;
+      case DType::kNVFP4:
+        for (int j = 0; j < 4; ++j) at[j] = static_cast<uint8_t>(at[j] & 0x3f);
+        break;
       case DType::kQ4_1:
       case DType::kQ5_1:
       case DType::kQ4_K:

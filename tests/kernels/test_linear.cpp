@@ -1,6 +1,7 @@
 // Matrix products through the public contract, on every table this CPU can run.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,9 @@ std::vector<float> multiply(Backend& backend, const Weights& w, ComputeType comp
 
 const DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kF8E4M3,
                         DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
-                        DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+                        DType::kQ8_0, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K,
+                        DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS,
+                        DType::kMXFP4, DType::kNVFP4};
 
 int64_t cols_for(DType dtype, int64_t blocks) {
   return dtype_info(dtype).block_elements == 1 ? blocks * 31
@@ -111,6 +114,19 @@ TEST_P(Linear, StackedPartsKeepTheirFormats) {
     for (size_t i = 0; i < 20; ++i) ASSERT_EQ(y[r * 25 + i], ya[r * 20 + i]);
     for (size_t i = 0; i < 5; ++i) ASSERT_EQ(y[r * 25 + 20 + i], yb[r * 5 + i]);
   }
+}
+
+TEST_P(Linear, NotANumberStaysOneInEightBits) {
+  Backend backend(1, GetParam());
+  std::vector<uint8_t> bytes(32, 0x38);
+  bytes[17] = 0xff;
+  const PackedMatrix packed =
+      pack_matrix(backend, {bytes.data(), DType::kF8E4M3, {2, 16}}, ComputeType::kAuto);
+  const std::vector<float> x(16, 1.0f);
+  float y[2];
+  linear(backend, matrix(x.data(), 1, 16), packed, nullptr, matrix(y, 1, 2));
+  EXPECT_EQ(y[0], 16.0f);
+  EXPECT_TRUE(std::isnan(y[1]));
 }
 
 TEST_P(Linear, BiasAndAccumulate) {

@@ -1,6 +1,6 @@
 // Products of float weights on AVX2: 6 input rows by 16 outputs in registers.
 //
-// Each output is one chain of fused multiply-adds over k, for any number of input rows. 16-bit
+// Each output is one chain of fused multiply-adds over k, for any number of input rows. Narrow
 // weights are widened into a panel once per chunk, or in registers for a single row.
 #include "kernels/cpu/avx2/linear_avx2.h"
 
@@ -16,6 +16,15 @@ __m256 load_weights(const std::byte* group, int64_t k, int half) {
   const int64_t i = k * kGroupRows + half * 8;
   if constexpr (kFormat == WeightFormat::kF32) {
     return _mm256_loadu_ps(reinterpret_cast<const float*>(group) + i);
+  } else if constexpr (kFormat == WeightFormat::kF8) {
+    // The bits of E4M3 moved up are a binary16 value, 2^-8 times as large.
+    const std::byte* record = group + k / kF8Cols * kF8RecordBytes;
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(
+        record + 64 + k % kF8Cols * kGroupRows + half * 8));
+    const __m128i halves = _mm_and_si128(_mm_slli_epi16(_mm_cvtepi8_epi16(bytes), 7),
+                                         _mm_set1_epi16(static_cast<int16_t>(0xbfff)));
+    return _mm256_mul_ps(_mm256_cvtph_ps(halves),
+                         _mm256_loadu_ps(reinterpret_cast<const float*>(record) + half * 8));
   } else {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(group + i * 2));
     if constexpr (kFormat == WeightFormat::kF16) {
@@ -133,6 +142,7 @@ void product_float(const LinearChunk& c) {
   switch (c.format) {
     case WeightFormat::kF16: return product_format<WeightFormat::kF16>(c);
     case WeightFormat::kBF16: return product_format<WeightFormat::kBF16>(c);
+    case WeightFormat::kF8: return product_format<WeightFormat::kF8>(c);
     default: return product_format<WeightFormat::kF32>(c);
   }
 }

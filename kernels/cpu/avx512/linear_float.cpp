@@ -1,6 +1,6 @@
 // Products of float weights on AVX-512: 8 input rows by 16 outputs in registers.
 //
-// Each output is one chain over k, for any number of input rows. Binary16 weights are widened into
+// Each output is one chain over k, for any number of input rows. Narrow weights are widened into
 // a panel once per chunk, or in registers for a single row. Brain floats multiply as pairs, with
 // the input rows rounded to brain floats too.
 #include "kernels/cpu/avx512/linear_avx512.h"
@@ -26,6 +26,15 @@ struct F16Step : F32Step {
   static constexpr bool kWiden = true;
   static Vector load(const std::byte* group, int64_t k) {
     return floats_from_halves(group + k * kGroupRows * 2);
+  }
+};
+
+struct F8Step : F32Step {
+  static constexpr bool kWiden = true;
+  static Vector load(const std::byte* group, int64_t k) {
+    const std::byte* record = group + k / kF8Cols * kF8RecordBytes;
+    return _mm512_mul_ps(floats_from_f8e4m3_bits(record + 64 + k % kF8Cols * kGroupRows),
+                         _mm512_loadu_ps(reinterpret_cast<const float*>(record)));
   }
 };
 
@@ -126,6 +135,8 @@ void product_steps(const LinearChunk& c, int64_t steps) {
 void product_float(const LinearChunk& c) {
   if (c.format == WeightFormat::kF16) {
     product_steps<F16Step>(c, c.cols);
+  } else if (c.format == WeightFormat::kF8) {
+    product_steps<F8Step>(c, c.cols);
   } else {
     product_steps<F32Step>(c, c.cols);
   }

@@ -15,19 +15,39 @@ constexpr int kTileRows = 8;      // input rows per register tile
 struct alignas(64) Panel {
   uint8_t weights[kPanelBlocks][8][64];
   float scale[kPanelBlocks][2][16];
-  float min[kPanelBlocks][16];
+  float min[kPanelBlocks][2][16];
 };
 
-// -kOffset * sum of x over the block, or over one half of it.
+struct Totals {
+  __m512 sums;
+};
+
+Totals zero_totals() { return {_mm512_setzero_ps()}; }
+
+void finish_totals(const LinearChunk& c, int64_t row, int64_t group, const Totals& totals) {
+  finish_row(c, row, group, totals.sums);
+}
+
+// -kOffset * sum of x over the block.
 template <int kOffset>
-__m512i preset_sums(const Int8Block& x, int half) {
+__m512i preset_sums(const Int8Block& x) {
   const __m512i ones = _mm512_set1_epi16(1);
   if constexpr (kOffset == 8) return _mm512_madd_epi16(broadcast_word(x.minus_8), ones);
   if constexpr (kOffset == 16) return _mm512_madd_epi16(broadcast_word(x.minus_16), ones);
-  if constexpr (kOffset == 32) return _mm512_madd_epi16(broadcast_word(x.minus_32[half]), ones);
   if constexpr (kOffset == 128) {
     return _mm512_madd_epi16(broadcast_word(x.minus_16), _mm512_set1_epi16(8));
   }
+  return _mm512_setzero_si512();
+}
+
+// The same over 16 of the columns: -32 times their sum is at hand.
+template <int kOffset>
+__m512i preset_half_sums(const Int8Block& x, int part) {
+  const __m512i sums =
+      _mm512_madd_epi16(broadcast_word(x.minus_32[part]), _mm512_set1_epi16(1));
+  if constexpr (kOffset == 4) return _mm512_srai_epi32(sums, 3);
+  if constexpr (kOffset == 16) return _mm512_srai_epi32(sums, 1);
+  if constexpr (kOffset == 32) return sums;
   return _mm512_setzero_si512();
 }
 
@@ -35,69 +55,59 @@ __m512 add_scaled_sum(__m512 total, __m512i sums, __m512 scale, const Int8Block&
   return _mm512_fmadd_ps(floats_from_int32(sums), _mm512_mul_ps(scale, _mm512_set1_ps(x.d)), total);
 }
 
-// One block of 16 rows times kRows input rows. `w` may be registers or a panel.
-template <typename Format, int kRows>
-void add_block(__m512* totals, const __m512i* w, const RowScales& scales, const Int8Block* const* x,
+// Eight or four steps of a block of 16 rows times kRows input rows. `w` may be registers or a panel.
+template <int kRows>
+void add_steps(__m512i* sums, const __m512i* w, int begin, int end, const Int8Block* const* x,
                int64_t b) {
-  constexpr bool kHalves = Format::kWeightFormat == WeightFormat::kQ6K;
-  __m512i sums[kRows];
-  for (int m = 0; m < kRows; ++m) sums[m] = preset_sums<Format::kOffset>(x[m][b], 0);
-  for (int v = 0; v < 8; ++v) {
-    if (kHalves && v == 4) {
-      for (int m = 0; m < kRows; ++m) {
-        totals[m] = add_scaled_sum(totals[m], sums[m], scales.scale[0], x[m][b]);
-        sums[m] = preset_sums<Format::kOffset>(x[m][b], 1);
-      }
-    }
+  for (int v = begin; v < end; ++v) {
     const __m512i weights = w[v];
     for (int m = 0; m < kRows; ++m) {
       sums[m] = dot_bytes(sums[m], weights, broadcast_word(x[m][b].q + v * 4));
     }
   }
-  for (int m = 0; m < kRows; ++m) {
-    totals[m] = add_scaled_sum(totals[m], sums[m], scales.scale[1], x[m][b]);
-    if constexpr (Format::kHasMin) {
-      totals[m] = _mm512_fmadd_ps(scales.min, _mm512_set1_ps(x[m][b].sum), totals[m]);
-    }
-  }
-}
-
-// Asks for the bytes of a block some way ahead: one core alone cannot keep enough misses in flight.
-template <typename Format>
-void prefetch_block(const uint8_t* record, int b) {
-  constexpr RecordLayout kLayout = record_layout(Format::kWeightFormat);
-  constexpr int64_t kAhead = 4096;
-  // An address, not a pointer: near the end it lies outside the matrix, and is harmless.
-  const uintptr_t block = reinterpret_cast<uintptr_t>(record) +
-                          static_cast<uintptr_t>(kLayout.block_begin + kAhead) +
-                          static_cast<uintptr_t>(b * kLayout.block_bytes);
-  for (uintptr_t i = 0; i < static_cast<uintptr_t>(kLayout.block_bytes); i += 64) {
-    __builtin_prefetch(reinterpret_cast<const void*>(block + i));
-  }
-}
-
-template <typename Format>
-void product_one_row(const LinearChunk& c) {
-  constexpr RecordLayout kLayout = record_layout(Format::kWeightFormat);
-  const Int8Block* x = reinterpret_cast<const Int8Block*>(c.x);
-  const int64_t num_records = c.group_bytes / kLayout.bytes();
-  for (int64_t g = 0; g < c.num_groups; ++g) {
-    const uint8_t* record = reinterpret_cast<const uint8_t*>(c.weights + g * c.group_bytes);
-    __m512 total = _mm512_setzero_ps();
-    for (int64_t i = 0; i < num_records; ++i, record += kLayout.bytes()) {
-      for (int b = 0; b < kLayout.num_blocks; ++b) {
-        prefetch_block<Format>(record, b);
-        __m512i w[8];
-        Format::weights(record + kLayout.block_begin + b * kLayout.block_bytes, w);
-        add_block<Format, 1>(&total, w, Format::scales(record, b), &x, i * kLayout.num_blocks + b);
-      }
-    }
-    finish_row(c, 0, g, total);
-  }
 }
 
 template <typename Format, int kRows>
-void multiply_tile(const Panel& panel, int num_blocks, const Int8Block* const* x, bool first,
+void add_block(__m512* totals, const __m512i* w, const RowScales& scales, const Int8Block* const* x,
+               int64_t b) {
+  __m512i sums[kRows];
+  if constexpr (Format::kHalves) {
+    for (int part = 0; part < 2; ++part) {
+      for (int m = 0; m < kRows; ++m) {
+        sums[m] = preset_half_sums<Format::kOffset>(x[m][b], part);
+      }
+      add_steps<kRows>(sums, w, part * 4, part * 4 + 4, x, b);
+      for (int m = 0; m < kRows; ++m) {
+        totals[m] = add_scaled_sum(totals[m], sums[m], scales.scale[part], x[m][b]);
+        if constexpr (Format::kHasMin) {
+          totals[m] = _mm512_fmadd_ps(scales.min[part], _mm512_set1_ps(x[m][b].half_sum[part]),
+                                      totals[m]);
+        }
+      }
+    }
+  } else {
+    for (int m = 0; m < kRows; ++m) sums[m] = preset_sums<Format::kOffset>(x[m][b]);
+    add_steps<kRows>(sums, w, 0, 8, x, b);
+    for (int m = 0; m < kRows; ++m) {
+      totals[m] = add_scaled_sum(totals[m], sums[m], scales.scale[0], x[m][b]);
+      if constexpr (Format::kHasMin) {
+        totals[m] = _mm512_fmadd_ps(scales.min[0], _mm512_set1_ps(x[m][b].sum), totals[m]);
+      }
+    }
+  }
+}
+
+template <typename Format>
+void stream_block(const uint8_t* record, int b, const Int8Block& x, Totals& totals) {
+  constexpr RecordLayout kLayout = record_layout(Format::kWeightFormat);
+  const Int8Block* row = &x;
+  __m512i w[8];
+  Format::weights(record + kLayout.block_begin + b * kLayout.block_bytes, w);
+  add_block<Format, 1>(&totals.sums, w, Format::scales(record, b), &row, 0);
+}
+
+template <typename Format, int kRows>
+void multiply_rows(const Panel& panel, int num_blocks, const Int8Block* const* x, bool first,
                    float* sums) {
   __m512 totals[kRows];
   for (int m = 0; m < kRows; ++m) {
@@ -106,32 +116,23 @@ void multiply_tile(const Panel& panel, int num_blocks, const Int8Block* const* x
   for (int b = 0; b < num_blocks; ++b) {
     const RowScales scales = {
         {_mm512_load_ps(panel.scale[b][0]), _mm512_load_ps(panel.scale[b][1])},
-        _mm512_load_ps(panel.min[b])};
+        {_mm512_load_ps(panel.min[b][0]), _mm512_load_ps(panel.min[b][1])}};
     add_block<Format, kRows>(totals, reinterpret_cast<const __m512i*>(panel.weights[b]), scales, x,
                              b);
   }
   for (int m = 0; m < kRows; ++m) _mm512_storeu_ps(sums + m * kGroupRows, totals[m]);
 }
 
+int tile_rows(int64_t left) { return left >= 8 ? 8 : (left >= 4 ? 4 : (left >= 2 ? 2 : 1)); }
+
 template <typename Format>
-void multiply_panel(const LinearChunk& c, const Panel& panel, int64_t group, int64_t first_block,
-                    int num_blocks) {
-  const bool first = first_block == 0;
-  for (int64_t m = 0; m < c.num_rows;) {
-    const Int8Block* x[kTileRows] = {};
-    const int64_t left = c.num_rows - m;
-    const int count = left >= 8 ? 8 : (left >= 4 ? 4 : (left >= 2 ? 2 : 1));
-    for (int i = 0; i < count; ++i) {
-      x[i] = reinterpret_cast<const Int8Block*>(c.x + (m + i) * c.x_stride_bytes) + first_block;
-    }
-    float* sums = workspace_sums(c, group, m);
-    switch (count) {
-      case 8: multiply_tile<Format, 8>(panel, num_blocks, x, first, sums); break;
-      case 4: multiply_tile<Format, 4>(panel, num_blocks, x, first, sums); break;
-      case 2: multiply_tile<Format, 2>(panel, num_blocks, x, first, sums); break;
-      default: multiply_tile<Format, 1>(panel, num_blocks, x, first, sums);
-    }
-    m += count;
+void multiply_tile(int count, const Panel& panel, int num_blocks, const Int8Block* const* x,
+                   bool first, float* sums) {
+  switch (count) {
+    case 8: return multiply_rows<Format, 8>(panel, num_blocks, x, first, sums);
+    case 4: return multiply_rows<Format, 4>(panel, num_blocks, x, first, sums);
+    case 2: return multiply_rows<Format, 2>(panel, num_blocks, x, first, sums);
+    default: return multiply_rows<Format, 1>(panel, num_blocks, x, first, sums);
   }
 }
 
@@ -142,55 +143,20 @@ void unpack_block(const uint8_t* record, int b, int i, Panel* panel) {
   Format::weights(record + kLayout.block_begin + b * kLayout.block_bytes, w);
   for (int v = 0; v < 8; ++v) _mm512_store_si512(panel->weights[i][v], w[v]);
   const RowScales scales = Format::scales(record, b);
-  _mm512_store_ps(panel->scale[i][0], scales.scale[0]);
-  _mm512_store_ps(panel->scale[i][1], scales.scale[1]);
-  _mm512_store_ps(panel->min[i], scales.min);
-}
-
-template <typename Format>
-void product_many_rows(const LinearChunk& c) {
-  constexpr RecordLayout kLayout = record_layout(Format::kWeightFormat);
-  const int64_t total_blocks = c.group_bytes / kLayout.bytes() * kLayout.num_blocks;
-  Panel panel;
-  for (int64_t first = 0; first < total_blocks; first += kPanelBlocks) {
-    const int64_t left = total_blocks - first;
-    const int count = static_cast<int>(left < kPanelBlocks ? left : kPanelBlocks);
-    for (int64_t g = 0; g < c.num_groups; ++g) {
-      const uint8_t* group = reinterpret_cast<const uint8_t*>(c.weights + g * c.group_bytes);
-      for (int i = 0; i < count; ++i) {
-        const int64_t block = first + i;
-        unpack_block<Format>(group + block / kLayout.num_blocks * kLayout.bytes(),
-                             static_cast<int>(block % kLayout.num_blocks), i, &panel);
-      }
-      multiply_panel<Format>(c, panel, g, first, count);
-    }
-  }
-  finish_chunk(c);
-}
-
-template <typename Format>
-void product_format(const LinearChunk& c) {
-  if (c.num_rows == 1) {
-    product_one_row<Format>(c);
-  } else {
-    product_many_rows<Format>(c);
+  for (int part = 0; part < 2; ++part) {
+    _mm512_store_ps(panel->scale[i][part], scales.scale[part]);
+    _mm512_store_ps(panel->min[i][part], scales.min[part]);
   }
 }
 
 }  // namespace
+}  // namespace onnuri::avx512
 
-void product_int8(const LinearChunk& c) {
-  switch (c.format) {
-    case WeightFormat::kQ4: return product_format<Q4Format>(c);
-    case WeightFormat::kQ4M: return product_format<Q4MFormat>(c);
-    case WeightFormat::kQ5: return product_format<Q5Format>(c);
-    case WeightFormat::kQ5M: return product_format<Q5MFormat>(c);
-    case WeightFormat::kQ8: return product_format<Q8Format>(c);
-    case WeightFormat::kQ4K: return product_format<Q4KFormat>(c);
-    case WeightFormat::kQ5K: return product_format<Q5KFormat>(c);
-    case WeightFormat::kQ6K: return product_format<Q6KFormat>(c);
-    default: return;
-  }
-}
+#define ONNURI_ISA avx512
+#include "kernels/cpu/linear_impl.h"
+
+namespace onnuri::avx512 {
+
+void product_int8(const LinearChunk& c) { product_quantized(c); }
 
 }  // namespace onnuri::avx512
