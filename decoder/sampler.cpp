@@ -45,21 +45,73 @@ Sampler::Sampler(const SamplingParams& params) : params_(params) {
   check_range("top_k", params.top_k, 0, std::numeric_limits<int32_t>::max());
   check_range("top_p", params.top_p, 0, 1);
   check_range("min_p", params.min_p, 0, 1);
+  check_range("typical_p", params.typical_p, 0, 1);
   check_range("repetition_penalty", params.repetition_penalty, 1e-6, kMax);
+  check_range("presence_penalty", params.presence_penalty, -100, 100);
+  check_range("frequency_penalty", params.frequency_penalty, -100, 100);
+  for (const auto& [id, bias] : params.logit_bias) {
+    check_range("a token id of logit_bias", id, 0, std::numeric_limits<int32_t>::max());
+    if (std::isnan(bias) || bias == std::numeric_limits<float>::infinity()) {
+      fail(ErrorCode::kInvalidArgument, "expected logit_bias of token ", id,
+           " to be a number or -infinity, found ", bias);
+    }
+  }
 }
 
-int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> history) {
+bool Sampler::changes_logits() const {
+  return params_.repetition_penalty != 1.0f || params_.presence_penalty != 0.0f ||
+         params_.frequency_penalty != 0.0f || !params_.logit_bias.empty();
+}
+
+void Sampler::penalize(std::span<const int32_t> prompt, std::span<const int32_t> answer) {
+  const auto size = adjusted_.size();
+  for (const auto& [id, bias] : params_.logit_bias) {
+    if (static_cast<size_t>(id) >= size) {
+      fail(ErrorCode::kInvalidArgument, "expected token ids of logit_bias below ", size,
+           ", found ", id);
+    }
+    adjusted_[static_cast<size_t>(id)] += bias;
+  }
   if (params_.repetition_penalty != 1.0f) {
-    penalized_.assign(logits.begin(), logits.end());
-    seen_.assign(history.begin(), history.end());
+    seen_.assign(prompt.begin(), prompt.end());
+    seen_.insert(seen_.end(), answer.begin(), answer.end());
     std::sort(seen_.begin(), seen_.end());
     seen_.erase(std::unique(seen_.begin(), seen_.end()), seen_.end());
     for (const int32_t id : seen_) {
-      if (id < 0 || static_cast<size_t>(id) >= penalized_.size()) continue;
-      float& z = penalized_[static_cast<size_t>(id)];
+      if (id < 0 || static_cast<size_t>(id) >= size) continue;
+      float& z = adjusted_[static_cast<size_t>(id)];
       z = z > 0 ? z / params_.repetition_penalty : z * params_.repetition_penalty;
     }
-    logits = penalized_;
+  }
+  if (params_.frequency_penalty == 0.0f && params_.presence_penalty == 0.0f) return;
+  seen_.assign(answer.begin(), answer.end());
+  std::sort(seen_.begin(), seen_.end());
+  for (auto it = seen_.begin(); it != seen_.end();) {
+    const auto next = std::upper_bound(it, seen_.end(), *it);
+    if (*it >= 0 && static_cast<size_t>(*it) < size) {
+      adjusted_[static_cast<size_t>(*it)] -=
+          params_.presence_penalty + params_.frequency_penalty * static_cast<float>(next - it);
+    }
+    it = next;
+  }
+}
+
+int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> prompt,
+                        std::span<const int32_t> answer, std::span<const uint64_t> allowed) {
+  if (changes_logits() || !allowed.empty()) {
+    adjusted_.assign(logits.begin(), logits.end());
+    if (changes_logits()) penalize(prompt, answer);
+    if (!allowed.empty()) {
+      ONNURI_CHECK(allowed.size() * 64 >= logits.size());
+      for (size_t i = 0; i < adjusted_.size(); ++i) {
+        if (i % 64 == 0 && allowed[i / 64] == ~uint64_t{0}) {
+          i += 63;
+        } else if ((allowed[i / 64] >> (i % 64) & 1) == 0) {
+          adjusted_[i] = -std::numeric_limits<float>::infinity();
+        }
+      }
+    }
+    logits = adjusted_;
   }
   const int32_t best = argmax(logits);
   if (best < 0 || logits[static_cast<size_t>(best)] == -std::numeric_limits<float>::infinity()) {
@@ -73,6 +125,7 @@ int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> 
   if (params_.top_k > 0) keep_top_k();
   if (params_.top_p < 1.0f) keep_top_p();
   if (params_.min_p > 0.0f) keep_min_p();
+  if (params_.typical_p < 1.0f) keep_typical();
 
   double sum = 0;
   for (const Candidate& c : candidates_) sum += c.weight;
@@ -136,8 +189,38 @@ void Sampler::keep_min_p() {
   std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < threshold; });
 }
 
+// The smallest set, nearest to the entropy of what is left first, whose mass reaches typical_p.
+void Sampler::keep_typical() {
+  double sum = 0;
+  for (const Candidate& c : candidates_) sum += c.weight;
+  double entropy = 0;
+  for (const Candidate& c : candidates_) entropy -= c.weight / sum * std::log(c.weight / sum);
+  const auto distance = [&](const Candidate& c) {
+    return std::abs(-std::log(c.weight / sum) - entropy);
+  };
+  std::vector<std::pair<double, Candidate>> ranked;
+  ranked.reserve(candidates_.size());
+  for (const Candidate& c : candidates_) ranked.emplace_back(distance(c), c);
+  std::sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first < b.first : a.second.id < b.second.id;
+  });
+  const double wanted = params_.typical_p * sum;
+  double reached = 0;
+  candidates_.clear();
+  for (const auto& entry : ranked) {
+    candidates_.push_back(entry.second);
+    reached += entry.second.weight;
+    if (reached >= wanted) break;
+  }
+}
+
 double Sampler::next_uniform() {
   return static_cast<double>(split_mix(params_.seed, num_draws_++) >> 11) * 0x1.0p-53;
+}
+
+uint64_t choice_seed(uint64_t seed, int64_t index) {
+  if (index == 0) return seed;
+  return split_mix(seed ^ 0xd1b54a32d192ed03u, static_cast<uint64_t>(index));
 }
 
 int32_t argmax(std::span<const float> logits) {

@@ -7,6 +7,7 @@
 #include "core/cpu_features.h"
 #include "decoder/kv_cache.h"
 #include "engine/chat.h"
+#include "engine/guarded_engine.h"
 #include "engine/load_support.h"
 #include "engine/model_facts.h"
 #include "kernels/backend.h"
@@ -16,19 +17,28 @@ namespace onnuri {
 
 std::unique_ptr<Engine> Engine::load(const std::string& path, const EngineOptions& options) {
   check_device(options.device);
-  try {
+  constexpr int kMaxThreads = 4096;
+  if (options.num_threads < 0 || options.num_threads > kMaxThreads)
+    fail(ErrorCode::kInvalidArgument, "expected num_threads in [0, ", kMaxThreads,
+         "] (0: one per core), found ", options.num_threads);
+  const std::string what = "load " + path;
+  return guard_memory(what.c_str(), [&] {
     const ModelFiles files = open_model_files(path);
     const Family& family = find_family(files);
     ModelConfig config = map_model(files);
-    return family.make_engine(files, std::move(config), options);
-  } catch (const std::bad_alloc&) {
-    fail(ErrorCode::kOutOfMemory, "not enough memory to load ", path);
-  }
+    return make_guarded_engine(family.make_engine(files, std::move(config), options));
+  });
 }
 
 double Engine::mean_nll(std::span<const int32_t>) {
   fail(ErrorCode::kUnsupported, "this model does not score text");
 }
+
+std::vector<double> Engine::token_nll(std::span<const int32_t>) {
+  fail(ErrorCode::kUnsupported, "this model does not score text");
+}
+
+SamplingParams Engine::model_sampling() const { return {}; }
 
 std::string inspect_model_json(const std::string& path) {
   const ModelFiles files = open_model_files(path);

@@ -1,6 +1,9 @@
-// One request from prompt to last token: prefill in chunks, then one row at a time.
+// One request from prompt to last token: prefill in chunks, then one row at a time. Several choices
+// continue the same prompt one after another.
 #include <algorithm>
 #include <chrono>
+#include <optional>
+#include <utility>
 
 #include "core/check.h"
 #include "decoder/sampler.h"
@@ -11,7 +14,7 @@
 
 namespace onnuri {
 
-/// The growing answer of one request.
+/// The growing answers of one request.
 class TextEngine::Generation {
  public:
   Generation(TextEngine& engine, const GenerateRequest& request, const TokenCallback& on_token)
@@ -20,48 +23,65 @@ class TextEngine::Generation {
   }
 
   /// Takes one token; false when the answer has ended with it.
-  bool accept(int32_t id) {
-    result_.token_ids.push_back(id);
-    const bool end = !request_.ignore_eos &&
-                     std::find(engine_.eos_.begin(), engine_.eos_.end(), id) != engine_.eos_.end();
+  bool accept(int32_t id, std::optional<StepLogProbs> logprobs) {
+    choice_.token_ids.push_back(id);
+    if (logprobs) choice_.logprobs.push_back(*logprobs);
+    const bool end = !request_.ignore_eos && engine_.is_end(id);
     std::string text;
     if (detokenizer_) text = stops_.push(end ? detokenizer_->finish() : detokenizer_->push(id));
     if (end) {
       text += stops_.finish();
-      result_.finish_reason = "stop";
+      choice_.finish_reason = "stop";
     } else if (stops_.stopped()) {
-      result_.finish_reason = "stop";
+      choice_.finish_reason = "stop";
     }
-    emit(id, text);
-    return result_.finish_reason.empty();
+    emit(id, text, std::move(logprobs));
+    return choice_.finish_reason.empty();
   }
 
   /// Between chunks of a long prompt: false when the caller wants to stop.
   bool go_on() {
-    emit(-1, {});
-    return result_.finish_reason.empty();
+    emit(-1, {}, std::nullopt);
+    return choice_.finish_reason.empty();
   }
 
-  /// Ends an answer that has reached its length.
+  /// Ends an answer that has reached its length. `complete`: its format was complete there.
+  void finish_choice(bool complete) {
+    if (!choice_.finish_reason.empty()) return;
+    choice_.finish_reason = complete ? "stop" : "length";
+    if (!detokenizer_) return;
+    const std::string rest = stops_.push(detokenizer_->finish()) + stops_.finish();
+    if (stops_.stopped()) choice_.finish_reason = "stop";
+    if (!rest.empty()) emit(-1, rest, std::nullopt);
+  }
+
+  /// Puts the finished answer away and begins the next one.
+  void next_choice() {
+    done_.push_back(std::exchange(choice_, {}));
+    stops_ = StopMatcher(request_.stop);
+    if (engine_.tokenizer_) detokenizer_.emplace(*engine_.tokenizer_);
+  }
+
   GenerateResult finish() {
-    if (result_.finish_reason.empty()) {
-      result_.finish_reason = "length";
-      if (detokenizer_) {
-        const std::string rest = stops_.push(detokenizer_->finish()) + stops_.finish();
-        if (stops_.stopped()) result_.finish_reason = "stop";
-        if (!rest.empty()) emit(-1, rest);
-      }
-    }
-    return std::move(result_);
+    done_.push_back(std::move(choice_));
+    GenerateResult result;
+    static_cast<Choice&>(result) = std::move(done_.front());
+    done_.erase(done_.begin());
+    result.more_choices = std::move(done_);
+    result.usage = usage_;
+    return result;
   }
 
-  const std::vector<int32_t>& token_ids() const { return result_.token_ids; }
-  Usage& usage() { return result_.usage; }
+  const std::vector<int32_t>& token_ids() const { return choice_.token_ids; }
+  bool cancelled() const { return choice_.finish_reason == "cancelled"; }
+  int64_t index() const { return static_cast<int64_t>(done_.size()); }
+  Usage& usage() { return usage_; }
 
  private:
-  void emit(int32_t id, const std::string& text) {
-    result_.text += text;
-    if (on_token_ && !on_token_({id, text})) result_.finish_reason = "cancelled";
+  void emit(int32_t id, const std::string& text, std::optional<StepLogProbs> logprobs) {
+    choice_.text += text;
+    if (on_token_ && !on_token_({id, text, index(), std::move(logprobs)}))
+      choice_.finish_reason = "cancelled";
   }
 
   TextEngine& engine_;
@@ -69,8 +89,23 @@ class TextEngine::Generation {
   const TokenCallback& on_token_;
   StopMatcher stops_;
   std::optional<Detokenizer> detokenizer_;
-  GenerateResult result_;
+  Choice choice_;
+  std::vector<Choice> done_;
+  Usage usage_;
 };
+
+namespace {
+
+std::optional<StepLogProbs> step_logprobs(std::span<const float> logits, int32_t id, int64_t top) {
+  if (top < 0) return std::nullopt;
+  StepLogProbs step;
+  step.chosen = {id, log_probability(logits, id)};
+  for (const auto& [token, logprob] : top_log_probabilities(logits, top))
+    step.top.push_back({token, logprob});
+  return step;
+}
+
+}  // namespace
 
 std::vector<Image> TextEngine::decode_images(std::span<const ChatMessage> messages) const {
   std::vector<Image> images;
@@ -115,45 +150,97 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
   return prepare(std::move(ids), images);
 }
 
-GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenCallback& on_token) {
-  const std::lock_guard lock(mutex_);
+bool TextEngine::is_end(int32_t id) const {
+  return std::find(eos_.begin(), eos_.end(), id) != eos_.end();
+}
+
+void TextEngine::check_request(const GenerateRequest& request) const {
+  constexpr int64_t kMaxChoices = 1024;
+  const auto in_range = [](const char* name, int64_t value, int64_t low, int64_t high) {
+    if (value < low || value > high)
+      fail(ErrorCode::kInvalidArgument, "expected ", name, " in [", low, ", ", high, "], found ",
+           value);
+  };
   if (request.max_new_tokens < 0)
     fail(ErrorCode::kInvalidArgument, "expected max_new_tokens of at least 0, found ",
          request.max_new_tokens);
-  Sampler sampler(request.sampling);
+  in_range("num_choices", request.num_choices, 1, kMaxChoices);
+  in_range("top_logprobs", request.top_logprobs, -1, config_.decoder.vocab_size);
+  for (const auto& entry : request.sampling.logit_bias)
+    in_range("a token id of logit_bias", entry.first, 0, config_.decoder.vocab_size - 1);
+}
+
+// The whole prompt; false when the caller stopped it.
+bool TextEngine::prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span<float> logits,
+                         Generation& generation) {
+  const auto total = static_cast<int64_t>(prompt.ids.size());
+  for (int64_t begin = 0; begin < total; begin += options_.prefill_chunk) {
+    const int64_t count = std::min(options_.prefill_chunk, total - begin);
+    const Rows rows = begin + count == total ? Rows::kLast : Rows::kNone;
+    forward_chunk(prompt, kv, begin, count, rows, logits.data());
+    if (rows == Rows::kNone && !generation.go_on()) return false;
+  }
+  return true;
+}
+
+// One answer; `logits` are those after the prompt, and scratch afterwards.
+void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt& prompt,
+                            KvSequence& kv, std::span<float> logits, Generation& generation) {
+  SamplingParams params = request.sampling;
+  params.seed = choice_seed(params.seed, generation.index());
+  Sampler sampler(params);
+  const auto next = [&] { return sampler.sample(logits, prompt.ids, generation.token_ids()); };
+  const int64_t room = context_size_ - static_cast<int64_t>(prompt.ids.size());
+  const int64_t limit = std::min(request.max_new_tokens, room + 1);
+  int32_t position = prompt.positions.next_position;
+  int64_t produced = 0;
+  while (produced < limit) {
+    const int32_t id = next();
+    ++produced;
+    if (!generation.accept(id, step_logprobs(logits, id, request.top_logprobs))) break;
+    if (produced < limit) forward_token(kv, id, position++, logits.data());
+  }
+  generation.usage().completion_tokens += produced;
+  generation.finish_choice(false);
+}
+
+GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenCallback& on_token) {
+  const std::lock_guard lock(mutex_);
+  check_request(request);
+  const Sampler checked(request.sampling);  // refuses bad parameters before the work begins
   Generation generation(*this, request, on_token);
   auto start = std::chrono::steady_clock::now();
   const PreparedPrompt prompt = prepare(request);
   const auto prompt_tokens = static_cast<int64_t>(prompt.ids.size());
   generation.usage().prompt_tokens = prompt_tokens;
   if (!prompt.features.empty()) generation.usage().encode_ms = milliseconds_since(start);
-  if (request.max_new_tokens == 0) return generation.finish();
+  if (request.max_new_tokens == 0) {
+    generation.finish_choice(false);
+    return generation.finish();
+  }
 
   start = std::chrono::steady_clock::now();
-  const std::unique_ptr<KvSequence> kv = new_sequence();
+  std::unique_ptr<KvSequence> kv = new_sequence();
   std::vector<float> logits(static_cast<size_t>(config_.decoder.vocab_size));
-  for (int64_t begin = 0; begin < prompt_tokens; begin += options_.prefill_chunk) {
-    const int64_t count = std::min(options_.prefill_chunk, prompt_tokens - begin);
-    const Rows rows = begin + count == prompt_tokens ? Rows::kLast : Rows::kNone;
-    forward_chunk(prompt, *kv, begin, count, rows, logits.data());
-    if (rows == Rows::kNone && !generation.go_on()) return generation.finish();
-  }
-  std::vector<int32_t> history = prompt.ids;  // for the repetition penalty
-  int32_t id = sampler.sample(logits, history);
+  if (!prefill(prompt, *kv, logits, generation)) return generation.finish();
   generation.usage().prefill_ms = milliseconds_since(start);
 
   start = std::chrono::steady_clock::now();
-  int32_t position = prompt.positions.next_position;
-  const int64_t room = context_size_ - prompt_tokens;
-  const int64_t limit = std::min(request.max_new_tokens, room + 1);
-  int64_t produced = 1;
-  while (generation.accept(id) && produced < limit) {
-    forward_token(*kv, id, position++, logits.data());
-    history.push_back(id);
-    id = sampler.sample(logits, history);
-    ++produced;
+  const std::vector<float> after_prompt = request.num_choices > 1 ? logits : std::vector<float>();
+  for (int64_t choice = 0; choice < request.num_choices; ++choice) {
+    if (choice > 0) {
+      generation.next_choice();
+      if (kv->truncate(prompt_tokens)) {
+        logits = after_prompt;
+      } else {  // the rings of window layers have moved on past the prompt's end
+        kv.reset();
+        kv = new_sequence();
+        if (!prefill(prompt, *kv, logits, generation)) break;
+      }
+    }
+    run_choice(request, prompt, *kv, logits, generation);
+    if (generation.cancelled()) break;
   }
-  generation.usage().completion_tokens = produced;
   generation.usage().decode_ms = milliseconds_since(start);
   return generation.finish();
 }

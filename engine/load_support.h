@@ -2,10 +2,13 @@
 #pragma once
 
 #include <chrono>
+#include <new>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "core/check.h"
 #include "core/tensor_source.h"
 #include "fusion/tokenizer.h"
 #include "kernels/linear.h"
@@ -30,6 +33,18 @@ void check_tokenizer_ids(std::span<const int32_t> ids, int64_t vocab_size, const
 
 /// Throws kUnsupported naming the first tensors that no part of the model has read.
 void require_all_used(const TensorSource& source, const std::string& path);
+
+/// Runs `call`; memory that runs out in it becomes kOutOfMemory.
+template <typename Call>
+auto guard_memory(const char* what, Call&& call) -> decltype(call()) {
+  try {
+    return call();
+  } catch (const std::bad_alloc&) {
+    fail(ErrorCode::kOutOfMemory, "not enough memory to ", what);
+  } catch (const std::length_error&) {
+    fail(ErrorCode::kOutOfMemory, "not enough memory to ", what, ": a size beyond all bounds");
+  }
+}
 
 inline double milliseconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 
 #include "core/check.h"
 #include "decoder/sampler.h"
 #include "engine/load_support.h"
 #include "engine/model_facts.h"
+#include "engine/model_sampling.h"
 #include "kernels/kernel_table.h"
 
 namespace onnuri {
@@ -44,6 +46,7 @@ void TextEngine::load(const ModelFiles& files) {
     tokenizer_error_ = error.what();
   }
   eos_ = config_.special.eos;
+  model_sampling_ = read_model_sampling(files);
   if (tokenizer_) {
     chat_ = std::make_unique<ChatRenderer>(files, *tokenizer_);
     add_end_tokens(*tokenizer_, files.is_gguf(), eos_);
@@ -193,6 +196,11 @@ FloatMatrix TextEngine::logits(std::span<const int32_t> input_ids, std::span<con
 }
 
 double TextEngine::mean_nll(std::span<const int32_t> input_ids) {
+  const std::vector<double> nll = token_nll(input_ids);
+  return std::accumulate(nll.begin(), nll.end(), 0.0) / static_cast<double>(nll.size());
+}
+
+std::vector<double> TextEngine::token_nll(std::span<const int32_t> input_ids) {
   const std::lock_guard lock(mutex_);
   if (input_ids.size() < 2)
     fail(ErrorCode::kInvalidArgument, "expected at least two tokens, found ", input_ids.size());
@@ -200,17 +208,18 @@ double TextEngine::mean_nll(std::span<const int32_t> input_ids) {
   const auto total = static_cast<int64_t>(prompt.ids.size());
   const int64_t vocab = config_.decoder.vocab_size;
   const std::unique_ptr<KvSequence> kv = new_sequence();
-  std::vector<float> logits(static_cast<size_t>(options_.prefill_chunk * vocab));
-  double sum = 0;
+  std::vector<float> logits(static_cast<size_t>(std::min(options_.prefill_chunk, total) * vocab));
+  std::vector<double> nll;
+  nll.reserve(input_ids.size() - 1);
   for (int64_t begin = 0; begin < total; begin += options_.prefill_chunk) {
     const int64_t count = std::min(options_.prefill_chunk, total - begin);
     forward_chunk(prompt, *kv, begin, count, Rows::kAll, logits.data());
     for (int64_t i = 0; i < count && begin + i + 1 < total; ++i)
-      sum -= log_probability(std::span(logits).subspan(static_cast<size_t>(i * vocab),
-                                                       static_cast<size_t>(vocab)),
-                             prompt.ids[static_cast<size_t>(begin + i + 1)]);
+      nll.push_back(-log_probability(
+          std::span(logits).subspan(static_cast<size_t>(i * vocab), static_cast<size_t>(vocab)),
+          prompt.ids[static_cast<size_t>(begin + i + 1)]));
   }
-  return sum / static_cast<double>(total - 1);
+  return nll;
 }
 
 Transcript TextEngine::transcribe(const Waveform&, const TranscribeOptions&) {

@@ -32,6 +32,8 @@ class TextEngine final : public Engine {
   FloatMatrix logits(std::span<const int32_t> input_ids, std::span<const Image> images,
                      std::span<const Waveform> audios) override;
   double mean_nll(std::span<const int32_t> input_ids) override;
+  std::vector<double> token_nll(std::span<const int32_t> input_ids) override;
+  SamplingParams model_sampling() const override { return model_sampling_; }
   GenerateResult generate(const GenerateRequest& request, const TokenCallback& on_token) override;
   Transcript transcribe(const Waveform& audio, const TranscribeOptions& options) override;
   FloatMatrix encode_image(const Image& image) override;
@@ -48,9 +50,15 @@ class TextEngine final : public Engine {
 
   void load(const ModelFiles& files);
   const Tokenizer& tokenizer() const;  // throws kUnsupported when the checkpoint has none
+  bool is_end(int32_t id) const;
   void check_ids(std::span<const int32_t> ids) const;
   PreparedPrompt prepare(std::vector<int32_t> ids, std::span<const Image> images);
   PreparedPrompt prepare(const GenerateRequest& request);
+  void check_request(const GenerateRequest& request) const;
+  bool prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span<float> logits,
+               Generation& generation);
+  void run_choice(const GenerateRequest& request, const PreparedPrompt& prompt, KvSequence& kv,
+                  std::span<float> logits, Generation& generation);
   std::vector<Image> decode_images(std::span<const ChatMessage> messages) const;
   std::unique_ptr<KvSequence> new_sequence();
 
@@ -76,6 +84,7 @@ class TextEngine final : public Engine {
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<KvCache> cache_;
   std::vector<int32_t> eos_;
+  SamplingParams model_sampling_;
   int64_t context_size_ = 0;
   double load_ms_ = 0;
 };

@@ -35,40 +35,10 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
   return Engine::load(text, options);
 }
 
-GenerateRequest request_from(const py::object& input_ids, const py::object& prompt,
-                             const py::object& messages, const py::kwargs& options) {
-  GenerateRequest request;
-  if (!input_ids.is_none()) request.input_ids = ids_from(input_ids);
-  if (!prompt.is_none()) request.prompt = prompt.cast<std::string>();
-  request.messages = messages_from(messages);
-  for (const auto& [key, value] : options) {
-    const std::string name = py::str(key);
-    const auto object = py::reinterpret_borrow<py::object>(value);
-    if (name == "max_new_tokens") request.max_new_tokens = object.cast<int64_t>();
-    else if (name == "temperature") request.sampling.temperature = object.cast<float>();
-    else if (name == "top_k") request.sampling.top_k = object.cast<int32_t>();
-    else if (name == "top_p") request.sampling.top_p = object.cast<float>();
-    else if (name == "min_p") request.sampling.min_p = object.cast<float>();
-    else if (name == "repetition_penalty") request.sampling.repetition_penalty = object.cast<float>();
-    else if (name == "seed") request.sampling.seed = object.cast<uint64_t>();
-    else if (name == "ignore_eos") request.ignore_eos = object.cast<bool>();
-    else if (name == "images") request.images = images_from(object);
-    else if (name == "audios") request.audios = waveforms_from(object);
-    else if (name == "template_kwargs" && !object.is_none()) request.template_kwargs_json = json_text(object);
-    else if (name == "stop" && !object.is_none())
-      request.stop = py::isinstance<py::str>(object)
-                         ? std::vector<std::string>{object.cast<std::string>()}
-                         : object.cast<std::vector<std::string>>();
-    else if (name != "stop" && name != "template_kwargs")
-      throw py::type_error("generate() got an unexpected keyword argument '" + name + "'");
-  }
-  return request;
-}
-
 GenerateResult generate(Engine& engine, const py::object& input_ids, const py::object& prompt,
                         const py::object& messages, const py::object& callback,
                         const py::kwargs& options) {
-  const GenerateRequest request = request_from(input_ids, prompt, messages, options);
+  const GenerateRequest request = request_from(engine, input_ids, prompt, messages, options);
   auto last = std::chrono::steady_clock::now();
   const TokenCallback on_token = [&](const TokenEvent& event) {
     const auto now = std::chrono::steady_clock::now();
@@ -111,18 +81,43 @@ Transcript transcribe(Engine& engine, const py::object& audio, const py::object&
 void bind_results(py::module_& module) {
   py::class_<TokenEvent>(module, "TokenEvent")
       .def_readonly("token_id", &TokenEvent::token_id)
-      .def_readonly("text", &TokenEvent::text);
+      .def_readonly("text", &TokenEvent::text)
+      .def_readonly("choice", &TokenEvent::choice)
+      .def_readonly("logprobs", &TokenEvent::logprobs);
+  py::class_<TokenLogProb>(module, "TokenLogProb")
+      .def_readonly("token_id", &TokenLogProb::token_id)
+      .def_readonly("logprob", &TokenLogProb::logprob)
+      .def("__repr__", [](const TokenLogProb& self) {
+        return "<TokenLogProb " + std::to_string(self.token_id) + ": " +
+               std::to_string(self.logprob) + ">";
+      });
+  py::class_<StepLogProbs>(module, "StepLogProbs")
+      .def_readonly("chosen", &StepLogProbs::chosen)
+      .def_readonly("top", &StepLogProbs::top);
   py::class_<Usage>(module, "Usage")
       .def_readonly("prompt_tokens", &Usage::prompt_tokens)
       .def_readonly("completion_tokens", &Usage::completion_tokens)
       .def_readonly("encode_ms", &Usage::encode_ms)
       .def_readonly("prefill_ms", &Usage::prefill_ms)
       .def_readonly("decode_ms", &Usage::decode_ms);
-  py::class_<GenerateResult>(module, "GenerateResult")
-      .def_readonly("text", &GenerateResult::text)
-      .def_readonly("token_ids", &GenerateResult::token_ids)
-      .def_readonly("finish_reason", &GenerateResult::finish_reason)
+  py::class_<Choice>(module, "Choice")
+      .def_readonly("text", &Choice::text)
+      .def_readonly("token_ids", &Choice::token_ids)
+      .def_readonly("finish_reason", &Choice::finish_reason)
+      .def_readonly("logprobs", &Choice::logprobs)
+      .def("__repr__", [](const Choice& self) {
+        return "<Choice " + std::to_string(self.token_ids.size()) + " tokens, " +
+               self.finish_reason + ">";
+      });
+  py::class_<GenerateResult, Choice>(module, "GenerateResult")
       .def_readonly("usage", &GenerateResult::usage)
+      .def_property_readonly("choices",
+                             [](const GenerateResult& self) {
+                               std::vector<Choice> all{self};
+                               all.insert(all.end(), self.more_choices.begin(),
+                                          self.more_choices.end());
+                               return all;
+                             })
       .def("__repr__", [](const GenerateResult& self) {
         return "<GenerateResult " + std::to_string(self.token_ids.size()) + " tokens, " +
                self.finish_reason + ">";
@@ -193,6 +188,18 @@ void bind_engine(py::module_& module) {
             const std::vector<int32_t> ids = ids_from(input_ids);
             const py::gil_scoped_release release;
             return self.mean_nll(ids);
+          },
+          py::arg("input_ids"))
+      .def(
+          "token_nll",
+          [](Engine& self, const py::object& input_ids) {
+            const std::vector<int32_t> ids = ids_from(input_ids);
+            std::vector<double> out;
+            {
+              const py::gil_scoped_release release;
+              out = self.token_nll(ids);
+            }
+            return py::array_t<double>(static_cast<py::ssize_t>(out.size()), out.data());
           },
           py::arg("input_ids"))
       .def("_generate", &generate, py::arg("input_ids"), py::arg("prompt"), py::arg("messages"),

@@ -35,6 +35,12 @@ std::vector<Waveform> waveforms_from(const py::object& object);
 /// OpenAI-style messages: {"role": ..., "content": text or a list of parts}.
 std::vector<ChatMessage> messages_from(const py::object& object);
 
+// bind_request.cpp
+/// The request that generate()'s arguments describe; unknown names throw TypeError.
+GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
+                             const py::object& prompt, const py::object& messages,
+                             const py::kwargs& options);
+
 // Each file adds its part of the module.
 void bind_errors(py::module_& module);
 void bind_engine(py::module_& module);

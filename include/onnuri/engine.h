@@ -46,8 +46,22 @@ struct GenerateRequest {
   std::vector<Waveform> audios;       ///< with input_ids only
   int64_t max_new_tokens = 256;
   SamplingParams sampling;
+  AnswerFormat format;  ///< a JSON schema, regular expression, grammar or list of choices to obey
+  int64_t num_choices = 1;        ///< independent answers; the prompt is computed once for all
+  int64_t top_logprobs = -1;      ///< -1: none; k >= 0: the chosen token's and the k likeliest
   bool ignore_eos = false;
   std::vector<std::string> stop;  ///< generation ends before any of these strings
+};
+
+struct TokenLogProb {
+  int32_t token_id = -1;
+  double logprob = 0;  ///< natural logarithm
+};
+
+/// Log-probabilities of one step: of the model's own distribution, before any sampling parameter.
+struct StepLogProbs {
+  TokenLogProb chosen;
+  std::vector<TokenLogProb> top;  ///< likeliest first
 };
 
 /// One step of a stream. `text` is whole UTF-8; it may be empty while a character is incomplete.
@@ -55,6 +69,8 @@ struct GenerateRequest {
 struct TokenEvent {
   int32_t token_id = -1;
   std::string text;
+  int64_t choice = 0;                    ///< which answer; they come one after another
+  std::optional<StepLogProbs> logprobs;  ///< where asked for
 };
 
 /// Return false to stop; the result then has finish_reason "cancelled".
@@ -68,11 +84,18 @@ struct Usage {
   double decode_ms = 0;   ///< all generated tokens after the first
 };
 
-struct GenerateResult {
+/// One answer.
+struct Choice {
   std::string text;
   std::vector<int32_t> token_ids;
-  std::string finish_reason;  ///< "stop", "length" or "cancelled"
-  Usage usage;
+  std::string finish_reason;           ///< "stop", "length" or "cancelled"
+  std::vector<StepLogProbs> logprobs;  ///< one per token, where asked for
+};
+
+/// The first answer, and the others where several were asked for.
+struct GenerateResult : Choice {
+  std::vector<Choice> more_choices;
+  Usage usage;  ///< of all answers together
 };
 
 /// A (rows, cols) float32 result, row-major.
@@ -126,6 +149,13 @@ class Engine {
   /// perplexity. Keeps one chunk of logits at a time. Speech models throw kUnsupported.
   virtual double mean_nll(std::span<const int32_t> input_ids);
 
+  /// Negative log-likelihood in nats of each token after the first, (num_tokens - 1).
+  virtual std::vector<double> token_nll(std::span<const int32_t> input_ids);
+
+  /// The sampling parameters that the checkpoint recommends (generation_config.json, or the
+  /// general.sampling keys of a GGUF file); greedy where it recommends nothing.
+  virtual SamplingParams model_sampling() const;
+
   virtual GenerateResult generate(const GenerateRequest& request,
                                   const TokenCallback& on_token) = 0;
 
@@ -148,7 +178,8 @@ class Engine {
   virtual std::string describe_json() const = 0;
 };
 
-/// Facts about a checkpoint from its config and headers alone, as a JSON object.
+/// Facts about a checkpoint from its config and headers alone, as a JSON object. `path` may also be
+/// a config.json, or a folder with nothing else: then everything that needs no tensors.
 std::string inspect_model_json(const std::string& path);
 
 /// The devices and kernel tables of this machine, as a JSON object.

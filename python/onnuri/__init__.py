@@ -11,9 +11,12 @@ import threading as _threading
 
 from . import _onnuri
 from ._onnuri import (
+    Choice,
     Error,
     GenerateResult,
+    StepLogProbs,
     TokenEvent,
+    TokenLogProb,
     Tokenizer,
     Transcript,
     TranscriptSegment,
@@ -24,8 +27,9 @@ from ._onnuri import (
 )
 
 __all__ = [
-    "Engine", "Error", "GenerateResult", "Stream", "TokenEvent", "Tokenizer", "Transcript",
-    "TranscriptSegment", "Usage", "devices", "inspect", "render_chat_template",
+    "Choice", "Engine", "Error", "GenerateResult", "StepLogProbs", "Stream", "TokenEvent",
+    "TokenLogProb", "Tokenizer", "Transcript", "TranscriptSegment", "Usage", "devices", "inspect",
+    "render_chat_template",
 ]
 
 _POLL_S = 0.1  # how often a waiting iterator lets Python look for Ctrl-C
@@ -100,8 +104,13 @@ class Engine(_onnuri.Engine):
     def generate(self, input_ids=None, *, prompt=None, messages=None, stream=False, **options):
         """Continues exactly one of token ids, a raw prompt, or OpenAI-style messages.
 
-        Options: max_new_tokens=256, temperature=0, top_k=0, top_p=1, min_p=0, repetition_penalty=1,
-        seed=0, ignore_eos=False, stop=None, images=None, audios=None, template_kwargs=None.
+        Options: max_new_tokens=256, temperature=0, top_k=0, top_p=1, min_p=0, typical_p=1,
+        repetition_penalty=1, presence_penalty=0, frequency_penalty=0, logit_bias=None ({id: bias}),
+        seed=0, n=1 (answers, see result.choices), logprobs=None (0: the chosen token's, k: the k
+        likeliest too), ignore_eos=False, stop=None, images=None, audios=None, template_kwargs=None.
+        sampling="model" starts from what the checkpoint recommends; arguments given still win.
+        At most one of json_schema= (dict or text), regex=, grammar= (EBNF with a rule "root") and
+        choice= (a list of texts) constrains the whole answer.
         `stream` is False (returns a GenerateResult), True (returns a Stream of TokenEvents), or a
         callable that gets each TokenEvent and may return False to stop.
         """

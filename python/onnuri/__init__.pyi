@@ -12,9 +12,19 @@ Messages = Sequence[Mapping[str, Any]]
 class Error(RuntimeError):
     code: str
 
+class TokenLogProb:
+    token_id: int
+    logprob: float
+
+class StepLogProbs:
+    chosen: TokenLogProb
+    top: list[TokenLogProb]
+
 class TokenEvent:
     token_id: int
     text: str
+    choice: int
+    logprobs: StepLogProbs | None
 
 class Usage:
     prompt_tokens: int
@@ -23,10 +33,14 @@ class Usage:
     prefill_ms: float
     decode_ms: float
 
-class GenerateResult:
+class Choice:
     text: str
     token_ids: list[int]
     finish_reason: Literal["stop", "length", "cancelled"]
+    logprobs: list[StepLogProbs]
+
+class GenerateResult(Choice):
+    choices: list[Choice]
     usage: Usage
 
 class TranscriptSegment:
@@ -62,16 +76,35 @@ class Engine:
         self, input_ids: Ids, images: Sequence[Any] | None = None, audios: Sequence[Any] | None = None,
     ) -> npt.NDArray[np.float32]: ...
     def nll(self, input_ids: Ids) -> float: ...
+    def token_nll(self, input_ids: Ids) -> npt.NDArray[np.float64]: ...
     @overload
     def generate(
         self, input_ids: Ids | None = None, *, prompt: str | None = None,
         messages: Messages | None = None,
-        stream: Literal[False] | Callable[[TokenEvent], object] = False, **options: Any,
+        stream: Literal[False] | Callable[[TokenEvent], object] = False, max_new_tokens: int = 256,
+        sampling: Literal["greedy", "model"] | None = None, temperature: float = 0, top_k: int = 0,
+        top_p: float = 1, min_p: float = 0, typical_p: float = 1, repetition_penalty: float = 1,
+        presence_penalty: float = 0, frequency_penalty: float = 0,
+        logit_bias: Mapping[int, float] | Sequence[tuple[int, float]] | None = None, seed: int = 0,
+        n: int = 1, logprobs: int | None = None, ignore_eos: bool = False,
+        stop: str | Sequence[str] | None = None, images: Sequence[Any] | None = None,
+        audios: Sequence[Any] | None = None, template_kwargs: Mapping[str, Any] | None = None,
+        json_schema: str | Mapping[str, Any] | bool | None = None, regex: str | None = None,
+        grammar: str | None = None, choice: Sequence[str] | None = None,
     ) -> GenerateResult: ...
     @overload
     def generate(
         self, input_ids: Ids | None = None, *, prompt: str | None = None,
-        messages: Messages | None = None, stream: Literal[True], **options: Any,
+        messages: Messages | None = None, stream: Literal[True], max_new_tokens: int = 256,
+        sampling: Literal["greedy", "model"] | None = None, temperature: float = 0, top_k: int = 0,
+        top_p: float = 1, min_p: float = 0, typical_p: float = 1, repetition_penalty: float = 1,
+        presence_penalty: float = 0, frequency_penalty: float = 0,
+        logit_bias: Mapping[int, float] | Sequence[tuple[int, float]] | None = None, seed: int = 0,
+        n: int = 1, logprobs: int | None = None, ignore_eos: bool = False,
+        stop: str | Sequence[str] | None = None, images: Sequence[Any] | None = None,
+        audios: Sequence[Any] | None = None, template_kwargs: Mapping[str, Any] | None = None,
+        json_schema: str | Mapping[str, Any] | bool | None = None, regex: str | None = None,
+        grammar: str | None = None, choice: Sequence[str] | None = None,
     ) -> Stream: ...
     def transcribe(
         self, audio: Any, *, language: str | None = None, task: str = "transcribe",

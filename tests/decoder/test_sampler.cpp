@@ -30,15 +30,15 @@ std::vector<float> log_of(const std::vector<double>& probabilities) {
 std::set<int32_t> drawn(const SamplingParams& p, const std::vector<float>& logits, int count) {
   Sampler sampler(p);
   std::set<int32_t> ids;
-  for (int i = 0; i < count; ++i) ids.insert(sampler.sample(logits, {}));
+  for (int i = 0; i < count; ++i) ids.insert(sampler.sample(logits, {}, {}));
   return ids;
 }
 
 TEST(Sampler, GreedyTakesTheFirstLargest) {
   Sampler sampler({});
-  EXPECT_EQ(sampler.sample(std::vector<float>{1.0f, 3.0f, 3.0f, 2.0f}, {}), 1);
-  EXPECT_EQ(sampler.sample(std::vector<float>{kNan, -3.0f, kNan}, {}), 1);
-  EXPECT_EQ(sampler.sample(std::vector<float>{0.0f, kInf}, {}), 1);
+  EXPECT_EQ(sampler.sample(std::vector<float>{1.0f, 3.0f, 3.0f, 2.0f}, {}, {}), 1);
+  EXPECT_EQ(sampler.sample(std::vector<float>{kNan, -3.0f, kNan}, {}, {}), 1);
+  EXPECT_EQ(sampler.sample(std::vector<float>{0.0f, kInf}, {}, {}), 1);
 }
 
 TEST(Sampler, DrawsFollowTheDistribution) {
@@ -47,7 +47,7 @@ TEST(Sampler, DrawsFollowTheDistribution) {
   std::vector<int> counts(4);
   const int draws = 20000;
   for (int i = 0; i < draws; ++i) {
-    ++counts[static_cast<size_t>(sampler.sample(log_of(p), {}))];
+    ++counts[static_cast<size_t>(sampler.sample(log_of(p), {}, {}))];
   }
   double chi_square = 0;
   for (size_t i = 0; i < 4; ++i) {
@@ -61,7 +61,7 @@ TEST(Sampler, TemperatureSharpens) {
   const std::vector<double> p = {0.6, 0.4};
   Sampler sampler(params(0.5f));
   int first = 0;
-  for (int i = 0; i < 20000; ++i) first += sampler.sample(log_of(p), {}) == 0;
+  for (int i = 0; i < 20000; ++i) first += sampler.sample(log_of(p), {}, {}) == 0;
   EXPECT_NEAR(first / 20000.0, 0.36 / 0.52, 0.015);
 }
 
@@ -71,7 +71,7 @@ TEST(Sampler, ASeedGivesTheSameTokens) {
   const auto tokens = [&](uint64_t seed) {
     Sampler sampler(params(1.0f, seed));
     std::vector<int32_t> ids;
-    for (int i = 0; i < 20; ++i) ids.push_back(sampler.sample(logits, {}));
+    for (int i = 0; i < 20; ++i) ids.push_back(sampler.sample(logits, {}, {}));
     return ids;
   };
   EXPECT_EQ(tokens(7), tokens(7));
@@ -123,11 +123,11 @@ TEST(Sampler, RepetitionPenaltyCountsATokenOnce) {
   Sampler sampler(p);
   const std::vector<float> logits = {3.0f, 1.6f, -1.0f};
   const std::vector<int32_t> once = {0}, often = {0, 0, 0}, outside = {-1, 99};
-  EXPECT_EQ(sampler.sample(logits, {}), 0);
-  EXPECT_EQ(sampler.sample(logits, once), 1);
-  EXPECT_EQ(sampler.sample(std::vector<float>{3.0f, 1.4f, -1.0f}, often), 0);
-  EXPECT_EQ(sampler.sample(std::vector<float>{-1.0f, -1.5f}, once), 1);
-  EXPECT_EQ(sampler.sample(logits, outside), 0);
+  EXPECT_EQ(sampler.sample(logits, {}, {}), 0);
+  EXPECT_EQ(sampler.sample(logits, once, {}), 1);
+  EXPECT_EQ(sampler.sample(std::vector<float>{3.0f, 1.4f, -1.0f}, often, {}), 0);
+  EXPECT_EQ(sampler.sample(std::vector<float>{-1.0f, -1.5f}, once, {}), 1);
+  EXPECT_EQ(sampler.sample(logits, outside, {}), 0);
 }
 
 TEST(Sampler, ImpossibleTokensAreNeverDrawn) {
@@ -136,11 +136,11 @@ TEST(Sampler, ImpossibleTokensAreNeverDrawn) {
   for (const float z : {kNan, -kInf}) {
     Sampler greedy({}), warm(params(1.0f));
     const std::vector<float> nothing(3, z);
-    EXPECT_THROW(greedy.sample(nothing, {}), Error);
-    EXPECT_THROW(warm.sample(nothing, {}), Error);
+    EXPECT_THROW(greedy.sample(nothing, {}, {}), Error);
+    EXPECT_THROW(warm.sample(nothing, {}, {}), Error);
   }
   Sampler sampler({});
-  EXPECT_THROW(sampler.sample({}, {}), Error);
+  EXPECT_THROW(sampler.sample({}, {}, {}), Error);
 }
 
 TEST(Sampler, RefusesParametersOutOfRange) {

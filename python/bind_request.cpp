@@ -1,0 +1,113 @@
+// What generate() was asked for: keyword arguments to a GenerateRequest.
+#include "onnuri/error.h"
+#include "python/bindings.h"
+
+namespace onnuri::python {
+namespace {
+
+[[noreturn]] void refuse(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+// A number, or an error that names the parameter.
+template <typename T>
+void take(const std::string& name, const py::object& object, T& value) {
+  try {
+    value = object.cast<T>();
+  } catch (const py::cast_error&) {
+    refuse("expected a number for " + name + ", found " + py::repr(object).cast<std::string>());
+  }
+}
+
+// {id: bias} or a list of (id, bias) pairs.
+std::vector<std::pair<int32_t, float>> bias_from(const py::object& object) {
+  const py::object pairs = py::isinstance<py::dict>(object) ? object.attr("items")() : object;
+  std::vector<std::pair<int32_t, float>> out;
+  try {
+    for (const py::handle pair : pairs) out.push_back(pair.cast<std::pair<int32_t, float>>());
+  } catch (const py::cast_error&) {
+    refuse("expected logit_bias as {token id: number}");
+  }
+  return out;
+}
+
+std::vector<std::string> texts_from(const std::string& name, const py::object& object) {
+  if (py::isinstance<py::str>(object)) return {object.cast<std::string>()};
+  try {
+    return object.cast<std::vector<std::string>>();
+  } catch (const py::cast_error&) {
+    refuse("expected texts for " + name + ", found " + py::repr(object).cast<std::string>());
+  }
+}
+
+bool take_sampling(const std::string& name, const py::object& object, SamplingParams& params) {
+  if (name == "temperature") take(name, object, params.temperature);
+  else if (name == "top_k") take(name, object, params.top_k);
+  else if (name == "top_p") take(name, object, params.top_p);
+  else if (name == "min_p") take(name, object, params.min_p);
+  else if (name == "typical_p") take(name, object, params.typical_p);
+  else if (name == "repetition_penalty") take(name, object, params.repetition_penalty);
+  else if (name == "presence_penalty") take(name, object, params.presence_penalty);
+  else if (name == "frequency_penalty") take(name, object, params.frequency_penalty);
+  else if (name == "logit_bias") params.logit_bias = bias_from(object);
+  else if (name == "seed") take(name, object, params.seed);
+  else return false;
+  return true;
+}
+
+bool take_format(const std::string& name, const py::object& object, AnswerFormat& format) {
+  if (name == "json_schema")
+    format.json_schema = py::isinstance<py::str>(object) ? object.cast<std::string>() : json_text(object);
+  else if (name == "regex") format.regex = texts_from(name, object).front();
+  else if (name == "grammar") format.grammar = texts_from(name, object).front();
+  else if (name == "choice") format.choices = texts_from(name, object);
+  else return false;
+  return true;
+}
+
+SamplingParams starting_point(const Engine& engine, const py::kwargs& options) {
+  if (!options.contains("sampling") || options["sampling"].is_none()) return {};
+  const std::string name = py::str(options["sampling"]);
+  if (name == "model") return engine.model_sampling();
+  if (name != "greedy")
+    refuse("expected sampling \"model\" (what the checkpoint recommends) or \"greedy\", found \"" +
+           name + "\"");
+  return {};
+}
+
+}  // namespace
+
+GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
+                             const py::object& prompt, const py::object& messages,
+                             const py::kwargs& options) {
+  GenerateRequest request;
+  if (!input_ids.is_none()) request.input_ids = ids_from(input_ids);
+  if (!prompt.is_none()) request.prompt = prompt.cast<std::string>();
+  request.messages = messages_from(messages);
+  request.sampling = starting_point(engine, options);
+  for (const auto& [key, value] : options) {
+    const std::string name = py::str(key);
+    const auto object = py::reinterpret_borrow<py::object>(value);
+    const bool none = object.is_none();
+    if (name == "sampling") continue;
+    if (none && (name == "stop" || name == "template_kwargs" || name == "logprobs" ||
+                 name == "logit_bias" || name == "json_schema" || name == "regex" ||
+                 name == "grammar" || name == "choice")) {
+      continue;
+    }
+    if (take_sampling(name, object, request.sampling) || take_format(name, object, request.format))
+      continue;
+    if (name == "max_new_tokens") take(name, object, request.max_new_tokens);
+    else if (name == "n") take(name, object, request.num_choices);
+    else if (name == "logprobs") take(name, object, request.top_logprobs);
+    else if (name == "ignore_eos") request.ignore_eos = object.cast<bool>();
+    else if (name == "images") request.images = images_from(object);
+    else if (name == "audios") request.audios = waveforms_from(object);
+    else if (name == "template_kwargs") request.template_kwargs_json = json_text(object);
+    else if (name == "stop") request.stop = texts_from(name, object);
+    else throw py::type_error("generate() got an unexpected keyword argument '" + name + "'");
+  }
+  return request;
+}
+
+}  // namespace onnuri::python
