@@ -19,7 +19,7 @@ class TextEngine::Generation {
  public:
   Generation(TextEngine& engine, const GenerateRequest& request, const TokenCallback& on_token)
       : engine_(engine), request_(request), on_token_(on_token), stops_(request.stop) {
-    if (engine.tokenizer_) detokenizer_.emplace(*engine.tokenizer_);
+    start_text();
   }
 
   /// Takes one token; false when the answer has ended with it.
@@ -59,7 +59,7 @@ class TextEngine::Generation {
   void next_choice() {
     done_.push_back(std::exchange(choice_, {}));
     stops_ = StopMatcher(request_.stop);
-    if (engine_.tokenizer_) detokenizer_.emplace(*engine_.tokenizer_);
+    start_text();
   }
 
   GenerateResult finish() {
@@ -78,6 +78,10 @@ class TextEngine::Generation {
   Usage& usage() { return usage_; }
 
  private:
+  // With a format every byte counts, a space at the start too.
+  void start_text() {
+    if (engine_.tokenizer_) detokenizer_.emplace(*engine_.tokenizer_, true, request_.format.empty());
+  }
   void emit(int32_t id, const std::string& text, std::optional<StepLogProbs> logprobs) {
     choice_.text += text;
     if (on_token_ && !on_token_({id, text, index(), std::move(logprobs)}))
@@ -104,6 +108,46 @@ std::optional<StepLogProbs> step_logprobs(std::span<const float> logits, int32_t
     step.top.push_back({token, logprob});
   return step;
 }
+
+/// The tokens that a format allows next: those that go on, and the end where the text is whole.
+class AllowedTokens {
+ public:
+  AllowedTokens(TokenConstraint* constraint, std::span<const int32_t> ends, bool ignore_end)
+      : constraint_(constraint), ends_(ignore_end ? std::span<const int32_t>() : ends) {}
+
+  /// False when nothing can follow a text that is whole. Throws when the text is stuck: the
+  /// vocabulary cannot spell what the format wants.
+  bool update() {
+    if (!constraint_) return true;
+    if (!constraint_->can_continue()) {
+      if (constraint_->complete()) return false;
+      fail(ErrorCode::kUnsupported, "expected a vocabulary that can spell the requested format, found "
+           "no token that goes on");
+    }
+    const std::span<const uint64_t> mask = constraint_->mask();
+    bits_.assign(mask.begin(), mask.end());
+    if (constraint_->complete())
+      for (const int32_t id : ends_)
+        if (static_cast<size_t>(id) < bits_.size() * 64)
+          bits_[static_cast<size_t>(id) / 64] |= uint64_t{1} << (static_cast<size_t>(id) % 64);
+    return true;
+  }
+  /// True when the text is whole and nothing can follow.
+  bool ended() {
+    return constraint_ && constraint_->complete() && !constraint_->can_continue();
+  }
+  void accept(int32_t id) {
+    if (!constraint_) return;
+    if (!constraint_->accept(id))
+      ONNURI_CHECK(std::find(ends_.begin(), ends_.end(), id) != ends_.end());
+  }
+  std::span<const uint64_t> bits() const { return bits_; }
+
+ private:
+  TokenConstraint* constraint_;
+  std::span<const int32_t> ends_;
+  std::vector<uint64_t> bits_;
+};
 
 }  // namespace
 
@@ -185,23 +229,28 @@ bool TextEngine::prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span
 
 // One answer; `logits` are those after the prompt, and scratch afterwards.
 void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt& prompt,
-                            KvSequence& kv, std::span<float> logits, Generation& generation) {
+                            KvSequence& kv, std::span<float> logits, TokenConstraint* constraint,
+                            Generation& generation) {
   SamplingParams params = request.sampling;
   params.seed = choice_seed(params.seed, generation.index());
   Sampler sampler(params);
-  const auto next = [&] { return sampler.sample(logits, prompt.ids, generation.token_ids()); };
+  if (constraint) constraint->reset();
+  AllowedTokens allowed(constraint, eos_, request.ignore_eos);
   const int64_t room = context_size_ - static_cast<int64_t>(prompt.ids.size());
   const int64_t limit = std::min(request.max_new_tokens, room + 1);
   int32_t position = prompt.positions.next_position;
   int64_t produced = 0;
-  while (produced < limit) {
-    const int32_t id = next();
+  bool whole = !allowed.update();
+  while (produced < limit && !whole) {
+    const int32_t id = sampler.sample(logits, prompt.ids, generation.token_ids(), allowed.bits());
     ++produced;
     if (!generation.accept(id, step_logprobs(logits, id, request.top_logprobs))) break;
-    if (produced < limit) forward_token(kv, id, position++, logits.data());
+    allowed.accept(id);
+    whole = produced == limit ? allowed.ended() : !allowed.update();
+    if (produced < limit && !whole) forward_token(kv, id, position++, logits.data());
   }
   generation.usage().completion_tokens += produced;
-  generation.finish_choice(false);
+  generation.finish_choice(whole);
 }
 
 GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenCallback& on_token) {
@@ -213,6 +262,10 @@ GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenC
   const PreparedPrompt prompt = prepare(request);
   const auto prompt_tokens = static_cast<int64_t>(prompt.ids.size());
   generation.usage().prompt_tokens = prompt_tokens;
+  TokenConstraint* const constraint =
+      request.format.empty()
+          ? nullptr
+          : formats_.get(request.format, tokenizer(), config_.decoder.vocab_size, eos_);
   if (!prompt.features.empty()) generation.usage().encode_ms = milliseconds_since(start);
   if (request.max_new_tokens == 0) {
     generation.finish_choice(false);
@@ -238,7 +291,7 @@ GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenC
         if (!prefill(prompt, *kv, logits, generation)) break;
       }
     }
-    run_choice(request, prompt, *kv, logits, generation);
+    run_choice(request, prompt, *kv, logits, constraint, generation);
     if (generation.cancelled()) break;
   }
   generation.usage().decode_ms = milliseconds_since(start);

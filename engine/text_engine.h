@@ -7,6 +7,7 @@
 
 #include "decoder/decoder.h"
 #include "decoder/kv_cache.h"
+#include "engine/answer_format.h"
 #include "engine/chat.h"
 #include "engine/engine_lock.h"
 #include "engine/image_encoder.h"
@@ -58,7 +59,7 @@ class TextEngine final : public Engine {
   bool prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span<float> logits,
                Generation& generation);
   void run_choice(const GenerateRequest& request, const PreparedPrompt& prompt, KvSequence& kv,
-                  std::span<float> logits, Generation& generation);
+                  std::span<float> logits, TokenConstraint* constraint, Generation& generation);
   std::vector<Image> decode_images(std::span<const ChatMessage> messages) const;
   std::unique_ptr<KvSequence> new_sequence();
 
@@ -85,6 +86,7 @@ class TextEngine final : public Engine {
   std::unique_ptr<KvCache> cache_;
   std::vector<int32_t> eos_;
   SamplingParams model_sampling_;
+  FormatCache formats_;
   int64_t context_size_ = 0;
   double load_ms_ = 0;
 };

@@ -4,8 +4,11 @@
 
 namespace onnuri {
 
-Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special)
-    : tokenizer_(&tokenizer), skip_special_(skip_special) {}
+Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special, bool trim_start)
+    : tokenizer_(&tokenizer),
+      skip_special_(skip_special),
+      trim_start_(trim_start),
+      first_(trim_start) {}
 
 std::string Detokenizer::push(int32_t id) {
   if (skip_special_ && tokenizer_->is_special(id)) return {};
@@ -37,7 +40,7 @@ std::string Detokenizer::push(int32_t id) {
 std::string Detokenizer::finish() {
   std::string out = utf8::lossy(pending_);
   pending_.clear();
-  first_ = true;
+  first_ = trim_start_;
   return out;
 }
 

@@ -75,36 +75,66 @@ std::string six_digits(uint64_t value) {
   return std::string(6 - text.size(), '0') + text;
 }
 
+constexpr int64_t kFraction = 15;
+
+Expr one_of(Grammar& g, int low, int high) {
+  return g.byte_range(static_cast<uint8_t>(low), static_cast<uint8_t>(high));
+}
+
+// Decimals after the point that are at least `low`; fewer digits mean zeros.
+Expr at_least(Grammar& g, std::string_view low) {
+  if (low.find_first_not_of('0') == low.npos) return digits(g, 0, kFraction - 6);
+  std::vector<Expr> options = {g.sequence({one_of(g, low[0], low[0]), at_least(g, low.substr(1))})};
+  if (low[0] < '9')
+    options.push_back(g.sequence({one_of(g, low[0] + 1, '9'), digits(g, 0, kFraction - 6)}));
+  return g.choice(std::move(options));
+}
+
+// Decimals that are at most `high`.
+Expr at_most(Grammar& g, std::string_view high) {
+  if (high.empty()) return g.empty();
+  std::vector<Expr> options = {g.sequence({one_of(g, high[0], high[0]), g.optional(at_most(g, high.substr(1)))})};
+  if (high[0] > '0')
+    options.push_back(g.sequence({one_of(g, '0', high[0] - 1), digits(g, 0, kFraction - 6)}));
+  return g.choice(std::move(options));
+}
+
+// Decimals in [low, high], of at least one digit.
+Expr decimals_between(Grammar& g, std::string_view low, std::string_view high) {
+  if (low == high) return g.literal(low);
+  if (low[0] == high[0])
+    return g.sequence({one_of(g, low[0], low[0]), decimals_between(g, low.substr(1), high.substr(1))});
+  std::vector<Expr> options = {
+      g.sequence({one_of(g, low[0], low[0]), at_least(g, low.substr(1))}),
+      g.sequence({one_of(g, high[0], high[0]), g.optional(at_most(g, high.substr(1)))})};
+  if (low[0] + 1 < high[0])
+    options.push_back(g.sequence({one_of(g, low[0] + 1, high[0] - 1), digits(g, 0, kFraction - 6)}));
+  return g.choice(std::move(options));
+}
+
 // Decimals in [low, high] / kScale; no `high` is open.
 Expr decimals(Grammar& g, uint64_t low, std::optional<uint64_t> high) {
-  constexpr int64_t kFraction = 15;
   const uint64_t low_whole = low / kScale;
-  const uint64_t low_part = low % kScale;
+  const std::string low_part = six_digits(low % kScale);
   const auto whole = [&](uint64_t n) { return g.literal(std::to_string(n)); };
-  const auto part = [&](uint64_t from, uint64_t to) {
-    return g.sequence({g.literal("."), digits_between(g, six_digits(from), six_digits(to))});
-  };
+  const auto point = [&](Expr part) { return g.sequence({g.literal("."), part}); };
   std::vector<Expr> options;
+  if (low % kScale == 0) options.push_back(whole(low_whole));
   if (high && *high / kScale == low_whole) {
-    if (low_part == 0) options.push_back(whole(low_whole));
-    options.push_back(g.sequence({whole(low_whole), part(low_part, *high % kScale)}));
+    options.push_back(g.sequence(
+        {whole(low_whole), point(decimals_between(g, low_part, six_digits(*high % kScale)))}));
     return g.choice(std::move(options));
   }
-  if (low_part == 0) {
-    options.push_back(g.sequence({whole(low_whole), g.optional(fraction(g, 1, kFraction))}));
-  } else {
-    options.push_back(g.sequence({whole(low_whole), part(low_part, kScale - 1), digits(g, 0, 6)}));
-  }
-  const Expr between = high ? whole_between(g, low_whole + 1, *high / kScale - 1)
-                            : whole_from(g, low_whole + 1);
-  if (!high || low_whole + 1 <= *high / kScale - 1)
+  options.push_back(g.sequence({whole(low_whole), low % kScale == 0 ? fraction(g, 1, kFraction)
+                                                                    : point(at_least(g, low_part))}));
+  if (!high || low_whole + 1 < *high / kScale) {
+    const Expr between = high ? whole_between(g, low_whole + 1, *high / kScale - 1)
+                              : whole_from(g, low_whole + 1);
     options.push_back(g.sequence({between, g.optional(fraction(g, 1, kFraction))}));
-  if (high) {
-    options.push_back(g.sequence({whole(*high / kScale), g.optional(part(0, *high % kScale))}));
-    if (*high % kScale == 0)
-      options.push_back(g.sequence(
-          {whole(*high / kScale), g.literal("."), g.repeat(g.literal("0"), 1, 3)}));
   }
+  if (high)
+    options.push_back(g.sequence(
+        {whole(*high / kScale), g.optional(point(at_most(g, six_digits(*high % kScale))))}));
   return g.choice(std::move(options));
 }
 

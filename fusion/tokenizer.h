@@ -46,7 +46,9 @@ std::unique_ptr<Tokenizer> load_tokenizer_from_gguf(const JsonValue& metadata);
 /// Turns a stream of ids into whole UTF-8 pieces. One per sequence.
 class Detokenizer {
  public:
-  explicit Detokenizer(const Tokenizer& tokenizer, bool skip_special = true);
+  /// `trim_start`: the space that some vocabularies write before the first word is left out.
+  explicit Detokenizer(const Tokenizer& tokenizer, bool skip_special = true,
+                       bool trim_start = true);
   /// The text that became complete with this token; may be empty.
   std::string push(int32_t id);
   /// What is left at the end; broken bytes become U+FFFD.
@@ -55,7 +57,8 @@ class Detokenizer {
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_;
-  bool first_ = true;
+  bool trim_start_;
+  bool first_;
   std::string pending_;
 };
 

@@ -33,6 +33,7 @@ struct AnswerFormat {
   std::string grammar;               ///< EBNF; the answer is derived from its rule "root"
   std::vector<std::string> choices;  ///< exactly one of these texts
 
+  bool operator==(const AnswerFormat& other) const = default;
   bool empty() const {
     return json_schema.empty() && regex.empty() && grammar.empty() && choices.empty();
   }
