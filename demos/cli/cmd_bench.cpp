@@ -148,6 +148,9 @@ void add_bench_command(CLI::App& app) {
   command->add_option("-r,--repeats", options->repeats, "Runs; the median is printed")
       ->capture_default_str()
       ->check(CLI::Range(1, 100));
+  set_examples(*command,
+      "  onnuri bench qwen2.5-coder-0.5b\n"
+      "  onnuri bench model.gguf -p 1024 -n 64 -d 4096 --json");
   command->callback([options] {
     const std::unique_ptr<Engine> engine = load_engine(options->model);
     const Json facts = Json::parse(engine->describe_json());

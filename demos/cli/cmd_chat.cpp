@@ -36,13 +36,12 @@ ChatMessage user_message(const ChatOptions& options, const std::string& text, bo
   return message;
 }
 
-GenerateRequest request_for(const ChatOptions& options, std::vector<ChatMessage> messages) {
+GenerateRequest request_for(const Engine& engine, const ChatOptions& options,
+                            std::vector<ChatMessage> messages) {
   GenerateRequest request;
   request.messages = std::move(messages);
   request.template_kwargs_json = options.template_kwargs;
-  request.max_new_tokens = options.sampling.max_tokens;
-  request.sampling = options.sampling.params;
-  request.stop = options.sampling.stop;
+  apply_sampling(options.sampling, engine, request);
   return request;
 }
 
@@ -50,7 +49,7 @@ void answer_once(Engine& engine, const ChatOptions& options, std::vector<ChatMes
                  const std::string& text) {
   history.push_back(user_message(options, text, true));
   const GenerateResult result =
-      run_generation(engine, request_for(options, std::move(history)), options.model.json);
+      run_generation(engine, request_for(engine, options, std::move(history)), options.model.json);
   if (options.model.json) {
     write_out(result_json(result).dump() + "\n");
   } else {
@@ -79,7 +78,7 @@ void converse(Engine& engine, const ChatOptions& options, const std::vector<Chat
     history.push_back(user_message(options, line, first));
     try {
       const GenerateResult result =
-          run_generation(engine, request_for(options, history), options.model.json);
+          run_generation(engine, request_for(engine, options, history), options.model.json);
       if (options.model.json) write_out(result_json(result).dump());
       write_out("\n");
       if (!options.model.quiet) std::fprintf(stderr, "[%s]\n", usage_line(result.usage).c_str());
@@ -106,6 +105,11 @@ void add_chat_command(CLI::App& app) {
   command->add_option("--template-args", options->template_kwargs,
                       "JSON object of template variables, e.g. '{\"enable_thinking\": false}'");
   add_sampling_options(*command, options->sampling);
+  set_examples(*command,
+      "  onnuri chat smollm2-135m \"Why is the sky blue?\"\n"
+      "  onnuri chat ./Qwen3-0.6B --sampling model --template-args '{\"enable_thinking\": false}'\n"
+      "  onnuri chat model.gguf \"A person as JSON\" --json-schema person.json\n"
+      "  onnuri chat model.gguf \"Good or bad?\" --choice good --choice bad");
   command->callback([options] {
     const std::unique_ptr<Engine> engine = load_engine(options->model);
     std::vector<ChatMessage> history;

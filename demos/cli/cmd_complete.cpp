@@ -23,14 +23,17 @@ void add_complete_command(CLI::App& app) {
       ->required();
   command->add_flag("--ignore-eos", options->ignore_eos, "Go on to --max-tokens");
   add_sampling_options(*command, options->sampling);
+  set_examples(*command,
+      "  onnuri complete model.gguf \"Once upon a time\" -n 64 --temperature 0.8 --seed 7\n"
+      "  onnuri complete model.gguf \"def add(a, b):\" --stop \"\\ndef\"\n"
+      "  onnuri complete model.gguf \"The answer is \" --regex \"[0-9]{1,3}\"\n"
+      "  onnuri complete model.gguf \"Seoul is\" --json --logprobs 5");
   command->callback([options] {
     if (options->prompt == "-") options->prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
     const std::unique_ptr<Engine> engine = load_engine(options->model);
     GenerateRequest request;
     request.prompt = options->prompt;
-    request.max_new_tokens = options->sampling.max_tokens;
-    request.sampling = options->sampling.params;
-    request.stop = options->sampling.stop;
+    apply_sampling(options->sampling, *engine, request);
     request.ignore_eos = options->ignore_eos;
     const GenerateResult result = run_generation(*engine, request, options->model.json);
     if (options->model.json) {

@@ -36,9 +36,7 @@ void describe(const DescribeCli& options) {
   }
   message.content.push_back({false, options.question, {}});
   request.messages = {message};
-  request.max_new_tokens = options.sampling.max_tokens;
-  request.sampling = options.sampling.params;
-  request.stop = options.sampling.stop;
+  apply_sampling(options.sampling, *engine, request);
   const GenerateResult result = run_generation(*engine, request, options.model.json);
   if (options.model.json) {
     write_out(result_json(result).dump() + "\n");
@@ -61,6 +59,10 @@ void add_describe_command(CLI::App& app) {
   command->add_option("images", options->images, "Picture files")->required()->type_name("IMAGE");
   command->add_option("-p,--question", options->question, "What to ask")->capture_default_str();
   add_sampling_options(*command, options->sampling);
+  set_examples(*command,
+      "  onnuri describe ./PaddleOCR-VL street.jpg -p \"Read the signs.\"\n"
+      "  onnuri describe ./Qwen2.5-VL-3B-Instruct a.png b.png -p \"What differs?\"\n"
+      "  onnuri describe rapidocr street.jpg --json");
   command->callback([options] {
     if (options->model.model != kStandIn) return describe(*options);
     const int code = run_stand_in(*options);

@@ -9,6 +9,9 @@ void add_devices_command(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("devices", "Show the processor, its kernel tables, and accelerators.");
   command->add_flag("--json", *json, "Print one JSON object");
+  set_examples(*command,
+      "  onnuri devices\n"
+      "  onnuri devices --json");
   command->callback([json] {
     const std::string text = devices_json();
     if (*json) return write_out(text + "\n");

@@ -72,6 +72,10 @@ void add_inspect_command(CLI::App& app) {
       ->required()
       ->type_name("MODEL");
   command->add_flag("--json", options->json, "Print one JSON object");
+  set_examples(*command,
+      "  onnuri inspect model.gguf\n"
+      "  onnuri inspect ./EXAONE-4.0-32B --json\n"
+      "  onnuri inspect ./config.json");
   command->callback([options] {
     const std::string text = inspect_model_json(resolve_model(*options));
     if (options->json) return write_out(text + "\n");

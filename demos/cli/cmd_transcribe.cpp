@@ -98,6 +98,9 @@ void add_transcribe_command(CLI::App& app) {
   command->add_flag("--timestamps", options->timestamps, "One line per segment, with times");
   command->add_option("-f,--format", options->format, "txt, srt, vtt or json")
       ->check(CLI::IsMember({"txt", "srt", "vtt", "json"}));
+  set_examples(*command,
+      "  onnuri transcribe whisper-base speech.mp3\n"
+      "  onnuri transcribe ./whisper-large-v3 talk.mp4 -l ko --translate");
   command->callback([options] {
     const std::unique_ptr<Engine> engine = load_engine(options->model);
     for (const std::string& file : options->files) transcribe_file(*engine, *options, file);

@@ -3,6 +3,9 @@
 #include <sys/stat.h>
 
 #include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
 
 #include "onnuri/error.h"
 #include "demos/cli/pull.h"
@@ -64,24 +67,104 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options) {
   command.add_option("-n,--max-tokens", options.max_tokens, "Longest answer in tokens")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  command.add_option("--temperature", options.params.temperature, "0 is greedy")
+  command.add_option("--sampling", options.base,
+                     "Where the options below start from: greedy, or model: what the checkpoint recommends")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 10.0));
-  command.add_option("--top-k", options.params.top_k, "Keep the k most likely tokens; 0 is all")
+      ->check(CLI::IsMember({"greedy", "model"}));
+  command.add_option("--temperature", options.temperature, "0 is greedy")->check(CLI::Range(0.0, 10.0));
+  command.add_option("--top-k", options.top_k, "Keep the k most likely tokens; 0 is all")
       ->check(CLI::NonNegativeNumber);
-  command.add_option("--top-p", options.params.top_p, "Keep this much probability")
+  command.add_option("--top-p", options.top_p, "Keep this much probability")
       ->check(CLI::Range(0.0, 1.0));
-  command.add_option("--min-p", options.params.min_p, "Drop tokens below this share of the best")
+  command.add_option("--min-p", options.min_p, "Drop tokens below this share of the best")
       ->check(CLI::Range(0.0, 1.0));
-  command.add_option("--repetition-penalty", options.params.repetition_penalty, "1 is off")
+  command.add_option("--typical-p", options.typical_p, "Keep this much of the tokens nearest to the entropy")
+      ->check(CLI::Range(0.0, 1.0));
+  command.add_option("--repetition-penalty", options.repetition_penalty, "1 is off")
       ->check(CLI::Range(0.1, 10.0));
-  command.add_option("--seed", options.params.seed, "Same seed, same answer");
+  command.add_option("--presence-penalty", options.presence_penalty, "Taken once from what the answer holds")
+      ->check(CLI::Range(-100.0, 100.0));
+  command.add_option("--frequency-penalty", options.frequency_penalty, "Taken each time the answer holds it")
+      ->check(CLI::Range(-100.0, 100.0));
+  command.add_option("--logit-bias", options.logit_bias, "Add to a token's logit (may be repeated)")
+      ->type_name("ID:BIAS");
+  command.add_option("--seed", options.seed, "Same seed, same answer");
+  command.add_option("--choices", options.num_choices, "Answers to give; the prompt is computed once")
+      ->check(CLI::Range(1, 1024));
+  command.add_option("--logprobs", options.top_logprobs,
+                     "With --json: log-probabilities of each token and this many of the likeliest")
+      ->check(CLI::NonNegativeNumber);
   command.add_option("--stop", options.stop, "End before this text (may be repeated)");
+  command.add_option("--json-schema", options.json_schema_file,
+                     "The answer is JSON that this schema accepts; - is standard input")
+      ->type_name("FILE");
+  command.add_option("--regex", options.format.regex, "The answer matches this regular expression");
+  command.add_option("--grammar", options.grammar_file, "The answer follows this EBNF grammar (rule root)")
+      ->type_name("FILE");
+  command.add_option("--choice", options.format.choices, "The answer is one of these (repeat it)")
+      ->type_name("TEXT");
+}
+
+namespace {
+
+std::pair<int32_t, float> bias_from(const std::string& text) {
+  try {
+    const size_t colon = text.find(':');
+    if (colon != std::string::npos)
+      return {std::stoi(text.substr(0, colon)), std::stof(text.substr(colon + 1))};
+  } catch (const std::exception&) {  // said below
+  }
+  throw Error(ErrorCode::kInvalidArgument, "expected --logit-bias ID:BIAS, found \"" + text + "\"");
+}
+
+}  // namespace
+
+void apply_sampling(const SamplingOptions& options, const Engine& engine, GenerateRequest& request) {
+  SamplingParams params = options.base == "model" ? engine.model_sampling() : SamplingParams{};
+  const auto set = [](const auto& given, auto& value) {
+    if (given) value = *given;
+  };
+  set(options.temperature, params.temperature);
+  set(options.top_k, params.top_k);
+  set(options.top_p, params.top_p);
+  set(options.min_p, params.min_p);
+  set(options.typical_p, params.typical_p);
+  set(options.repetition_penalty, params.repetition_penalty);
+  set(options.presence_penalty, params.presence_penalty);
+  set(options.frequency_penalty, params.frequency_penalty);
+  for (const std::string& entry : options.logit_bias) params.logit_bias.push_back(bias_from(entry));
+  params.seed = options.seed;
+  request.sampling = params;
+  request.max_new_tokens = options.max_tokens;
+  request.num_choices = options.num_choices;
+  request.top_logprobs = options.top_logprobs;
+  request.stop = options.stop;
+  request.format = options.format;
+  if (!options.json_schema_file.empty()) request.format.json_schema = read_file(options.json_schema_file);
+  if (!options.grammar_file.empty()) request.format.grammar = read_file(options.grammar_file);
+}
+
+std::string read_file(const std::string& path) {
+  if (path == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
+  std::ifstream in(path, std::ios::binary);
+  std::string text(std::istreambuf_iterator<char>(in), {});
+  if (!in.good() && !in.eof())
+    throw Error(ErrorCode::kNotFound, "expected a file that can be read at \"" + path + "\"");
+  return text;
+}
+
+void set_examples(CLI::App& command, const std::string& lines) {
+  command.footer("Examples:\n" + lines);
 }
 
 GenerateResult run_generation(Engine& engine, const GenerateRequest& request, bool json) {
   InterruptGuard guard;
+  int64_t shown = 0;
   return engine.generate(request, [&](const TokenEvent& event) {
+    if (!json && event.choice > shown) {
+      write_out("\n--- " + std::to_string(event.choice + 1) + "\n");
+      shown = event.choice;
+    }
     if (!json && !event.text.empty()) write_out(event.text);
     return !InterruptGuard::interrupted();
   });
@@ -111,11 +194,33 @@ Json usage_json(const Usage& usage) {
               {"decode_ms", usage.decode_ms}};
 }
 
+namespace {
+
+Json choice_json(const Choice& choice) {
+  Json out{{"text", choice.text},
+           {"token_ids", choice.token_ids},
+           {"finish_reason", choice.finish_reason}};
+  if (choice.logprobs.empty()) return out;
+  Json steps = Json::array();
+  for (const StepLogProbs& step : choice.logprobs) {
+    Json top = Json::array();
+    for (const TokenLogProb& entry : step.top) top.push_back({entry.token_id, entry.logprob});
+    steps.push_back({{"token_id", step.chosen.token_id}, {"logprob", step.chosen.logprob}, {"top", top}});
+  }
+  out["logprobs"] = std::move(steps);
+  return out;
+}
+
+}  // namespace
+
 Json result_json(const GenerateResult& result) {
-  return Json{{"text", result.text},
-              {"token_ids", result.token_ids},
-              {"finish_reason", result.finish_reason},
-              {"usage", usage_json(result.usage)}};
+  Json out = choice_json(result);
+  if (!result.more_choices.empty()) {
+    out["more_choices"] = Json::array();
+    for (const Choice& choice : result.more_choices) out["more_choices"].push_back(choice_json(choice));
+  }
+  out["usage"] = usage_json(result.usage);
+  return out;
 }
 
 }  // namespace onnuri::cli

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,12 +39,32 @@ std::string resolve_model(const ModelOptions& options);
 
 std::unique_ptr<Engine> load_engine(const ModelOptions& options);
 
+/// What was given on the command line; the rest comes from `base`.
 struct SamplingOptions {
-  SamplingParams params;
+  std::string base = "greedy";
+  std::optional<float> temperature, top_p, min_p, typical_p;
+  std::optional<float> repetition_penalty, presence_penalty, frequency_penalty;
+  std::optional<int32_t> top_k;
+  std::vector<std::string> logit_bias;  // ID:BIAS
+  uint64_t seed = 0;
   int64_t max_tokens = 512;
+  int64_t num_choices = 1;
+  int64_t top_logprobs = -1;
   std::vector<std::string> stop;
+  std::string json_schema_file;
+  std::string grammar_file;
+  AnswerFormat format;
 };
 void add_sampling_options(CLI::App& command, SamplingOptions& options);
+
+/// Writes the options into a request; reads the files that they name.
+void apply_sampling(const SamplingOptions& options, const Engine& engine, GenerateRequest& request);
+
+/// A whole file as text; `-` is standard input.
+std::string read_file(const std::string& path);
+
+/// Shows examples below the options of `--help`.
+void set_examples(CLI::App& command, const std::string& lines);
 
 /// Runs a generation, streaming text to stdout unless `json`. Ctrl-C stops it.
 GenerateResult run_generation(Engine& engine, const GenerateRequest& request, bool json);
@@ -61,6 +82,7 @@ void add_describe_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
 void add_devices_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
+void add_perplexity_command(CLI::App& app);
 void add_pull_command(CLI::App& app);
 
 }  // namespace onnuri::cli
