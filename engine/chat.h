@@ -23,6 +23,7 @@ class ChatRenderer {
   ChatRenderer(const ModelFiles& files, const Tokenizer& tokenizer);
 
   bool has_template() const { return !source_.empty(); }
+  const std::string& source() const { return source_; }
 
   /// The prompt text. Throws kUnsupported when the checkpoint has no template.
   std::string render(std::span<const ChatMessage> messages, const std::string& kwargs_json) const;

@@ -72,6 +72,10 @@ const Family& find_family(const ModelFiles& files);
 /// Opens the files; throws kNotFound with what was looked for.
 ModelFiles open_model_files(const std::string& path);
 
+/// As open_model_files; a config.json, or a folder that holds one and no weights, opens with a
+/// checkpoint without tensors.
+ModelFiles open_config_files(const std::string& path);
+
 /// Maps with find_family and validates the decoder.
 ModelConfig map_model(const ModelFiles& files);
 

@@ -1,5 +1,6 @@
 #include "engine/model_facts.h"
 
+#include <algorithm>
 #include <map>
 
 #include "core/quantized_checkpoint.h"
@@ -7,10 +8,36 @@
 namespace onnuri {
 namespace {
 
+const char* mixer_name(MixerKind kind) {
+  switch (kind) {
+    case MixerKind::kGqa: return "grouped-query";
+    case MixerKind::kMla: return "latent";
+    case MixerKind::kDifferential: return "differential";
+    case MixerKind::kGroupedDifferential: return "grouped differential";
+  }
+  return "unknown";
+}
+
+// Rotary tables: the columns that turn, and the longest wavelength in tokens.
+JsonValue rope_facts(const RopeTable& table, size_t index) {
+  constexpr double kTurn = 6.283185307179586;
+  JsonValue out;
+  out.set("index", static_cast<int64_t>(index));
+  out.set("rotary_dim", table.rotary_dim);
+  double slowest = 0;
+  for (const float f : table.inv_freq)
+    if (f > 0) slowest = std::max(slowest, kTurn / static_cast<double>(f));
+  out.set("longest_wavelength", slowest);
+  out.set("attention_factor", static_cast<double>(table.attention_factor));
+  out.set("layout", table.layout == RopeLayout::kHalf ? "half" : "pairs");
+  return out;
+}
+
 JsonValue layer_facts(const DecoderConfig& decoder, size_t index) {
   const LayerSpec& layer = decoder.layers[index];
   JsonValue out;
   out.set("index", static_cast<int64_t>(index));
+  out.set("mixer", mixer_name(layer.mixer));
   out.set("attention", layer.window > 0 ? "window " + std::to_string(layer.window) : "full");
   out.set("rope", layer.rope < 0 ? JsonValue("none") : JsonValue(layer.rope));
   out.set("norms", std::string(layer.pre_mixer_norm || layer.pre_ffn_norm ? "pre" : "") +
@@ -37,6 +64,10 @@ void add_decoder(const DecoderConfig& decoder, JsonValue& out) {
   out.set("tied_head", decoder.tied_head);
   out.set("parameters", decoder.num_parameters());
   out.set("active_parameters", decoder.num_active_parameters());
+  JsonValue::Array tables;
+  for (size_t i = 0; i < decoder.rope_tables.size(); ++i)
+    tables.push_back(rope_facts(decoder.rope_tables[i], i));
+  out.set("rope_tables", std::move(tables));
   JsonValue::Array layers;
   for (size_t i = 0; i < decoder.layers.size(); ++i) layers.push_back(layer_facts(decoder, i));
   out.set("layers", std::move(layers));

@@ -44,7 +44,51 @@ const JsonValue* quantized_config(const JsonValue& config) {
   return nullptr;
 }
 
+/// Where a config.json lies alone.
+class NoTensors final : public Checkpoint {
+ public:
+  explicit NoTensors(std::string path) : path_(std::move(path)) {}
+  CheckpointFormat format() const override { return CheckpointFormat::kSafetensors; }
+  TensorView find(std::string_view) const override { return {}; }
+  const std::vector<std::string>& names() const override { return names_; }
+  const JsonValue& metadata() const override { return metadata_; }
+  const std::string& path() const override { return path_; }
+
+ private:
+  std::string path_;
+  std::vector<std::string> names_;
+  JsonValue metadata_{JsonValue::Object{}};
+};
+
+bool has_weights(const fs::path& folder) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.path().extension() == ".safetensors" || name.ends_with(".safetensors.index.json")) return true;
+  }
+  return false;
+}
+
 }  // namespace
+
+ModelFiles open_config_files(const std::string& path) {
+  fs::path target(path);
+  std::error_code error;
+  const bool is_config = target.extension() == ".json" && fs::is_regular_file(target, error);
+  const fs::path folder = is_config ? target.parent_path() : target;
+  const fs::path config = is_config ? target : target / "config.json";
+  if (!fs::is_regular_file(config, error) || has_weights(folder.empty() ? "." : folder))
+    return open_model_files(is_config ? (folder.empty() ? "." : folder.string()) : path);
+  ModelFiles files;
+  files.path = folder.empty() ? "." : folder.string();
+  files.config = read_json(config);
+  if (!files.config.is_object())
+    fail(ErrorCode::kCorruptData, "expected an object in ", config.string());
+  files.generation_config = read_json_if(config.parent_path() / "generation_config.json");
+  files.preprocessor_config = read_json_if(config.parent_path() / "preprocessor_config.json");
+  files.checkpoint = std::make_shared<NoTensors>(files.path);
+  return files;
+}
 
 ModelFiles open_model_files(const std::string& path) {
   ModelFiles files;

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <set>
 
@@ -128,6 +129,126 @@ TEST(Sampler, RepetitionPenaltyCountsATokenOnce) {
   EXPECT_EQ(sampler.sample(std::vector<float>{3.0f, 1.4f, -1.0f}, often, {}), 0);
   EXPECT_EQ(sampler.sample(std::vector<float>{-1.0f, -1.5f}, once, {}), 1);
   EXPECT_EQ(sampler.sample(logits, outside, {}), 0);
+}
+
+// Counts over many draws against the expected probabilities.
+double chi_square(const SamplingParams& p, const std::vector<float>& logits, const std::vector<double>& expected,
+                  const std::vector<int32_t>& prompt = {}, const std::vector<int32_t>& answer = {}) {
+  Sampler sampler(p);
+  constexpr int kDraws = 20000;
+  std::vector<int> counts(logits.size());
+  for (int i = 0; i < kDraws; ++i)
+    ++counts[static_cast<size_t>(sampler.sample(logits, prompt, answer))];
+  double out = 0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    if (expected[i] == 0) {
+      EXPECT_EQ(counts[i], 0) << "token " << i;
+      continue;
+    }
+    const double mean = expected[i] * kDraws;
+    out += (counts[i] - mean) * (counts[i] - mean) / mean;
+  }
+  return out;
+}
+
+TEST(Sampler, TypicalKeepsWhatIsNearTheEntropy) {
+  const std::vector<float> z = {2.0f, 1.5f, 0.3f, -1.0f, 0.9f, 1.1f};
+  std::vector<double> p;
+  double sum = 0, entropy = 0;
+  for (const float x : z) sum += std::exp(static_cast<double>(x));
+  for (const float x : z) p.push_back(std::exp(static_cast<double>(x)) / sum);
+  for (const double x : p) entropy -= x * std::log(x);
+  ASSERT_LT(std::abs(-std::log(p[1]) - entropy), std::abs(-std::log(p[5]) - entropy));
+  SamplingParams warm;
+  warm.temperature = 1.0f;
+  warm.typical_p = 0.01f;
+  EXPECT_EQ(drawn(warm, z, 200), (std::set<int32_t>{1}));  // not the likeliest
+  warm.typical_p = static_cast<float>(p[1] + p[5] * 0.5);
+  EXPECT_LT(chi_square(warm, z, {0, p[1] / (p[1] + p[5]), 0, 0, 0, p[5] / (p[1] + p[5])}), 10.83);
+}
+
+TEST(Sampler, PenaltiesAndBiasFollowTheirFormulas) {
+  const std::vector<float> z = {2.0f, 1.0f, -0.5f, 0.25f};
+  SamplingParams p;
+  p.temperature = 0.7f;
+  p.repetition_penalty = 1.3f;
+  p.presence_penalty = 0.4f;
+  p.frequency_penalty = 0.2f;
+  p.logit_bias = {{3, 1.5f}, {1, -0.25f}};
+  const std::vector<int32_t> prompt = {2, 3}, answer = {0, 0, 2};
+  // bias; repetition over 0, 2, 3; 2 x 0.2 + 0.4 from token 0, 0.2 + 0.4 from token 2
+  const std::vector<double> adjusted = {2.0 / 1.3 - 0.8, 0.75, -0.5 * 1.3 - 0.6, 1.75 / 1.3};
+  std::vector<double> expected;
+  double sum = 0;
+  for (const double x : adjusted) sum += std::exp(x / 0.7);
+  for (const double x : adjusted) expected.push_back(std::exp(x / 0.7) / sum);
+  EXPECT_LT(chi_square(p, z, expected, prompt, answer), 16.27);
+  // The same test tells a wrong formula from the right one.
+  std::swap(expected[0], expected[1]);
+  EXPECT_GT(chi_square(p, z, expected, prompt, answer), 16.27);
+}
+
+TEST(Sampler, BiasForbidsAndForces) {
+  SamplingParams p;
+  p.logit_bias = {{0, -kInf}};
+  EXPECT_EQ(Sampler(p).sample(std::vector<float>{9.0f, 1.0f}, {}, {}), 1);
+  p.logit_bias = {{1, 100.0f}};
+  EXPECT_EQ(Sampler(p).sample(std::vector<float>{9.0f, 1.0f}, {}, {}), 1);
+  p.logit_bias = {{2, 1.0f}};
+  EXPECT_THROW(Sampler(p).sample(std::vector<float>{9.0f, 1.0f}, {}, {}), Error);
+}
+
+TEST(Sampler, OnlyAllowedTokensAreDrawn) {
+  std::vector<float> z(200);
+  for (size_t i = 0; i < z.size(); ++i) z[i] = static_cast<float>(i) * 0.01f;
+  std::vector<uint64_t> allowed(4);
+  for (const size_t id : {3u, 64u, 130u}) allowed[id / 64] |= uint64_t{1} << (id % 64);
+  for (const float temperature : {0.0f, 1.0f}) {
+    Sampler sampler(params(temperature));
+    for (int i = 0; i < 100; ++i) {
+      const int32_t id = sampler.sample(z, {}, {}, allowed);
+      EXPECT_TRUE(id == 3 || id == 64 || id == 130) << id;
+      if (temperature == 0.0f) {
+        EXPECT_EQ(id, 130);
+      }
+    }
+  }
+  Sampler sampler({});
+  EXPECT_THROW(sampler.sample(z, {}, {}, std::vector<uint64_t>(4)), Error);
+}
+
+TEST(Sampler, ChoicesHaveSeedsOfTheirOwn) {
+  EXPECT_EQ(choice_seed(7, 0), 7u);
+  std::set<uint64_t> seeds;
+  for (uint64_t seed = 0; seed < 20; ++seed)
+    for (int64_t i = 0; i < 20; ++i) seeds.insert(choice_seed(seed, i));
+  EXPECT_EQ(seeds.size(), 400u);
+}
+
+TEST(Sampler, ErrorsNameTheParameter) {
+  const auto message = [](const std::function<void(SamplingParams&)>& change) {
+    SamplingParams p;
+    change(p);
+    try {
+      Sampler sampler(p);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const auto names = [&](const char* name, const std::function<void(SamplingParams&)>& change) {
+    EXPECT_NE(message(change).find(name), std::string::npos) << name;
+  };
+  names("temperature", [](SamplingParams& p) { p.temperature = -1; });
+  names("top_k", [](SamplingParams& p) { p.top_k = -1; });
+  names("top_p", [](SamplingParams& p) { p.top_p = 1.5f; });
+  names("min_p", [](SamplingParams& p) { p.min_p = kNan; });
+  names("typical_p", [](SamplingParams& p) { p.typical_p = -0.5f; });
+  names("repetition_penalty", [](SamplingParams& p) { p.repetition_penalty = 0; });
+  names("presence_penalty", [](SamplingParams& p) { p.presence_penalty = 1000; });
+  names("frequency_penalty", [](SamplingParams& p) { p.frequency_penalty = kNan; });
+  names("logit_bias", [](SamplingParams& p) { p.logit_bias = {{-1, 1.0f}}; });
+  names("logit_bias", [](SamplingParams& p) { p.logit_bias = {{1, kNan}}; });
 }
 
 TEST(Sampler, ImpossibleTokensAreNeverDrawn) {
