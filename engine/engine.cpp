@@ -6,6 +6,7 @@
 #include "core/cpu_features.h"
 #include "engine/guarded_engine.h"
 #include "engine/load_support.h"
+#include "engine/model_config.h"
 #include "kernels/backend.h"
 #include "kernels/cuda_status.h"
 

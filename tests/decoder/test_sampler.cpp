@@ -184,7 +184,7 @@ TEST(Sampler, PenaltiesAndBiasFollowTheirFormulas) {
   for (const double x : adjusted) expected.push_back(std::exp(x / 0.7) / sum);
   EXPECT_LT(chi_square(p, z, expected, prompt, answer), 16.27);
   // The same test tells a wrong formula from the right one.
-  std::swap(expected[0], expected[1]);
+  std::swap(expected[2], expected[3]);
   EXPECT_GT(chi_square(p, z, expected, prompt, answer), 16.27);
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 CLI = os.environ.get("ONNURI_CLI")
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "text"
-COMMANDS = ["chat", "complete", "transcribe", "describe", "inspect", "bench", "devices", "pull"]
+COMMANDS = ["chat", "complete", "transcribe", "describe", "inspect", "perplexity", "bench", "devices", "pull"]
 pytestmark = pytest.mark.skipif(not CLI, reason="ONNURI_CLI names no command")
 
 
@@ -28,7 +28,7 @@ def assert_fails(result, *words):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command(command):
     result = onnuri(command, "--help")
-    assert result.returncode == 0 and f"onnuri {command}" in result.stdout
+    assert result.returncode == 0 and f"Examples:\n  onnuri {command}" in result.stdout
 
 
 def test_wrong_usage_is_exit_code_2():
