@@ -34,6 +34,17 @@ int64_t count_rows(const TensorRef& ref, int64_t rows, const Shape& shape,
   return count;
 }
 
+TensorView step_rows(const TensorView& view, const TensorRef& ref, const std::string& where) {
+  const int64_t count = count_rows(ref, view.shape[0], view.shape, where);
+  TensorView out = view.rows(ref.row_begin, 0);
+  if (ref.row_step != 1 && view.shape.rank() != 2) {
+    fail(ErrorCode::kUnsupported, where, ": expected a matrix, found ", view.shape.to_string());
+  }
+  out.shape = view.rows(0, count).shape;
+  out.row_step *= ref.row_step;
+  return out;
+}
+
 // Element (i, k) of `out` is element (begin + i * step, k) of a matrix, or (k, begin + i * step) of
 // a stored transposed one. Tiles keep both sides in the cache.
 void copy_elements(const TensorView& view, const TensorRef& ref, int64_t cols, Tensor& out) {
@@ -59,7 +70,7 @@ void copy_elements(const TensorView& view, const TensorRef& ref, int64_t cols, T
 Tensor copy_rows(const TensorView& view, const TensorRef& ref, const Shape& expected,
                  const std::string& where) {
   const int rank = view.shape.rank();
-  const bool plain = dtype_info(view.dtype).block_elements == 1;
+  const bool plain = dtype_info(view.dtype).block_elements == 1 && view.encoding == nullptr;
   if (rank < 1 || rank > 2 || (ref.transposed && (rank != 2 || !plain))) {
     fail(ErrorCode::kUnsupported, where, ": expected ",
          ref.transposed ? "a matrix of plain numbers" : "a vector or a matrix", ", found ",
@@ -118,7 +129,9 @@ TensorView TensorSource::get_if(const std::string& canonical, const Shape& expec
     if (stored.empty()) continue;
     const std::string where = checkpoint_->path() + ": tensor " + in_quotes(ref.name);
     TensorView view = apply_index(stored, ref, where);
-    if (ref.transposed || ref.row_step != 1) {
+    if (view.encoding != nullptr && !ref.transposed && view.shape.rank() >= 2) {
+      view = step_rows(view, ref, where);  // nothing to copy: the encoding is read row by row
+    } else if (ref.transposed || ref.row_step != 1) {
       copies_.push_back(copy_rows(view, ref, expected, where));
       view = copies_.back().view();
     } else if (ref.row_begin != 0 || ref.row_count >= 0) {

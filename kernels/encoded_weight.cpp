@@ -8,6 +8,7 @@
 #include "core/weight_encoding.h"
 #include "kernels/float_bits.h"
 #include "kernels/quant_types.h"
+#include "kernels/ref/convert.h"
 #include "kernels/ref/quant.h"
 
 namespace onnuri {
@@ -195,15 +196,156 @@ void decode_encoded_rows(const TensorView& weight, int64_t begin, int64_t count,
   }
 }
 
-WeightFormat encoded_weight_format(const TensorView&) { return WeightFormat::kF32; }
+namespace {
+
+bool shares_groups(const WeightEncoding& e, int64_t columns) {
+  if (e.group_of_column != nullptr) return false;
+  return e.num_groups == 1 || e.block_cols % columns == 0;
+}
+
+// The scale of integer codes: E2M1 codes count halves.
+float code_scale(const WeightEncoding& e, float scale) {
+  return e.code_type == CodeType::kFloat4 ? scale * 0.5f : scale;
+}
+
+// Asks `accept` about the scale and the zero of every group.
+template <typename F>
+bool all_groups(const TensorView& weight, F&& accept) {
+  const WeightEncoding& e = *weight.encoding;
+  const int64_t rows = weight.num_elements() / e.cols;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t row = weight.first_row + r * weight.row_step;
+    for (int64_t g = 0; g < e.num_groups; ++g) {
+      int64_t index = 0;
+      const float scale = scale_of(e, row, g, &index);
+      if (!accept(scale, zero_of(e, row, g, index))) return false;
+    }
+  }
+  return true;
+}
+
+// Symmetric GPTQ stores zeros that it could leave out.
+bool all_zeros_are(const TensorView& weight, int value) {
+  const WeightEncoding& e = *weight.encoding;
+  if (e.zero_layout == ZeroLayout::kConstant) return e.zero == value;
+  return all_groups(weight,
+                    [&](float, float zero) { return zero == static_cast<float>(value); });
+}
+
+bool halves_hold_scales(const TensorView& weight) {
+  const WeightEncoding& e = *weight.encoding;
+  return all_groups(weight, [&](float scale, float) {
+    const float wanted = code_scale(e, scale);
+    return ref::f16_to_f32(ref::f32_to_f16(wanted)) == wanted;
+  });
+}
+
+// Decoded weights as halves, three bits short of a product of code and scale, unless one might lie
+// beyond 65504.
+WeightFormat float_format(const TensorView& weight) {
+  const bool is_float8 = weight.encoding->code_type == CodeType::kFloat8;
+  const float limit = 65504.0f / (is_float8 ? 448.0f : 256.0f);
+  const bool fits =
+      all_groups(weight, [&](float scale, float) { return scale >= -limit && scale <= limit; });
+  return fits ? WeightFormat::kF16 : WeightFormat::kF32;
+}
+
+// 32 columns of one row as codes of the format; columns past K meet inputs of zero.
+void block_codes(WeightFormat format, const WeightEncoding& e, const Rows& rows, int64_t r,
+                 int64_t k0, uint8_t* codes) {
+  const int64_t count = std::min(kBlockCols, e.cols - k0);
+  const uint8_t* source = rows.codes.data() + r * e.cols + k0;
+  const int64_t g = group_of(e, k0);
+  const int zero = static_cast<int>(rows.zeros[static_cast<size_t>(r * e.num_groups + g)]);
+  std::memset(codes, 0, static_cast<size_t>(kBlockCols));
+  for (int64_t k = 0; k < count; ++k) {
+    int code = source[k];
+    if (e.code_type == CodeType::kFloat4) code = kFp4Values[code] + 16;
+    else if (format == WeightFormat::kQ5) code += 16 - zero;
+    else if (format == WeightFormat::kQ8) code -= zero;
+    codes[k] = static_cast<uint8_t>(code);
+  }
+}
+
+// Writes the codes of row r into a block of kQ4, kQ5 or kQ8 (kernels/linear_format.h).
+void put_block(WeightFormat format, const uint8_t* codes, int64_t r, uint8_t* block) {
+  for (int64_t v = 0; v < 8; ++v) {
+    for (int64_t i = 0; i < 4; ++i) {
+      const uint8_t code = codes[v * 4 + i];
+      const int64_t lane = r * 4 + i;
+      if (format == WeightFormat::kQ8) {
+        block[v * 64 + lane] = code;
+        continue;
+      }
+      const int low = (code & 15) << (v / 4 * 4);
+      block[v % 4 * 64 + lane] = static_cast<uint8_t>(block[v % 4 * 64 + lane] | low);
+      if (format != WeightFormat::kQ5) continue;
+      block[256 + lane] = static_cast<uint8_t>(block[256 + lane] | (code >> 4 & 1) << v);
+    }
+  }
+}
+
+void pack_blocks(WeightFormat format, const WeightEncoding& e, const Rows& rows, std::byte* out) {
+  const RecordLayout layout = record_layout(format);
+  std::memset(out, 0, static_cast<size_t>(packed_group_bytes(format, e.cols)));
+  for (int64_t k0 = 0; k0 < e.cols; k0 += kBlockCols) {
+    const int64_t b = k0 / kBlockCols;
+    const int64_t in_record = b % layout.num_blocks;
+    auto* record = reinterpret_cast<uint8_t*>(out + b / layout.num_blocks * layout.bytes());
+    for (int64_t r = 0; r < rows.count; ++r) {
+      uint8_t codes[kBlockCols];
+      block_codes(format, e, rows, r, k0, codes);
+      put_block(format, codes, r, record + layout.block_begin + in_record * layout.block_bytes);
+      const auto group = static_cast<size_t>(r * e.num_groups + group_of(e, k0));
+      const uint16_t half = ref::f32_to_f16(code_scale(e, rows.scales[group]));
+      std::memcpy(record + (in_record * kGroupRows + r) * 2, &half, sizeof(half));
+    }
+  }
+}
+
+void pack_f16(const WeightEncoding& e, const Rows& rows, std::byte* out) {
+  std::vector<float> decoded(static_cast<size_t>(rows.count * e.cols));
+  decode_rows(e, rows, decoded.data());
+  std::memset(out, 0, static_cast<size_t>(packed_group_bytes(WeightFormat::kF16, e.cols)));
+  for (int64_t r = 0; r < rows.count; ++r) {
+    for (int64_t k = 0; k < e.cols; ++k) {
+      const uint16_t half = ref::f32_to_f16(decoded[static_cast<size_t>(r * e.cols + k)]);
+      std::memcpy(out + (k * kGroupRows + r) * 2, &half, sizeof(half));
+    }
+  }
+}
+
+}  // namespace
+
+WeightFormat encoded_weight_format(const TensorView& weight) {
+  const WeightEncoding& e = *weight.encoding;
+  if (shares_groups(e, kBlockCols) && halves_hold_scales(weight)) {
+    switch (e.code_type) {
+      case CodeType::kFloat8: break;
+      case CodeType::kFloat4: return WeightFormat::kQ5;
+      case CodeType::kSigned:
+        if (all_zeros_are(weight, 0)) return WeightFormat::kQ8;
+        break;
+      case CodeType::kUnsigned:
+        if (e.bits == 8 && all_zeros_are(weight, 128)) return WeightFormat::kQ8;
+        if (e.bits == 4 && all_zeros_are(weight, 8)) return WeightFormat::kQ4;
+        if (e.bits <= 4) return WeightFormat::kQ5;  // code - zero + 16 has five bits
+        break;
+    }
+  }
+  return float_format(weight);
+}
 
 void pack_encoded_group(WeightFormat format, const TensorView& weight, int64_t first_row,
                         int64_t num_rows, std::byte* out) {
   ONNURI_CHECK(num_rows >= 1 && num_rows <= kGroupRows);
   const WeightEncoding& e = *weight.encoding;
   const Rows rows = read_rows(weight, first_row, num_rows);
-  ONNURI_CHECK(format == WeightFormat::kF32);
-  pack_f32(e, rows, out);
+  switch (format) {
+    case WeightFormat::kF32: return pack_f32(e, rows, out);
+    case WeightFormat::kF16: return pack_f16(e, rows, out);
+    default: return pack_blocks(format, e, rows, out);
+  }
 }
 
 }  // namespace onnuri

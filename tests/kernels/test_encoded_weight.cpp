@@ -138,6 +138,24 @@ TEST_P(EncodedWeight, Products) {
   }
 }
 
+// Codes stay codes: five bits, or eight, and a half per 32 of them.
+TEST_P(EncodedWeight, StaysNarrow) {
+  const Golden golden(GetParam());
+  const std::string scheme = GetParam();
+  const WeightEncoding& e = *golden.weight.encoding;
+  const bool act_order = e.group_of_column != nullptr;
+  EXPECT_EQ(act_order, scheme == "gptq_act_order");
+  const TensorView weight = golden.weight.reshaped({golden.rows(), golden.cols()});
+  Backend backend(1, "");
+  const PackedMatrix packed = pack_matrix(backend, weight, ComputeType::kAuto);
+  const int64_t padded = (golden.rows() + 15) / 16 * 16 * ((golden.cols() + 63) / 64 * 64);
+  const bool integers = e.code_type == CodeType::kSigned || e.code_type == CodeType::kUnsigned ||
+                        e.scale_type == ScaleType::kE8M0;
+  const bool codes = integers && !act_order && scheme != "gptq_int8";
+  const int64_t bits = !codes ? 16 : (e.bits == 8 ? 9 : 6);
+  EXPECT_LE(packed.resident_bytes() * 8, padded * bits);
+}
+
 INSTANTIATE_TEST_SUITE_P(Schemes, EncodedWeight, testing::ValuesIn(kSchemes),
                          [](const auto& param) { return std::string(param.param); });
 
