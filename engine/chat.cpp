@@ -26,6 +26,12 @@ std::string stand_in(size_t index) {
   return out;
 }
 
+// As tojson writes it where it keeps to ASCII.
+std::string escaped_stand_in(size_t index) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  return std::string("\\udbff\\udf") + kDigits[(index >> 4) & 15] + kDigits[index & 15];
+}
+
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
   for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
     text.replace(at, from.size(), to);
@@ -36,6 +42,8 @@ std::string first_character(const std::string& text) {
   while (n < text.size() && (static_cast<unsigned char>(text[n]) & 0xC0) == 0x80) ++n;
   return text.substr(0, n);
 }
+
+}  // namespace
 
 // First characters of special tokens and what stands in for them.
 class Disguise {
@@ -61,15 +69,35 @@ class Disguise {
     return text;
   }
 
+  /// All strings inside, keys too.
+  JsonValue hide(const JsonValue& value) const {
+    if (value.is_string()) return hide(value.as_string(kWhere));
+    if (value.is_array()) {
+      JsonValue::Array out;
+      for (const JsonValue& item : value.as_array(kWhere)) out.push_back(hide(item));
+      return out;
+    }
+    if (!value.is_object()) return value;
+    JsonValue::Object out;
+    for (const auto& [key, member] : value.as_object(kWhere)) out.emplace_back(hide(key), hide(member));
+    return out;
+  }
+
   std::string reveal(std::string text) const {
-    for (size_t i = 0; i < firsts_.size(); ++i) replace_all(text, stand_in(i), firsts_[i]);
+    for (size_t i = 0; i < firsts_.size(); ++i) {
+      replace_all(text, stand_in(i), firsts_[i]);
+      replace_all(text, escaped_stand_in(i), firsts_[i]);
+    }
     return text;
   }
 
  private:
+  static constexpr std::string_view kWhere = "messages";
   const std::vector<std::pair<std::string, int32_t>>* special_;
   std::vector<std::string> firsts_;
 };
+
+namespace {
 
 // Neighbouring text parts join first, so that a token cannot be forged across their border.
 std::vector<ContentPart> merged(const std::vector<ContentPart>& content) {
@@ -112,6 +140,40 @@ std::string template_text(const JsonValue& value) {
   return first;
 }
 
+void add_assistant_parts(const ChatMessage& message, JsonValue& item) {
+  if (!message.reasoning_content.empty())
+    for (const char* name : {"reasoning_content", "reasoning", "thinking"})
+      item.set(name, message.reasoning_content);
+  if (message.tool_calls.empty()) return;
+  JsonValue::Array calls;
+  for (const ToolCall& call : message.tool_calls) {
+    JsonValue function;
+    function.set("name", call.name);
+    function.set("arguments", call.arguments_json.empty()
+                                  ? JsonValue(JsonValue::Object{})
+                                  : parse_json(call.arguments_json, "arguments of a tool call"));
+    JsonValue entry;
+    if (!call.id.empty()) entry.set("id", call.id);
+    entry.set("type", "function");
+    entry.set("function", std::move(function));
+    calls.push_back(std::move(entry));
+  }
+  item.set("tool_calls", std::move(calls));
+}
+
+// Members of an object into the variables.
+void add_variables(const std::string& json, const char* where, JsonValue& variables) {
+  if (json.empty()) return;
+  const JsonValue extra = parse_json(json, where);
+  if (!extra.is_object())
+    fail(ErrorCode::kInvalidArgument, "expected a JSON object as ", where);
+  for (const auto& [key, value] : extra.as_object(where)) variables.set(key, value);
+}
+
+bool holds_items(const JsonValue* value) {
+  return value != nullptr && value->is_array() && !value->as_array("tools").empty();
+}
+
 }  // namespace
 
 JsonValue messages_to_json(std::span<const ChatMessage> messages) {
@@ -134,6 +196,9 @@ JsonValue messages_to_json(std::span<const ChatMessage> messages) {
       }
       item.set("content", std::move(parts));
     }
+    add_assistant_parts(message, item);
+    if (!message.tool_call_id.empty()) item.set("tool_call_id", message.tool_call_id);
+    if (!message.name.empty()) item.set("name", message.name);
     out.push_back(std::move(item));
   }
   return JsonValue(std::move(out));
@@ -144,6 +209,8 @@ ChatRenderer::ChatRenderer(const ModelFiles& files, const Tokenizer& tokenizer)
   find_special_tokens();
   if (files.is_gguf()) read_gguf(files.checkpoint->metadata());
   else read_folder(files.path);
+  grammar_ = find_output_grammar(source_);
+  switch_ = find_reasoning_switch(source_);
 }
 
 void ChatRenderer::find_special_tokens() {
@@ -187,40 +254,58 @@ void ChatRenderer::read_folder(const std::string& folder_path) {
     source_ = read_text_file((folder / "chat_template.jinja").string(), kMaxTemplateBytes);
 }
 
-std::string ChatRenderer::render(std::span<const ChatMessage> messages,
-                                 const std::string& kwargs_json) const {
+JsonValue ChatRenderer::variables_for(const ChatInput& input) const {
   if (source_.empty())
     fail(ErrorCode::kUnsupported, "expected a chat template, found none in ", path_,
          ": a base model takes a prompt, not messages");
   JsonValue variables = variables_;
   for (const char* name : {"bos_token", "eos_token"})
     if (!variables.find(name)) variables.set(name, "");
-  variables.set("messages", messages_to_json(messages));
-  variables.set("tools", JsonValue());
+  variables.set("messages", messages_to_json(input.messages));
+  JsonValue tools;
+  if (!input.tools_json.empty()) {
+    tools = parse_json(input.tools_json, "tools");
+    if (!tools.is_array() && !tools.is_null())
+      fail(ErrorCode::kInvalidArgument, "expected a JSON list as tools");
+    if (!holds_items(&tools)) tools = JsonValue();
+  }
+  variables.set("tools", std::move(tools));
   variables.set("documents", JsonValue());
   variables.set("add_generation_prompt", true);
-  if (!kwargs_json.empty()) {
-    const JsonValue extra = parse_json(kwargs_json, "template_kwargs");
-    if (!extra.is_object())
-      fail(ErrorCode::kInvalidArgument, "expected a JSON object as template_kwargs");
-    for (const auto& [key, value] : extra.as_object("template_kwargs")) variables.set(key, value);
-  }
+  add_variables(reasoning_variables(switch_, input.reasoning), "reasoning", variables);
+  add_variables(input.kwargs_json, "template_kwargs", variables);
+  return variables;
+}
+
+std::string ChatRenderer::render(const ChatInput& input) const {
+  const JsonValue variables = variables_for(input);
   return ChatTemplate::parse(source_)->render(variables);
 }
 
-std::vector<int32_t> ChatRenderer::encode(std::span<const ChatMessage> messages,
-                                          const std::string& kwargs_json) const {
-  const Disguise disguise(special_);
-  std::vector<ChatMessage> hidden(messages.begin(), messages.end());
-  for (ChatMessage& message : hidden) {
-    message.role = disguise.hide(message.role);
-    message.content = merged(message.content);
-    for (ContentPart& part : message.content) part.text = disguise.hide(part.text);
+ChatPrompt ChatRenderer::encode(const ChatInput& input) const {
+  JsonValue variables = variables_for(input);
+  const auto compiled = ChatTemplate::parse(source_);
+  ChatPrompt prompt;
+  prompt.has_tools = holds_items(variables.find("tools"));
+  if (input.trust_special_tokens) {
+    prompt.text = compiled->render(variables);
+    prompt.ids = tokenizer_->encode(prompt.text, false, true);
+    return prompt;
   }
-  const std::string text = render(hidden, kwargs_json);
+  const Disguise disguise(special_);
+  for (const char* name : {"messages", "tools", "documents"})
+    variables.set(name, disguise.hide(*variables.find(name)));
+  const std::string text = compiled->render(variables);
+  prompt.text = disguise.reveal(text);
   // The tokenizer finds the template's special tokens; stand-ins are ordinary text to it. Only
   // prompts that hold one are cut, so that all others are tokenised in one piece.
-  if (disguise.reveal(text) == text) return tokenizer_->encode(text, false, true);
+  prompt.ids = prompt.text == text ? tokenizer_->encode(text, false, true)
+                                   : encode_disguised(text, disguise);
+  return prompt;
+}
+
+std::vector<int32_t> ChatRenderer::encode_disguised(const std::string& text,
+                                                    const Disguise& disguise) const {
   std::vector<int32_t> ids;
   std::string plain;
   auto flush = [&] {
@@ -249,6 +334,41 @@ std::vector<int32_t> ChatRenderer::encode(std::span<const ChatMessage> messages,
   }
   flush();
   return ids;
+}
+
+JsonValue ChatRenderer::describe() const {
+  using Kind = ReasoningSwitch::Kind;
+  JsonValue out;
+  constexpr std::pair<OutputShape, const char*> kShapes[] = {
+      {OutputShape::kPlain, "plain"}, {OutputShape::kInline, "inline tags"}, {OutputShape::kTurns, "turns"}};
+  for (const auto& [shape, name] : kShapes)
+    if (shape == grammar_.shape) out.set("output", name);
+  if (grammar_.shape == OutputShape::kTurns && grammar_.style == TurnStyle::kChannel)
+    out.set("output", "channels");
+  constexpr std::pair<Kind, const char*> kSwitches[] = {{Kind::kEnableThinking, "enable_thinking"},
+                                                        {Kind::kThinking, "thinking"},
+                                                        {Kind::kForceSkip, "force_reasoning, skip_reasoning"},
+                                                        {Kind::kEffort, "reasoning_effort"}};
+  for (const auto& [kind, name] : kSwitches)
+    if (kind == switch_.kind) out.set("reasoning_switch", name);
+  if (switch_.kind == Kind::kNone) {
+    out.set("reasoning_default", switch_.always ? "on" : "off");
+    return out;
+  }
+  // The default is whichever setting renders as no setting does.
+  const std::vector<ChatMessage> messages = {text_message("user", "?")};
+  const auto rendered = [&](const char* wish) -> std::string {
+    try {
+      return render({.messages = messages, .reasoning = wish});
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  const std::string neutral = rendered("");
+  const bool on = neutral == rendered("on");
+  const bool off = neutral == rendered("off");
+  out.set("reasoning_default", on == off ? "model" : on ? "on" : "off");
+  return out;
 }
 
 }  // namespace onnuri

@@ -1,7 +1,7 @@
 // Messages to token ids through the checkpoint's own chat template.
 //
-// A user's words must not forge special tokens. Before rendering, every special token that is spelt
-// out inside a message gets its first character replaced by a stand-in that occurs nowhere else;
+// Words from outside must not forge special tokens. Before rendering, every special token that is spelt
+// out inside a message, a tool's result or a tool's description gets its first character replaced by a stand-in that occurs nowhere else;
 // after rendering, only the template's own special tokens are left to be found, and the stand-ins
 // are turned back while the text between them is tokenised as plain text.
 #pragma once
@@ -11,11 +11,30 @@
 #include <vector>
 
 #include "engine/model_config.h"
+#include "engine/output_grammar.h"
 #include "fusion/chat_template.h"
 #include "fusion/tokenizer.h"
 #include "onnuri/chat.h"
 
 namespace onnuri {
+
+/// What a chat template is rendered with.
+struct ChatInput {
+  std::span<const ChatMessage> messages;
+  std::string tools_json = {};   // a list of tools, or empty
+  std::string kwargs_json = {};  // further variables, an object, or empty; they win
+  std::string reasoning = {};    // see reasoning_variables
+  bool trust_special_tokens = false;  // special tokens inside the messages become what they spell
+};
+
+/// A rendered prompt.
+struct ChatPrompt {
+  std::vector<int32_t> ids;  // media are one placeholder each, as the template writes them
+  std::string text;
+  bool has_tools = false;
+};
+
+class Disguise;
 
 class ChatRenderer {
  public:
@@ -26,25 +45,32 @@ class ChatRenderer {
   const std::string& source() const { return source_; }
 
   /// The prompt text. Throws kUnsupported when the checkpoint has no template.
-  std::string render(std::span<const ChatMessage> messages, const std::string& kwargs_json) const;
-  /// The prompt's ids; media are one placeholder each, as the template writes them.
-  std::vector<int32_t> encode(std::span<const ChatMessage> messages,
-                              const std::string& kwargs_json) const;
+  std::string render(const ChatInput& input) const;
+  ChatPrompt encode(const ChatInput& input) const;
+
+  /// How this checkpoint writes thoughts and tool calls.
+  const OutputGrammar& grammar() const { return grammar_; }
+  /// The template's markers and switches, and what the switch is by default, as a JSON object.
+  JsonValue describe() const;
 
  private:
   void find_special_tokens();
   void read_gguf(const JsonValue& metadata);
   void read_folder(const std::string& folder);
+  JsonValue variables_for(const ChatInput& input) const;
+  std::vector<int32_t> encode_disguised(const std::string& text, const Disguise& disguise) const;
 
   std::string source_;
   JsonValue variables_;  // bos_token and the like
   std::vector<std::pair<std::string, int32_t>> special_;  // spelling and id, longest first
   const Tokenizer* tokenizer_;
   std::string path_;
+  OutputGrammar grammar_;
+  ReasoningSwitch switch_;
 };
 
 /// Messages as templates expect them: content is a string, or a list of typed parts where there
-/// are media.
+/// are media; the arguments of tool calls are objects; thoughts go by each name that templates use.
 JsonValue messages_to_json(std::span<const ChatMessage> messages);
 
 }  // namespace onnuri

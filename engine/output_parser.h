@@ -36,6 +36,8 @@ class OutputParser {
 
   /// Whether the answer ends with this token; nothing where the grammar does not say.
   std::optional<bool> ends_with(std::string_view token) const;
+  /// Whether a token of this spelling means something here.
+  bool is_marker(std::string_view spelling) const;
 
  private:
   enum class State { kStart, kReasoning, kText, kCall, kCallTurn, kHeader, kBetween };
@@ -61,7 +63,6 @@ class OutputParser {
   /// follows may be a marker.
   void say(size_t count);
   void settle_space(Kind kind);
-  bool is_marker(std::string_view spelling) const;
   bool inside_code() const { return in_fence_ || last_ == '`'; }
   void track_code(std::string_view text);
 
