@@ -6,9 +6,10 @@
 
 namespace onnuri {
 
-AnswerReader::AnswerReader(const Tokenizer& tokenizer, std::vector<std::string> stops,
-                           const OutputGrammar* grammar, std::string_view prompt, bool has_tools)
-    : tokenizer_(&tokenizer), detokenizer_(tokenizer), stops_(std::move(stops)) {
+AnswerReader::AnswerReader(Detokenizer detokenizer, const Tokenizer& tokenizer,
+                           std::vector<std::string> stops, const OutputGrammar* grammar,
+                           std::string_view prompt, bool has_tools)
+    : tokenizer_(&tokenizer), detokenizer_(std::move(detokenizer)), stops_(std::move(stops)) {
   if (grammar != nullptr && grammar->shape != OutputShape::kPlain)
     parser_.emplace(*grammar, prompt, has_tools);
 }

@@ -26,8 +26,8 @@ class AnswerReader {
 
   /// `grammar`: null shows everything as text. `prompt` and `has_tools` as in OutputParser. The
   /// tokenizer must outlive this.
-  AnswerReader(const Tokenizer& tokenizer, std::vector<std::string> stops, const OutputGrammar* grammar,
-               std::string_view prompt, bool has_tools);
+  AnswerReader(Detokenizer detokenizer, const Tokenizer& tokenizer, std::vector<std::string> stops,
+               const OutputGrammar* grammar, std::string_view prompt, bool has_tools);
 
   /// Whether the answer ends with this token; `is_eos` is what the checkpoint says.
   bool ends_with(int32_t id, bool is_eos) const;

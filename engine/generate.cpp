@@ -8,8 +8,8 @@
 #include "core/check.h"
 #include "decoder/sampler.h"
 #include "encoders/media/media_decode.h"
+#include "engine/answer_reader.h"
 #include "engine/load_support.h"
-#include "engine/stop_matcher.h"
 #include "engine/text_engine.h"
 
 namespace onnuri {
@@ -18,7 +18,13 @@ namespace onnuri {
 class TextEngine::Generation {
  public:
   Generation(TextEngine& engine, const GenerateRequest& request, const TokenCallback& on_token)
-      : engine_(engine), request_(request), on_token_(on_token), stops_(request.stop) {
+      : engine_(engine), request_(request), on_token_(on_token) {
+    const StopMatcher checked(request.stop);  // refuses an empty stop string before the work begins
+  }
+
+  /// The prompt is known; the first answer may begin.
+  void begin(const PreparedPrompt& prompt) {
+    prompt_ = &prompt;
     start_text();
   }
 
@@ -26,16 +32,12 @@ class TextEngine::Generation {
   bool accept(int32_t id, std::optional<StepLogProbs> logprobs) {
     choice_.token_ids.push_back(id);
     if (logprobs) choice_.logprobs.push_back(*logprobs);
-    const bool end = !request_.ignore_eos && engine_.is_end(id);
-    std::string text;
-    if (detokenizer_) text = stops_.push(end ? detokenizer_->finish() : detokenizer_->push(id));
-    if (end) {
-      text += stops_.finish();
-      choice_.finish_reason = "stop";
-    } else if (stops_.stopped()) {
-      choice_.finish_reason = "stop";
-    }
-    emit(id, text, std::move(logprobs));
+    const bool is_eos = engine_.is_end(id);
+    const bool end = !request_.ignore_eos && (reader_ ? reader_->ends_with(id, is_eos) : is_eos);
+    AnswerReader::Step step;
+    if (reader_) step = reader_->push(id, end);
+    if (end || (reader_ && reader_->stopped())) stop();
+    emit(id, std::move(step), std::move(logprobs));
     return choice_.finish_reason.empty();
   }
 
@@ -49,16 +51,15 @@ class TextEngine::Generation {
   void finish_choice(bool complete) {
     if (!choice_.finish_reason.empty()) return;
     choice_.finish_reason = complete ? "stop" : "length";
-    if (!detokenizer_) return;
-    const std::string rest = stops_.push(detokenizer_->finish()) + stops_.finish();
-    if (stops_.stopped()) choice_.finish_reason = "stop";
-    if (!rest.empty()) emit(-1, rest, std::nullopt);
+    if (!reader_) return;
+    AnswerReader::Step rest = reader_->finish();
+    if (reader_->stopped()) choice_.finish_reason = "stop";
+    if (!rest.empty()) emit(-1, std::move(rest), std::nullopt);
   }
 
   /// Puts the finished answer away and begins the next one.
   void next_choice() {
     done_.push_back(std::exchange(choice_, {}));
-    stops_ = StopMatcher(request_.stop);
     start_text();
   }
 
@@ -78,21 +79,33 @@ class TextEngine::Generation {
   Usage& usage() { return usage_; }
 
  private:
-  // With a format every byte counts, a space at the start too.
   void start_text() {
-    if (engine_.tokenizer_) detokenizer_.emplace(*engine_.tokenizer_, true, request_.format.empty());
+    if (!engine_.tokenizer_) return;
+    // A format rules over the whole answer: it is one text, and every byte of it counts.
+    const bool free = request_.format.empty();
+    const bool split = prompt_->is_chat && request_.split_output && free;
+    reader_.emplace(Detokenizer(*engine_.tokenizer_, true, free), *engine_.tokenizer_, request_.stop,
+                    split ? &engine_.chat_->grammar() : nullptr, prompt_->text, prompt_->has_tools);
   }
-  void emit(int32_t id, const std::string& text, std::optional<StepLogProbs> logprobs) {
-    choice_.text += text;
-    if (on_token_ && !on_token_({id, text, index(), std::move(logprobs)}))
+
+  void stop() { choice_.finish_reason = "stop"; }
+
+  void emit(int32_t id, AnswerReader::Step step, std::optional<StepLogProbs> logprobs) {
+    choice_.text += step.text;
+    choice_.reasoning += step.reasoning;
+    choice_.tool_calls.insert(choice_.tool_calls.end(), step.tool_calls.begin(), step.tool_calls.end());
+    if (choice_.finish_reason == "stop" && !choice_.tool_calls.empty())
+      choice_.finish_reason = "tool_calls";
+    if (on_token_ && !on_token_({id, std::move(step.text), std::move(step.reasoning),
+                                 std::move(step.tool_calls), index(), std::move(logprobs)}))
       choice_.finish_reason = "cancelled";
   }
 
   TextEngine& engine_;
   const GenerateRequest& request_;
   const TokenCallback& on_token_;
-  StopMatcher stops_;
-  std::optional<Detokenizer> detokenizer_;
+  const PreparedPrompt* prompt_ = nullptr;
+  std::optional<AnswerReader> reader_;
   Choice choice_;
   std::vector<Choice> done_;
   Usage usage_;
@@ -173,6 +186,8 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
          "expected exactly one of input_ids, prompt and messages, found ", given);
   if (!request.audios.empty())
     fail(ErrorCode::kUnsupported, "expected no sound: family ", config_.family, " has no ears");
+  if (request.messages.empty() && (!request.tools_json.empty() || !request.reasoning.empty()))
+    fail(ErrorCode::kInvalidArgument, "expected tools and reasoning only with messages");
   if (!request.input_ids.empty()) return prepare(request.input_ids, request.images);
   if (!request.images.empty())
     fail(ErrorCode::kInvalidArgument, "expected images only with input_ids, found them beside text");
@@ -184,14 +199,19 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
   // Media first: a text-only template would fail on them with a message about itself.
   const std::vector<Image> images = decode_images(request.messages);
   tokenizer();
-  std::vector<int32_t> ids = chat_->encode(request.messages, request.template_kwargs_json);
-  check_tokenizer_ids(ids, config_.decoder.vocab_size, path_);
+  ChatPrompt chat = chat_->encode({request.messages, request.tools_json, request.template_kwargs_json,
+                                   request.reasoning, request.trust_special_tokens});
+  check_tokenizer_ids(chat.ids, config_.decoder.vocab_size, path_);
   if (!images.empty()) {
     std::vector<MediaGrid> grids;
     for (const Image& image : images) grids.push_back(image_encoder_->grid(image));
-    ids = expand_placeholders(ids, config_.special.image_placeholder, grids);
+    chat.ids = expand_placeholders(chat.ids, config_.special.image_placeholder, grids);
   }
-  return prepare(std::move(ids), images);
+  PreparedPrompt prompt = prepare(std::move(chat.ids), images);
+  prompt.is_chat = true;
+  prompt.has_tools = chat.has_tools;
+  prompt.text = std::move(chat.text);
+  return prompt;
 }
 
 bool TextEngine::is_end(int32_t id) const {
@@ -260,6 +280,7 @@ GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenC
   Generation generation(*this, request, on_token);
   auto start = std::chrono::steady_clock::now();
   const PreparedPrompt prompt = prepare(request);
+  generation.begin(prompt);
   const auto prompt_tokens = static_cast<int64_t>(prompt.ids.size());
   generation.usage().prompt_tokens = prompt_tokens;
   TokenConstraint* const constraint =

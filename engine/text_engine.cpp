@@ -50,6 +50,9 @@ void TextEngine::load(const ModelFiles& files) {
   if (tokenizer_) {
     chat_ = std::make_unique<ChatRenderer>(files, *tokenizer_);
     add_end_tokens(*tokenizer_, files.is_gguf(), eos_);
+    for (const std::string& stop : chat_->grammar().stops)
+      if (const auto id = tokenizer_->token_to_id(stop); id && std::find(eos_.begin(), eos_.end(), *id) == eos_.end())
+        eos_.push_back(*id);
   }
   TensorSource source(checkpoint_, config_.names);
   for (const std::string& prefix : config_.ignored_prefixes) source.ignore_prefix(prefix);
@@ -253,7 +256,7 @@ std::string TextEngine::detokenize(std::span<const int32_t> ids, bool skip_speci
 std::string TextEngine::render_chat(std::span<const ChatMessage> messages,
                                     const std::string& template_kwargs_json) {
   tokenizer();
-  return chat_->render(messages, template_kwargs_json);
+  return chat_->render({.messages = messages, .kwargs_json = template_kwargs_json});
 }
 
 std::string TextEngine::describe_json() const {
@@ -271,6 +274,7 @@ std::string TextEngine::describe_json() const {
   facts.set("kv_window_bytes", KvCache::window_bytes(config_.decoder, cache_->options()));
   facts.set("has_tokenizer", tokenizer_ != nullptr);
   facts.set("has_chat_template", chat_ && chat_->has_template());
+  if (chat_ && chat_->has_template()) facts.set("chat", chat_->describe());
   JsonValue::Array eos;
   for (int32_t id : eos_) eos.emplace_back(static_cast<int64_t>(id));
   facts.set("eos_token_ids", std::move(eos));

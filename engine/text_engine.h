@@ -24,6 +24,9 @@ struct PreparedPrompt {
   PromptPositions positions;
   std::vector<MediaSpan> spans;  // of media, in order
   std::vector<Tensor> features;  // of each span, (num_tokens, hidden_size)
+  std::string text;              // of a conversation: the rendered prompt
+  bool is_chat = false;
+  bool has_tools = false;
 };
 
 class TextEngine final : public Engine {

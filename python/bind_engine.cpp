@@ -1,5 +1,6 @@
 // The Engine class. Work runs without the GIL; callbacks take it back, and look for Ctrl-C.
 #include <chrono>
+#include <cmath>
 
 #include "onnuri/error.h"
 #include "python/bindings.h"
@@ -78,12 +79,24 @@ Transcript transcribe(Engine& engine, const py::object& audio, const py::object&
   return engine.transcribe(wave, options);
 }
 
+std::string quoted(const std::string& text) {
+  return py::repr(py::str(text)).cast<std::string>();
+}
+
 void bind_results(py::module_& module) {
   py::class_<TokenEvent>(module, "TokenEvent")
       .def_readonly("token_id", &TokenEvent::token_id)
       .def_readonly("text", &TokenEvent::text)
+      .def_readonly("reasoning", &TokenEvent::reasoning)
+      .def_readonly("tool_calls", &TokenEvent::tool_calls)
       .def_readonly("choice", &TokenEvent::choice)
-      .def_readonly("logprobs", &TokenEvent::logprobs);
+      .def_readonly("logprobs", &TokenEvent::logprobs)
+      .def("__repr__", [](const TokenEvent& self) {
+        std::string out = "<TokenEvent " + std::to_string(self.token_id) + " " + quoted(self.text);
+        if (!self.reasoning.empty()) out += ", reasoning " + quoted(self.reasoning);
+        if (!self.tool_calls.empty()) out += ", " + std::to_string(self.tool_calls.size()) + " tool calls";
+        return out + ">";
+      });
   py::class_<TokenLogProb>(module, "TokenLogProb")
       .def_readonly("token_id", &TokenLogProb::token_id)
       .def_readonly("logprob", &TokenLogProb::logprob)
@@ -99,9 +112,17 @@ void bind_results(py::module_& module) {
       .def_readonly("completion_tokens", &Usage::completion_tokens)
       .def_readonly("encode_ms", &Usage::encode_ms)
       .def_readonly("prefill_ms", &Usage::prefill_ms)
-      .def_readonly("decode_ms", &Usage::decode_ms);
+      .def_readonly("decode_ms", &Usage::decode_ms)
+      .def("__repr__", [](const Usage& self) {
+        return "<Usage " + std::to_string(self.prompt_tokens) + " prompt tokens in " +
+               std::to_string(std::llround(self.encode_ms + self.prefill_ms)) + " ms, " +
+               std::to_string(self.completion_tokens) + " answer tokens in " +
+               std::to_string(std::llround(self.decode_ms)) + " ms>";
+      });
   py::class_<Choice>(module, "Choice")
       .def_readonly("text", &Choice::text)
+      .def_readonly("reasoning", &Choice::reasoning)
+      .def_readonly("tool_calls", &Choice::tool_calls)
       .def_readonly("token_ids", &Choice::token_ids)
       .def_readonly("finish_reason", &Choice::finish_reason)
       .def_readonly("logprobs", &Choice::logprobs)

@@ -79,6 +79,8 @@ MediaInput media_from(MediaKind kind, const py::object& object) {
   refuse("expected sound in a message as a path or as encoded bytes");
 }
 
+}  // namespace
+
 ContentPart part_from(const py::dict& part) {
   const std::string type = part.contains("type") ? part["type"].cast<std::string>() : "text";
   if (type == "text") return {false, part["text"].cast<std::string>(), {}};
@@ -89,8 +91,6 @@ ContentPart part_from(const py::dict& part) {
   if (part.contains(type.c_str())) return {true, {}, media_from(kind, part[type.c_str()])};
   return {true, {}, media_from(kind, part)};
 }
-
-}  // namespace
 
 Image image_from(const py::object& object) {
   if (is_path(object) || is_bytes(object)) {
@@ -135,30 +135,6 @@ std::vector<Waveform> waveforms_from(const py::object& object) {
   if (object.is_none()) return out;
   for (const py::handle item : object)
     out.push_back(waveform_from(py::reinterpret_borrow<py::object>(item), 16000));
-  return out;
-}
-
-std::vector<ChatMessage> messages_from(const py::object& object) {
-  std::vector<ChatMessage> out;
-  if (object.is_none()) return out;
-  for (const py::handle item : object) {
-    if (!py::isinstance<py::dict>(item)) refuse("expected every message to be a dict");
-    const auto message = py::reinterpret_borrow<py::dict>(item);
-    if (!message.contains("role") || !message.contains("content"))
-      refuse("expected role and content in every message");
-    ChatMessage converted;
-    converted.role = message["role"].cast<std::string>();
-    const py::object content = message["content"];
-    if (py::isinstance<py::str>(content)) {
-      converted.content.push_back({false, content.cast<std::string>(), {}});
-    } else {
-      for (const py::handle part : content) {
-        if (!py::isinstance<py::dict>(part)) refuse("expected every part of a message to be a dict");
-        converted.content.push_back(part_from(py::reinterpret_borrow<py::dict>(part)));
-      }
-    }
-    out.push_back(std::move(converted));
-  }
   return out;
 }
 

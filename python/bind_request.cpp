@@ -65,6 +65,13 @@ bool take_format(const std::string& name, const py::object& object, AnswerFormat
   return true;
 }
 
+// True, False, or a word.
+std::string reasoning_from(const py::object& object) {
+  if (py::isinstance<py::bool_>(object)) return object.cast<bool>() ? "on" : "off";
+  if (py::isinstance<py::str>(object)) return object.cast<std::string>();
+  refuse("expected reasoning as True, False or a word, found " + py::repr(object).cast<std::string>());
+}
+
 SamplingParams starting_point(const Engine& engine, const py::kwargs& options) {
   if (!options.contains("sampling") || options["sampling"].is_none()) return {};
   const std::string name = py::str(options["sampling"]);
@@ -92,7 +99,7 @@ GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
     if (name == "sampling") continue;
     if (none && (name == "stop" || name == "template_kwargs" || name == "logprobs" ||
                  name == "logit_bias" || name == "json_schema" || name == "regex" ||
-                 name == "grammar" || name == "choice")) {
+                 name == "grammar" || name == "choice" || name == "tools" || name == "reasoning")) {
       continue;
     }
     if (take_sampling(name, object, request.sampling) || take_format(name, object, request.format))
@@ -101,6 +108,10 @@ GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
     else if (name == "n") take(name, object, request.num_choices);
     else if (name == "logprobs") take(name, object, request.top_logprobs);
     else if (name == "ignore_eos") request.ignore_eos = object.cast<bool>();
+    else if (name == "tools") request.tools_json = json_text(object);
+    else if (name == "reasoning") request.reasoning = reasoning_from(object);
+    else if (name == "split_output") request.split_output = object.cast<bool>();
+    else if (name == "trust_special_tokens") request.trust_special_tokens = object.cast<bool>();
     else if (name == "images") request.images = images_from(object);
     else if (name == "audios") request.audios = waveforms_from(object);
     else if (name == "template_kwargs") request.template_kwargs_json = json_text(object);

@@ -32,7 +32,11 @@ Image image_from(const py::object& object);
 Waveform waveform_from(const py::object& object, int64_t sample_rate_hz);
 std::vector<Image> images_from(const py::object& object);
 std::vector<Waveform> waveforms_from(const py::object& object);
-/// OpenAI-style messages: {"role": ..., "content": text or a list of parts}.
+/// {"type": "text", "text": ...} or a picture or sound in one of the usual forms.
+ContentPart part_from(const py::dict& part);
+
+// bind_chat.cpp
+/// OpenAI-style messages: {"role": ..., "content": text or a list of parts, "tool_calls": ...}.
 std::vector<ChatMessage> messages_from(const py::object& object);
 
 // bind_request.cpp
@@ -43,6 +47,7 @@ GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
 
 // Each file adds its part of the module.
 void bind_errors(py::module_& module);
+void bind_chat(py::module_& module);
 void bind_engine(py::module_& module);
 void bind_text(py::module_& module);
 

@@ -41,7 +41,15 @@ struct GenerateRequest {
   std::vector<int32_t> input_ids;
   std::string prompt;                 ///< raw text, tokenised with the model's own bos rule
   std::vector<ChatMessage> messages;  ///< rendered with the checkpoint's chat template
-  std::string template_kwargs_json;   ///< extra template variables, a JSON object or empty
+  std::string tools_json;             ///< with messages: a JSON list of tools or empty
+  /// With messages: "" or "auto" (as the model was published), "on", "off", or an effort: "minimal",
+  /// "low", "medium", "high". Becomes the variables that the model's template knows.
+  std::string reasoning;
+  std::string template_kwargs_json;   ///< extra template variables, a JSON object or empty; they win
+  /// With messages: thoughts and tool calls are told apart from the answer's text.
+  bool split_output = true;
+  /// With messages: special tokens spelt inside their texts are taken for tokens, not for text.
+  bool trust_special_tokens = false;
   std::vector<Image> images;          ///< with input_ids only: placeholders already expanded
   std::vector<Waveform> audios;       ///< with input_ids only
   int64_t max_new_tokens = 256;
@@ -69,6 +77,8 @@ struct StepLogProbs {
 struct TokenEvent {
   int32_t token_id = -1;
   std::string text;
+  std::string reasoning;             ///< what the model thought with this token
+  std::vector<ToolCall> tool_calls;  ///< that this token completed
   int64_t choice = 0;                    ///< which answer; they come one after another
   std::optional<StepLogProbs> logprobs;  ///< where asked for
 };
@@ -86,9 +96,11 @@ struct Usage {
 
 /// One answer.
 struct Choice {
-  std::string text;
+  std::string text;                  ///< the answer alone
+  std::string reasoning;             ///< what came before it, for models that think
+  std::vector<ToolCall> tool_calls;  ///< what the model wants to be run
   std::vector<int32_t> token_ids;
-  std::string finish_reason;           ///< "stop", "length" or "cancelled"
+  std::string finish_reason;           ///< "stop", "tool_calls", "length" or "cancelled"
   std::vector<StepLogProbs> logprobs;  ///< one per token, where asked for
 };
 

@@ -18,6 +18,7 @@ from ._onnuri import (
     TokenEvent,
     TokenLogProb,
     Tokenizer,
+    ToolCall,
     Transcript,
     TranscriptSegment,
     Usage,
@@ -28,7 +29,7 @@ from ._onnuri import (
 
 __all__ = [
     "Choice", "Engine", "Error", "GenerateResult", "StepLogProbs", "Stream", "TokenEvent",
-    "TokenLogProb", "Tokenizer", "Transcript", "TranscriptSegment", "Usage", "devices", "inspect",
+    "TokenLogProb", "Tokenizer", "ToolCall", "Transcript", "TranscriptSegment", "Usage", "devices", "inspect",
     "render_chat_template",
 ]
 
@@ -111,6 +112,9 @@ class Engine(_onnuri.Engine):
         sampling="model" starts from what the checkpoint recommends; arguments given still win.
         At most one of json_schema= (dict or text), regex=, grammar= (EBNF with a rule "root") and
         choice= (a list of texts) constrains the whole answer.
+        With messages: tools=None (a list of JSON schemas), reasoning="auto" (True, False, "on", "off",
+        "minimal", "low", "medium", "high"), split_output=True (thoughts and tool calls apart from the
+        text), trust_special_tokens=False (special tokens spelt in messages are text).
         `stream` is False (returns a GenerateResult), True (returns a Stream of TokenEvents), or a
         callable that gets each TokenEvent and may return False to stop.
         """

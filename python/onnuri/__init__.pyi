@@ -20,9 +20,18 @@ class StepLogProbs:
     chosen: TokenLogProb
     top: list[TokenLogProb]
 
+class ToolCall:
+    id: str
+    name: str
+    arguments: dict[str, Any]
+    arguments_json: str
+    def to_dict(self) -> dict[str, Any]: ...
+
 class TokenEvent:
     token_id: int
     text: str
+    reasoning: str
+    tool_calls: list[ToolCall]
     choice: int
     logprobs: StepLogProbs | None
 
@@ -35,8 +44,10 @@ class Usage:
 
 class Choice:
     text: str
+    reasoning: str
+    tool_calls: list[ToolCall]
     token_ids: list[int]
-    finish_reason: Literal["stop", "length", "cancelled"]
+    finish_reason: Literal["stop", "tool_calls", "length", "cancelled"]
     logprobs: list[StepLogProbs]
 
 class GenerateResult(Choice):
