@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <iostream>
 #include <iterator>
+#include <optional>
 
 #include "demos/cli/common.h"
 #include "onnuri/error.h"
@@ -20,6 +21,8 @@ struct ChatOptions {
   std::vector<std::string> images;
   std::vector<std::string> audios;
   std::string template_kwargs;
+  std::string reasoning;
+  std::string tools_file;
 };
 
 ChatMessage user_message(const ChatOptions& options, const std::string& text, bool with_media) {
@@ -41,6 +44,8 @@ GenerateRequest request_for(const Engine& engine, const ChatOptions& options,
   GenerateRequest request;
   request.messages = std::move(messages);
   request.template_kwargs_json = options.template_kwargs;
+  request.reasoning = options.reasoning;
+  if (!options.tools_file.empty()) request.tools_json = read_file(options.tools_file);
   apply_sampling(options.sampling, engine, request);
   return request;
 }
@@ -50,39 +55,57 @@ void answer_once(Engine& engine, const ChatOptions& options, std::vector<ChatMes
   history.push_back(user_message(options, text, true));
   const GenerateResult result =
       run_generation(engine, request_for(engine, options, std::move(history)), options.model.json);
-  if (options.model.json) {
-    write_out(result_json(result).dump() + "\n");
-  } else {
-    write_out("\n");
-    if (!options.model.quiet) std::fprintf(stderr, "[%s]\n", usage_line(result.usage).c_str());
-  }
+  print_result(result, options.model);
   if (result.finish_reason == "cancelled") throw Interrupted{};
+}
+
+// A line of input, or nothing at the end. The first Ctrl-C at the prompt warns, the second leaves.
+std::optional<std::string> read_line() {
+  for (;;) {
+    std::fputs("\n> ", stderr);
+    std::fflush(stderr);
+    InterruptGuard::reset();
+    std::string line;
+    if (std::getline(std::cin, line)) return line;
+    if (!InterruptGuard::interrupted()) return std::nullopt;
+    std::clearerr(stdin);
+    std::cin.clear();
+    std::fputs("\n(Ctrl-C again leaves)\n> ", stderr);
+    if (std::getline(std::cin, line)) return line;
+    if (InterruptGuard::presses() > 1) throw Interrupted{};
+    return std::nullopt;
+  }
+}
+
+// The model's answer as a turn of the conversation.
+ChatMessage answer_message(const GenerateResult& result) {
+  ChatMessage message = text_message("assistant", result.text);
+  message.reasoning_content = result.reasoning;
+  message.tool_calls = result.tool_calls;
+  return message;
 }
 
 void converse(Engine& engine, const ChatOptions& options, const std::vector<ChatMessage>& start) {
   std::vector<ChatMessage> history = start;
   std::fprintf(stderr, "Type a message; /reset starts over, /exit or Ctrl-D leaves, Ctrl-C stops "
-                       "an answer.\n");
+                       "an answer, twice leaves.\n");
+  const InterruptGuard guard(3);
   bool first = true;
-  for (std::string line;;) {
-    std::fputs("\n> ", stderr);
-    std::fflush(stderr);
-    if (!std::getline(std::cin, line)) break;
-    if (line.empty()) continue;
-    if (line == "/exit" || line == "/quit" || line == "/bye") break;
-    if (line == "/reset") {
+  while (const std::optional<std::string> line = read_line()) {
+    if (line->empty()) continue;
+    if (*line == "/exit" || *line == "/quit" || *line == "/bye") break;
+    if (*line == "/reset") {
       history = start;
       first = true;
       continue;
     }
-    history.push_back(user_message(options, line, first));
+    history.push_back(user_message(options, *line, first));
     try {
       const GenerateResult result =
           run_generation(engine, request_for(engine, options, history), options.model.json);
-      if (options.model.json) write_out(result_json(result).dump());
-      write_out("\n");
-      if (!options.model.quiet) std::fprintf(stderr, "[%s]\n", usage_line(result.usage).c_str());
-      history.push_back(text_message("assistant", result.text));
+      print_result(result, options.model);
+      if (InterruptGuard::presses() > 1) throw Interrupted{};
+      history.push_back(answer_message(result));
       first = false;
     } catch (const Error& e) {
       std::fprintf(stderr, "onnuri: %s\n", e.what());
@@ -104,6 +127,11 @@ void add_chat_command(CLI::App& app) {
   command->add_option("--audio", options->audios, "A sound to play first (may be repeated)");
   command->add_option("--template-args", options->template_kwargs,
                       "JSON object of template variables, e.g. '{\"enable_thinking\": false}'");
+  command->add_option("--reasoning", options->reasoning,
+                      "Whether the model thinks first: auto (as published), on, off, or an effort")
+      ->check(CLI::IsMember({"auto", "on", "off", "minimal", "low", "medium", "high"}));
+  command->add_option("--tools", options->tools_file, "JSON list of tools that the model may call")
+      ->type_name("FILE");
   add_sampling_options(*command, options->sampling);
   set_examples(*command,
       "  onnuri chat smollm2-135m \"Why is the sky blue?\"\n"

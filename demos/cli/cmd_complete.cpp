@@ -36,12 +36,7 @@ void add_complete_command(CLI::App& app) {
     apply_sampling(options->sampling, *engine, request);
     request.ignore_eos = options->ignore_eos;
     const GenerateResult result = run_generation(*engine, request, options->model.json);
-    if (options->model.json) {
-      write_out(result_json(result).dump() + "\n");
-    } else {
-      write_out("\n");
-      if (!options->model.quiet) std::fprintf(stderr, "[%s]\n", usage_line(result.usage).c_str());
-    }
+    print_result(result, options->model);
     if (result.finish_reason == "cancelled") throw Interrupted{};
   });
 }

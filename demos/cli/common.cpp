@@ -6,6 +6,8 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <optional>
+#include <utility>
 
 #include "onnuri/error.h"
 #include "demos/cli/pull.h"
@@ -157,17 +159,64 @@ void set_examples(CLI::App& command, const std::string& lines) {
   command.footer("Examples:\n" + lines);
 }
 
+namespace {
+
+// An answer as it grows. Thoughts are dimmed, and left out where stdout is no terminal.
+class AnswerPrinter {
+ public:
+  ~AnswerPrinter() { leave_thoughts(); }
+
+  void show(const TokenEvent& event) {
+    if (!event.reasoning.empty() && terminal_) {
+      if (!std::exchange(thinking_, true)) write_out("\033[2m");
+      write_out(event.reasoning);
+    }
+    if (!event.text.empty()) {
+      leave_thoughts();
+      write_out(event.text);
+      line_open_ = !event.text.ends_with('\n');
+    }
+    for (const ToolCall& call : event.tool_calls) {
+      leave_thoughts();
+      write_out((line_open_ ? "\n" : "") + call.name + "(" + call.arguments_json + ")");
+      line_open_ = true;
+    }
+  }
+
+ private:
+  void leave_thoughts() {
+    if (std::exchange(thinking_, false)) write_out("\033[0m\n\n");
+  }
+
+  const bool terminal_ = stdout_is_terminal();
+  bool thinking_ = false;
+  bool line_open_ = false;
+};
+
+}  // namespace
+
 GenerateResult run_generation(Engine& engine, const GenerateRequest& request, bool json) {
-  InterruptGuard guard;
+  std::optional<InterruptGuard> guard;
+  if (!InterruptGuard::active()) guard.emplace();
+  AnswerPrinter printer;
   int64_t shown = 0;
   return engine.generate(request, [&](const TokenEvent& event) {
     if (!json && event.choice > shown) {
       write_out("\n--- " + std::to_string(event.choice + 1) + "\n");
       shown = event.choice;
     }
-    if (!json && !event.text.empty()) write_out(event.text);
+    if (!json) printer.show(event);
     return !InterruptGuard::interrupted();
   });
+}
+
+void print_result(const GenerateResult& result, const ModelOptions& options) {
+  if (options.json) {
+    write_out(result_json(result).dump() + "\n");
+    return;
+  }
+  write_out("\n");
+  if (!options.quiet) std::fprintf(stderr, "[%s]\n", usage_line(result.usage).c_str());
 }
 
 std::string usage_line(const Usage& usage) {
@@ -200,6 +249,9 @@ Json choice_json(const Choice& choice) {
   Json out{{"text", choice.text},
            {"token_ids", choice.token_ids},
            {"finish_reason", choice.finish_reason}};
+  if (!choice.reasoning.empty()) out["reasoning"] = choice.reasoning;
+  for (const ToolCall& call : choice.tool_calls)
+    out["tool_calls"].push_back({{"id", call.id}, {"name", call.name}, {"arguments", Json::parse(call.arguments_json)}});
   if (choice.logprobs.empty()) return out;
   Json steps = Json::array();
   for (const StepLogProbs& step : choice.logprobs) {

@@ -12,11 +12,12 @@ namespace onnuri::cli {
 namespace {
 
 volatile sig_atomic_t g_interrupts = 0;  // a signal handler can reach nothing else
+volatile sig_atomic_t g_patience = 0;    // 0: no guard is alive
 struct sigaction g_previous;
 
 extern "C" void on_interrupt(int) {
   g_interrupts = g_interrupts + 1;
-  if (g_interrupts >= 2) _exit(130);
+  if (g_interrupts >= g_patience) _exit(130);
 }
 
 int terminal_width() {
@@ -56,15 +57,22 @@ void ProgressBar::finish() {
   std::fflush(stderr);
 }
 
-InterruptGuard::InterruptGuard() {
+InterruptGuard::InterruptGuard(int patience) {
   g_interrupts = 0;
+  g_patience = patience;
   struct sigaction action {};
   action.sa_handler = on_interrupt;
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, &g_previous);
 }
 
-InterruptGuard::~InterruptGuard() { sigaction(SIGINT, &g_previous, nullptr); }
+InterruptGuard::~InterruptGuard() {
+  sigaction(SIGINT, &g_previous, nullptr);
+  g_patience = 0;
+}
+
+bool InterruptGuard::active() { return g_patience > 0; }
+int InterruptGuard::presses() { return g_interrupts; }
 
 bool InterruptGuard::interrupted() { return g_interrupts > 0; }
 void InterruptGuard::reset() { g_interrupts = 0; }

@@ -27,16 +27,18 @@ class ProgressBar {
   std::chrono::steady_clock::time_point last_{};
 };
 
-/// While alive, the first Ctrl-C sets a flag and the second one leaves the process with exit
-/// code 130. One at a time.
+/// While alive, Ctrl-C sets a flag, and pressing it `patience` times leaves the process at once with
+/// exit code 130. A read from the terminal ends with it. One at a time.
 class InterruptGuard {
  public:
-  InterruptGuard();
+  explicit InterruptGuard(int patience = 2);
   ~InterruptGuard();
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
 
+  static bool active();
   static bool interrupted();
+  static int presses();
   static void reset();
 };
 
