@@ -262,6 +262,8 @@ void Interpreter::assign(const Target& target, const Value& value, const ScopePt
   Value object = lookup(target.name, scope);
   if (!object.is_namespace())
     error("expected a namespace to assign to, found " + std::string(object.type_name()));
+  if (target.attribute.starts_with('_'))
+    error("expected members of a namespace without an underscore in front");
   object.set_member(target.attribute, value);
   if (namespaces_.empty() || !equals(namespaces_.back(), object)) {
     charge(sizeof(Value));

@@ -182,7 +182,7 @@ bool Interpreter::contains(const Value& container, const Value& item) {
     step(container.as_dict().size());
     return container.member(item) != nullptr;
   }
-  if (container.is_sequence() || container.is_undefined()) {
+  if (container.is_sequence() || container.is_view() || container.is_undefined()) {
     const List items = iterate(container);
     return std::any_of(items.begin(), items.end(), [&](const Value& v) { return equals(v, item); });
   }
@@ -203,8 +203,8 @@ Value Interpreter::eval_slice(const Expr& e, const ScopePtr& scope) {
       error("expected integers in a slice, found " + std::string(v->type_name()));
   }
   if (object.is_undefined()) error("\"" + object.undefined_name() + "\" is undefined");
-  if (!object.is_string() && !object.is_sequence())
-    error("expected a string or list to slice, found " + std::string(object.type_name()));
+  if (!object.is_string() && !object.is_sequence() && !object.is_range())
+    return Value::undefined("slice");
   const List items = object.is_string() ? characters(object.as_string()) : object.as_list();
   step(items.size());
   const auto n = static_cast<int64_t>(items.size());
@@ -228,8 +228,9 @@ Value Interpreter::eval_slice(const Expr& e, const ScopePtr& scope) {
   if (object.is_string()) {
     std::string text;
     for (const Value& c : out) text += c.as_string();
-    return Value::string(std::move(text));
+    return object.is_markup() ? Value::markup(std::move(text)) : Value::string(std::move(text));
   }
+  if (object.is_range()) return Value::view("range", std::move(out));
   return object.type() == Value::Type::kTuple ? Value::tuple(std::move(out))
                                               : Value::list(std::move(out));
 }
@@ -259,7 +260,7 @@ Value Interpreter::subscript(const Value& object, const Value& key) {
   if (object.is_dict()) {
     step(object.as_dict().size() / 16);
     if (const Value* found = object.member(key)) return *found;
-  } else if ((object.is_sequence() || object.is_string()) && key.is_integral()) {
+  } else if ((object.is_sequence() || object.is_range() || object.is_string()) && key.is_integral()) {
     const List items = object.is_string() ? characters(object.as_string()) : List();
     const List& all = object.is_string() ? items : object.as_list();
     const auto n = static_cast<int64_t>(all.size());
@@ -277,6 +278,7 @@ List Interpreter::iterate(const Value& value) {
     case Value::Type::kList:
     case Value::Type::kTuple: step(value.as_list().size()); return value.as_list();
     case Value::Type::kString: step(value.as_string().size()); return characters(value.as_string());
+    case Value::Type::kView: step(value.as_list().size()); return value.take_items();
     case Value::Type::kDict: {
       List keys;
       for (const auto& member : value.as_dict()) keys.push_back(member.first);
@@ -298,7 +300,7 @@ Value repeat(Interpreter& in, const Value& what, int64_t count) {
   if (what.is_string()) {
     std::string text;
     for (int64_t i = 0; i < count; ++i) text += what.as_string();
-    return Value::string(std::move(text));
+    return what.is_markup() ? Value::markup(std::move(text)) : Value::string(std::move(text));
   }
   List items;
   for (int64_t i = 0; i < count; ++i)
@@ -365,6 +367,9 @@ Value Interpreter::binary(const std::string& op, const Value& a, const Value& b)
   }
   if (op == "+" && a.is_string() && b.is_string()) {
     charge(a.as_string().size() + b.as_string().size());
+    if (a.is_markup() || b.is_markup())
+      return Value::markup(apply_filter(*this, "escape", a, {}).as_string() +
+                           apply_filter(*this, "escape", b, {}).as_string());
     return Value::string(a.as_string() + b.as_string());
   }
   if (op == "+" && a.is_sequence() && a.type() == b.type()) {

@@ -17,6 +17,11 @@ namespace {
 using Filter = Value (*)(Interpreter&, const Value&, const Args&);
 
 Value text(std::string s) { return Value::string(std::move(s)); }
+// A string made from `from`, safe for HTML where that was.
+Value like(const Value& from, std::string s) {
+  return from.is_markup() ? Value::markup(std::move(s)) : text(std::move(s));
+}
+Value generator(List items) { return Value::view("generator", std::move(items)); }
 
 // A dotted path such as "function.name", or a number.
 Value path(Interpreter& in, Value value, const Value& attribute) {
@@ -66,7 +71,8 @@ Value default_value(Interpreter&, const Value& v, const Args& args) {
 
 Value length(Interpreter& in, const Value& v, const Args&) {
   if (v.is_string()) return Value::integer(static_cast<int64_t>(utf8::count(v.as_string())));
-  if (v.is_sequence()) return Value::integer(static_cast<int64_t>(v.as_list().size()));
+  if (v.is_sequence() || (v.is_view() && !v.is_generator()))
+    return Value::integer(static_cast<int64_t>(v.as_list().size()));
   if (v.is_dict()) return Value::integer(static_cast<int64_t>(v.as_dict().size()));
   if (v.is_undefined()) return Value::integer(0);
   in.error("expected something with a length, found " + std::string(v.type_name()));
@@ -108,7 +114,7 @@ Value map(Interpreter& in, const Value& v, const Args& args) {
     out.push_back(apply_filter(in, args.positional[0].str(), item, rest));
   }
   in.charge(out.size() * sizeof(Value));
-  return Value::list(std::move(out));
+  return generator(std::move(out));
 }
 
 List selected(Interpreter& in, const Value& v, const Args& args, bool by_attribute, bool keep) {
@@ -131,16 +137,16 @@ List selected(Interpreter& in, const Value& v, const Args& args, bool by_attribu
 }
 
 Value select(Interpreter& in, const Value& v, const Args& a) {
-  return Value::list(selected(in, v, a, false, true));
+  return generator(selected(in, v, a, false, true));
 }
 Value reject(Interpreter& in, const Value& v, const Args& a) {
-  return Value::list(selected(in, v, a, false, false));
+  return generator(selected(in, v, a, false, false));
 }
 Value selectattr(Interpreter& in, const Value& v, const Args& a) {
-  return Value::list(selected(in, v, a, true, true));
+  return generator(selected(in, v, a, true, true));
 }
 Value rejectattr(Interpreter& in, const Value& v, const Args& a) {
-  return Value::list(selected(in, v, a, true, false));
+  return generator(selected(in, v, a, true, false));
 }
 
 Value first(Interpreter& in, const Value& v, const Args&) {
@@ -148,17 +154,18 @@ Value first(Interpreter& in, const Value& v, const Args&) {
   return items.empty() ? Value::undefined("first") : items.front();
 }
 Value last(Interpreter& in, const Value& v, const Args&) {
+  if (v.is_generator()) in.error("expected something with an end, found a generator");
   const List items = in.iterate(v);
   return items.empty() ? Value::undefined("last") : items.back();
 }
 Value list(Interpreter& in, const Value& v, const Args&) { return Value::list(in.iterate(v)); }
 
 Value items(Interpreter& in, const Value& v, const Args&) {
-  if (v.is_undefined()) return Value::list({});
+  if (v.is_undefined()) return generator({});
   if (!v.is_dict()) in.error("expected a mapping, found " + std::string(v.type_name()));
   List out;
   for (const auto& [key, value] : v.as_dict()) out.push_back(Value::tuple({key, value}));
-  return Value::list(std::move(out));
+  return generator(std::move(out));
 }
 
 Value dictsort(Interpreter& in, const Value& v, const Args& args) {
@@ -205,7 +212,7 @@ Value unique(Interpreter& in, const Value& v, const Args& args) {
     seen.push_back(std::move(key));
     out.push_back(item);
   }
-  return Value::list(std::move(out));
+  return generator(std::move(out));
 }
 
 Value extreme(Interpreter& in, const Value& v, const Args& args, int sign) {
@@ -234,7 +241,8 @@ Value sum(Interpreter& in, const Value& v, const Args& args) {
 Value reverse(Interpreter& in, const Value& v, const Args&) {
   List items = in.iterate(v);
   std::reverse(items.begin(), items.end());
-  if (!v.is_string()) return Value::list(std::move(items));
+  if (v.is_generator()) return Value::list(std::move(items));
+  if (!v.is_string()) return generator(std::move(items));
   std::string out;
   for (const Value& c : items) out += c.as_string();
   return text(std::move(out));
@@ -259,13 +267,14 @@ Value batch(Interpreter& in, const Value& v, const Args& args) {
     }
     out.push_back(Value::list(std::move(row)));
   }
-  return Value::list(std::move(out));
+  return generator(std::move(out));
 }
 
-Value upper(Interpreter&, const Value& v, const Args&) { return text(utf8::upper(v.str())); }
-Value lower(Interpreter&, const Value& v, const Args&) { return text(utf8::lower(v.str())); }
-Value capitalize(Interpreter&, const Value& v, const Args&) { return text(capitalized(v.str())); }
-Value to_string(Interpreter&, const Value& v, const Args&) { return text(v.str()); }
+Value upper(Interpreter&, const Value& v, const Args&) { return like(v, utf8::upper(v.str())); }
+Value lower(Interpreter&, const Value& v, const Args&) { return like(v, utf8::lower(v.str())); }
+Value capitalize(Interpreter&, const Value& v, const Args&) { return like(v, capitalized(v.str())); }
+Value to_string(Interpreter&, const Value& v, const Args&) { return like(v, v.str()); }
+Value safe(Interpreter&, const Value& v, const Args&) { return Value::markup(v.str()); }
 
 // Letters behind white space, hyphens and opening brackets are raised.
 Value title(Interpreter&, const Value& v, const Args&) {
@@ -287,7 +296,7 @@ Value title(Interpreter&, const Value& v, const Args&) {
 Value trim(Interpreter&, const Value& v, const Args& args) {
   const Value chars = args.get(0, "chars", Value::none());
   const std::string s = v.str();
-  return text(strip(s, chars.is_string() ? &chars.as_string() : nullptr, true, true));
+  return like(v, strip(s, chars.is_string() ? &chars.as_string() : nullptr, true, true));
 }
 
 Value replace(Interpreter& in, const Value& v, const Args& args) {
@@ -318,7 +327,7 @@ Value indent(Interpreter& in, const Value& v, const Args& args) {
     out += row;
     in.charge(space.size() + row.size());
   }
-  return text(std::move(out));
+  return like(v, std::move(out));
 }
 
 Value to_int(Interpreter&, const Value& v, const Args& args) {
@@ -379,7 +388,7 @@ Value round(Interpreter& in, const Value& v, const Args& args) {
   return Value::number(out);
 }
 
-Value escape(Interpreter& in, const Value& v, const Args&) {
+Value force_escape(Interpreter& in, const Value& v, const Args&) {
   std::string out;
   for (const char c : v.str()) {
     switch (c) {
@@ -392,7 +401,11 @@ Value escape(Interpreter& in, const Value& v, const Args&) {
     }
   }
   in.charge(out.size());
-  return text(std::move(out));
+  return Value::markup(std::move(out));
+}
+
+Value escape(Interpreter& in, const Value& v, const Args& args) {
+  return v.is_markup() ? v : force_escape(in, v, args);
 }
 
 Value attr(Interpreter& in, const Value& v, const Args& args) {
@@ -447,7 +460,7 @@ constexpr std::pair<std::string_view, Filter> kFilters[] = {
     {"capitalize", capitalize},
     {"title", title},
     {"string", to_string},
-    {"safe", to_string},
+    {"safe", safe},
     {"trim", trim},
     {"replace", replace},
     {"indent", indent},
@@ -457,7 +470,7 @@ constexpr std::pair<std::string_view, Filter> kFilters[] = {
     {"round", round},
     {"escape", escape},
     {"e", escape},
-    {"forceescape", escape},
+    {"forceescape", force_escape},
     {"attr", attr},
     {"truncate", truncate},
     {"format", format},

@@ -50,7 +50,8 @@ Value range(Interpreter& in, const Args& args) {
     if (__builtin_add_overflow(i, by, &i)) break;
   }
   in.charge(out.size() * sizeof(Value));
-  return Value::list(std::move(out));
+  const std::string bounds = std::to_string(start) + ", " + std::to_string(stop);
+  return Value::view("range(" + bounds + (by == 1 ? ")" : ", " + std::to_string(by) + ")"), std::move(out));
 }
 
 Dict members_of(Interpreter& in, const Args& args) {
@@ -111,7 +112,14 @@ Value find_global(const std::string& name) {
         [](Interpreter& in, const Args& args) { return Value::dict(members_of(in, args)); });
   if (name == "namespace")
     return Value::function(
-        [](Interpreter& in, const Args& args) { return Value::name_space(members_of(in, args)); });
+        [](Interpreter& in, const Args& args) {
+          Dict members = members_of(in, args);
+          for (const auto& [key, value] : members) {
+            if (key.is_string() && key.as_string().starts_with('_'))
+              in.error("expected members of a namespace without an underscore in front");
+          }
+          return Value::name_space(std::move(members));
+        });
   if (name == "raise_exception")
     return Value::function([](Interpreter& in, const Args& args) -> Value {
       in.error("the template refuses: " + args.get(0, "message", Value::string("")).str());
@@ -138,7 +146,8 @@ bool apply_test(Interpreter& in, const std::string& name, const Value& v, const 
   if (name == "false") return v.is_bool() && !v.truth();
   if (name == "mapping") return v.is_dict();
   if (name == "iterable" || name == "sequence")
-    return v.is_string() || v.is_sequence() || v.is_dict() || v.is_undefined();
+    return v.is_string() || v.is_sequence() || v.is_dict() || v.is_undefined() || v.is_range() ||
+           (v.is_view() && name == "iterable");
   if (name == "callable") return v.is_function();
   if (name == "equalto" || name == "eq" || name == "==") return equals(v, argument());
   if (name == "ne" || name == "!=") return !equals(v, argument());
@@ -157,7 +166,7 @@ bool apply_test(Interpreter& in, const std::string& name, const Value& v, const 
   }
   if (name == "lower") return has_case(v.str(), false);
   if (name == "upper") return has_case(v.str(), true);
-  if (name == "escaped") return false;
+  if (name == "escaped") return v.is_markup();
   fail(ErrorCode::kUnsupported, "expected a test of the chat template subset, found \"", name,
        "\"");
 }

@@ -13,6 +13,9 @@ namespace {
 using Method = Value (*)(Interpreter&, const Value&, const Args&);
 
 Value text(std::string s) { return Value::string(std::move(s)); }
+Value like(const Value& from, std::string s) {
+  return from.is_markup() ? Value::markup(std::move(s)) : text(std::move(s));
+}
 
 const std::string* optional_text(Interpreter& in, const Args& args, size_t i,
                                  std::string_view name) {
@@ -38,7 +41,7 @@ int64_t optional_int(Interpreter& in, const Args& args, size_t i, std::string_vi
 
 template <bool kLeft, bool kRight>
 Value stripped(Interpreter& in, const Value& s, const Args& args) {
-  return text(strip(s.as_string(), optional_text(in, args, 0, "chars"), kLeft, kRight));
+  return like(s, strip(s.as_string(), optional_text(in, args, 0, "chars"), kLeft, kRight));
 }
 
 template <bool kFromRight>
@@ -73,8 +76,8 @@ Value replace(Interpreter& in, const Value& s, const Args& args) {
   return text(std::move(out));
 }
 
-Value upper(Interpreter&, const Value& s, const Args&) { return text(utf8::upper(s.as_string())); }
-Value lower(Interpreter&, const Value& s, const Args&) { return text(utf8::lower(s.as_string())); }
+Value upper(Interpreter&, const Value& s, const Args&) { return like(s, utf8::upper(s.as_string())); }
+Value lower(Interpreter&, const Value& s, const Args&) { return like(s, utf8::lower(s.as_string())); }
 Value capitalize(Interpreter&, const Value& s, const Args&) {
   return text(capitalized(s.as_string()));
 }
@@ -199,14 +202,14 @@ Value justify(Interpreter& in, const Value& s, const Args& args) {
   return text(kLeft ? s.as_string() + pad : pad + s.as_string());
 }
 
-Value keys(Interpreter& in, const Value& d, const Args&) { return Value::list(in.iterate(d)); }
+Value keys(Interpreter& in, const Value& d, const Args&) { return Value::view("dict_keys", in.iterate(d)); }
 Value values(Interpreter&, const Value& d, const Args&) {
   List out;
   for (const auto& member : d.as_dict()) out.push_back(member.second);
-  return Value::list(std::move(out));
+  return Value::view("dict_values", std::move(out));
 }
 Value items(Interpreter& in, const Value& d, const Args&) {
-  return apply_filter(in, "items", d, {});
+  return Value::view("dict_items", in.iterate(apply_filter(in, "items", d, {})));
 }
 Value get(Interpreter& in, const Value& d, const Args& args) {
   if (args.positional.empty()) in.error("get needs a key");

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 #include "core/check.h"
 #include "fusion/utf8.h"
@@ -112,6 +113,26 @@ Value Value::tuple(List items) {
   return v;
 }
 
+Value Value::markup(std::string s) {
+  Value v = string(std::move(s));
+  v.int_ = 1;
+  return v;
+}
+
+Value Value::view(std::string name, List items) {
+  Value v = list(std::move(items));
+  v.type_ = Type::kView;
+  v.string_ = std::make_shared<const std::string>(std::move(name));
+  v.spent_ = std::make_shared<bool>(false);
+  return v;
+}
+
+const List& Value::take_items() const {
+  static const List kNone;
+  if (is_generator() && std::exchange(*spent_, true)) return kNone;
+  return *list_;
+}
+
 Value Value::dict(Dict members) {
   Value v;
   v.type_ = Type::kDict;
@@ -169,6 +190,7 @@ bool Value::truth() const {
     case Type::kString: return !string_->empty();
     case Type::kList:
     case Type::kTuple: return !list_->empty();
+    case Type::kView: return is_generator() || !list_->empty();
     case Type::kDict: return !dict_->members.empty();
     case Type::kNamespace:
     case Type::kFunction: return true;
@@ -198,6 +220,7 @@ const char* Value::type_name() const {
     case Type::kString: return "str";
     case Type::kList: return "list";
     case Type::kTuple: return "tuple";
+    case Type::kView: return "view";
     case Type::kDict: return "dict";
     case Type::kNamespace: return "namespace";
     case Type::kFunction: return "function";
@@ -297,6 +320,14 @@ void Value::write(std::string& out, bool quoted, int depth) const {
     case Type::kFloat: out += float_repr(float_); return;
     case Type::kString: out += quoted ? quote(*string_) : *string_; return;
     case Type::kFunction: out += "<function>"; return;
+    case Type::kView:
+      out += is_generator() ? "<generator object>" : *string_;
+      if (!is_generator() && !is_range()) {
+        out += '(';
+        Value::list(*list_).write(out, true, depth + 1);
+        out += ')';
+      }
+      return;
     case Type::kList:
     case Type::kTuple: {
       const bool is_tuple = type_ == Type::kTuple;
@@ -354,6 +385,9 @@ bool equals_at(const Value& a, const Value& b, int depth) {
       return std::equal(a.as_list().begin(), a.as_list().end(), b.as_list().begin(),
                         b.as_list().end(),
                         [&](const Value& x, const Value& y) { return equals_at(x, y, depth + 1); });
+    case Value::Type::kView:
+      return &a.as_list() == &b.as_list() ||
+             (!a.is_generator() && !b.is_generator() && equals_at(Value::list(a.as_list()), Value::list(b.as_list()), depth));
     case Value::Type::kDict:
       return a.as_dict().size() == b.as_dict().size() &&
              std::all_of(a.as_dict().begin(), a.as_dict().end(), [&](const auto& m) {

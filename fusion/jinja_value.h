@@ -42,6 +42,7 @@ class Value {
     kString,
     kList,
     kTuple,
+    kView,  // what a dictionary shows of itself, a range, or a generator
     kDict,
     kNamespace,
     kFunction
@@ -56,6 +57,11 @@ class Value {
   static Value string(std::string v);
   static Value list(List v);
   static Value tuple(List v);
+  /// A string that is safe for HTML: what is added to it gets escaped.
+  static Value markup(std::string v);
+  /// Items that can be walked over but are no list: `name` is "dict_items", "range(0, 3)", ... A
+  /// "generator" can be walked over once.
+  static Value view(std::string name, List v);
   static Value dict(Dict v);
   static Value name_space(Dict v);
   /// `held`: the depth of what the function keeps alive.
@@ -67,6 +73,10 @@ class Value {
   bool is_none() const { return type_ == Type::kNone; }
   bool is_bool() const { return type_ == Type::kBool; }
   bool is_string() const { return type_ == Type::kString; }
+  bool is_markup() const { return type_ == Type::kString && int_ != 0; }
+  bool is_view() const { return type_ == Type::kView; }
+  bool is_generator() const { return is_view() && *string_ == "generator"; }
+  bool is_range() const { return is_view() && string_->starts_with("range"); }
   bool is_dict() const { return type_ == Type::kDict; }
   bool is_function() const { return type_ == Type::kFunction; }
   bool is_namespace() const { return type_ == Type::kNamespace; }
@@ -79,6 +89,8 @@ class Value {
   double as_double() const { return type_ == Type::kFloat ? float_ : static_cast<double>(int_); }
   const std::string& as_string() const { return *string_; }
   const List& as_list() const { return *list_; }
+  /// The items of a view; those of a generator only the first time.
+  const List& take_items() const;
   const Dict& as_dict() const { return dict_->members; }
   Dict& as_namespace() const { return dict_->members; }
   /// Gives a namespace a member, new or not.
@@ -114,6 +126,7 @@ class Value {
   std::shared_ptr<const List> list_;
   std::shared_ptr<Members> dict_;
   std::shared_ptr<const Function> function_;
+  std::shared_ptr<bool> spent_;  // of a generator
 };
 
 bool equals(const Value& a, const Value& b);
