@@ -204,7 +204,7 @@ Value Interpreter::eval_slice(const Expr& e, const ScopePtr& scope) {
   }
   if (object.is_undefined()) error("\"" + object.undefined_name() + "\" is undefined");
   if (!object.is_string() && !object.is_sequence() && !object.is_range())
-    return Value::undefined("slice");
+    error("expected a string or list to slice, found " + std::string(object.type_name()));
   const List items = object.is_string() ? characters(object.as_string()) : object.as_list();
   step(items.size());
   const auto n = static_cast<int64_t>(items.size());
@@ -384,6 +384,9 @@ Value Interpreter::binary(const std::string& op, const Value& a, const Value& b)
   if (op == "*" && (b.is_string() || b.is_sequence()) && a.is_integral())
     return repeat(*this, b, a.as_int());
   if (op == "%" && a.is_string()) {
+    // What can be indexed may be left unused.
+    const bool indexable = b.is_dict() || b.type() == Value::Type::kList || b.is_range();
+    if (indexable && a.as_string().find('%') == std::string::npos) return a;
     Args args;
     args.positional = b.type() == Value::Type::kTuple ? b.as_list() : List{b};
     return apply_filter(*this, "format", a, args);

@@ -172,6 +172,7 @@ Value dictsort(Interpreter& in, const Value& v, const Args& args) {
   const bool case_sensitive = args.get(0, "case_sensitive", Value::boolean(false)).truth();
   const bool by_value = args.get(1, "by", text("key")).str() == "value";
   const bool reverse = args.get(2, "reverse", Value::boolean(false)).truth();
+  if (v.is_undefined()) in.error("\"" + v.undefined_name() + "\" is undefined");
   const Value pairs = items(in, v, {});
   List out = pairs.as_list();
   const auto key = [&](const Value& pair) {
@@ -309,6 +310,7 @@ Value replace(Interpreter& in, const Value& v, const Args& args) {
 }
 
 Value indent(Interpreter& in, const Value& v, const Args& args) {
+  if (!v.is_string()) in.error("expected a string to indent, found " + std::string(v.type_name()));
   const Value width = args.get(0, "width", Value::integer(4));
   const bool first_too = args.get(1, "first", Value::boolean(false)).truth();
   const bool blank_too = args.get(2, "blank", Value::boolean(false)).truth();
@@ -330,7 +332,8 @@ Value indent(Interpreter& in, const Value& v, const Args& args) {
   return like(v, std::move(out));
 }
 
-Value to_int(Interpreter&, const Value& v, const Args& args) {
+Value to_int(Interpreter& in, const Value& v, const Args& args) {
+  if (v.is_undefined()) in.error("\"" + v.undefined_name() + "\" is undefined");
   if (v.is_integral()) return Value::integer(v.as_int());
   double d = 0;
   if (v.is_string()) {
@@ -351,7 +354,8 @@ Value to_int(Interpreter&, const Value& v, const Args& args) {
   return Value::integer(static_cast<int64_t>(d));
 }
 
-Value to_float(Interpreter&, const Value& v, const Args& args) {
+Value to_float(Interpreter& in, const Value& v, const Args& args) {
+  if (v.is_undefined()) in.error("\"" + v.undefined_name() + "\" is undefined");
   if (v.is_number()) return Value::number(v.as_double());
   if (v.is_string()) {
     const std::string s = strip(v.as_string(), nullptr, true, true);
@@ -412,7 +416,8 @@ Value attr(Interpreter& in, const Value& v, const Args& args) {
   return in.attribute(v, args.get(0, "name", text("")).str());
 }
 
-Value truncate(Interpreter&, const Value& v, const Args& args) {
+Value truncate(Interpreter& in, const Value& v, const Args& args) {
+  if (!v.is_string()) in.error("expected a string to cut, found " + std::string(v.type_name()));
   const std::string s = v.str();
   const int64_t limit = std::max<int64_t>(0, args.get(0, "length", Value::integer(255)).as_int());
   const bool mid_word = args.get(1, "killwords", Value::boolean(false)).truth();

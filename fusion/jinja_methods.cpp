@@ -305,7 +305,8 @@ Value bind(const Entry (&entries)[N], const Value& object, const std::string& na
 Value find_method(const Value& object, const std::string& name) {
   if (object.is_string()) return bind(kString, object, name);
   if (object.is_dict()) return bind(kDict, object, name);
-  if (object.is_sequence()) return bind(kList, object, name);
+  if (object.is_range() && name != "index" && name != "count") return Value();
+  if (object.is_sequence() || object.is_range()) return bind(kList, object, name);
   return Value();
 }
 

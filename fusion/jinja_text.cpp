@@ -221,7 +221,7 @@ std::string printf_format(Interpreter& in, const std::string& text, const Args& 
     if (n < 0 || n >= static_cast<int>(sizeof buffer)) in.error("a format is too wide");
     out.append(buffer, static_cast<size_t>(n));
   }
-  if (next < args.positional.size() && next > 0) in.error("too many arguments for format string");
+  if (next < args.positional.size()) in.error("too many arguments for format string");
   in.charge(out.size());
   return out;
 }

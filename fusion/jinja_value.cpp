@@ -313,7 +313,9 @@ std::string quote(std::string_view text) {
 void Value::write(std::string& out, bool quoted, int depth) const {
   check_depth(depth);
   switch (type_) {
-    case Type::kUndefined: return;
+    case Type::kUndefined:
+      if (quoted) out += "Undefined";
+      return;
     case Type::kNone: out += "None"; return;
     case Type::kBool: out += int_ != 0 ? "True" : "False"; return;
     case Type::kInt: out += std::to_string(int_); return;
