@@ -1,5 +1,6 @@
 // Finds the files of a model: a folder as the Hugging Face hub lays it out, or one GGUF file.
 #include <filesystem>
+#include <fstream>
 #include <optional>
 
 #include "core/check.h"
@@ -60,6 +61,12 @@ class NoTensors final : public Checkpoint {
   JsonValue metadata_{JsonValue::Object{}};
 };
 
+bool begins_as_gguf(const fs::path& path) {
+  char magic[4] = {};
+  std::ifstream(path, std::ios::binary).read(magic, sizeof(magic));
+  return std::string_view(magic, sizeof(magic)) == "GGUF";
+}
+
 bool has_weights(const fs::path& folder) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
@@ -117,7 +124,8 @@ ModelFiles open_model_files(const std::string& path) {
     }
     const std::optional<fs::path> gguf = single_gguf(target);
     if (!gguf)
-      fail(ErrorCode::kNotFound, "expected config.json or one .gguf file in ", path, ", found neither");
+      fail(ErrorCode::kNotFound, "expected a checkpoint folder (config.json or one .gguf file, with "
+           "*.safetensors and a tokenizer beside the former), found neither in ", path);
     target = *gguf;
   } else if (!fs::is_regular_file(status)) {
     fail(ErrorCode::kNotFound, "expected a checkpoint folder or a .gguf file at ", path,
@@ -127,6 +135,9 @@ ModelFiles open_model_files(const std::string& path) {
     fail(ErrorCode::kInvalidArgument, "expected the folder of the checkpoint, found one of its files: ",
          path);
   files.path = target.string();
+  if (target.extension() != ".gguf" && !begins_as_gguf(target))
+    fail(ErrorCode::kUnsupported, "expected a checkpoint folder (config.json, *.safetensors, a "
+         "tokenizer) or a .gguf file, found another kind of file: ", path);
   files.checkpoint = Checkpoint::open(files.path);
   if (!files.is_gguf())
     fail(ErrorCode::kUnsupported, "expected a checkpoint folder or a .gguf file, found ", path);

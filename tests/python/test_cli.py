@@ -69,3 +69,50 @@ def test_unknown_family_and_truncated_weights(tmp_path):
     whole = (cut / "model.safetensors").read_bytes()
     (cut / "model.safetensors").write_bytes(whole[:len(whole) // 2])
     assert_fails(onnuri("complete", cut, "x"), "corrupt_data", "model.safetensors")
+
+
+@pytest.mark.parametrize("command", [("describe",), ("inspect",), ("complete",)])
+def test_what_is_no_model_is_told_what_one_is(command, tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("not a model")
+    rest = ["x"] if command[0] != "inspect" else []
+    assert_fails(onnuri(*command, file, *rest), "checkpoint folder", ".gguf", "notes.txt")
+    assert_fails(onnuri(*command, tmp_path, *rest), "checkpoint folder", "config.json", ".gguf")
+    assert_fails(onnuri(*command, tmp_path / "gone", *rest), "checkpoint folder", ".gguf")
+
+
+def test_pull_help_names_its_environment():
+    text = onnuri("pull", "--help").stdout
+    for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "ONNURI_CACHE"):
+        assert name in text
+
+
+def test_perplexity_is_that_of_the_module(tmp_path):
+    import onnuri as module
+
+    text = tmp_path / "text.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog " * 6)
+    engine = module.Engine(GOLDEN / "qwen2", compute_dtype="float32")
+    ids = engine.tokenize(text.read_text(), parse_special_tokens=False)
+    nll = [v for begin in range(0, len(ids), 32) if len(ids[begin:begin + 32]) > 1
+           for v in engine.token_nll(ids[begin:begin + 32])]
+    options = (GOLDEN / "qwen2", text, "--compute", "float32", "--json")
+    found = json.loads(onnuri("perplexity", *options, "-c", "32").stdout)
+    assert found["scored_tokens"] == len(nll)
+    assert found["mean_nll"] == pytest.approx(sum(nll) / len(nll), abs=1e-5)
+    sliding = json.loads(onnuri("perplexity", *options, "-c", "32", "--stride", "8").stdout)
+    assert sliding["scored_tokens"] == len(ids) - 1
+    half = json.loads(onnuri("perplexity", *options, "-c", "32", "--second-half").stdout)
+    assert half["scored_tokens"] == len(ids) // 32 * 15
+
+
+def test_structured_output(tmp_path):
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2}')
+    base = ("complete", GOLDEN / "qwen2", "x", "--json", "-n", "60")
+    assert len(json.loads(json.loads(onnuri(*base, "--json-schema", schema).stdout)["text"])) == 2
+    assert json.loads(onnuri(*base, "--choice", "yes", "--choice", "no").stdout)["text"] in ("yes", "no")
+    result = json.loads(onnuri(*base, "--regex", "[ab]{3}", "--choices", "2", "--temperature", "1", "--logprobs", "2").stdout)
+    assert len(result["text"]) == 3 and len(result["more_choices"]) == 1
+    assert len(result["logprobs"][0]["top"]) == 2
+    assert_fails(onnuri(*base, "--regex", "(?=a)"), "look-around")
