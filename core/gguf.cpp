@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "core/checkpoint_table.h"
+#include "core/gguf_types.h"
 #include "core/printable.h"
 
 namespace onnuri {
@@ -20,17 +21,6 @@ constexpr uint64_t kMaxMetadataValues = uint64_t{1} << 24;  // all array element
 constexpr uint64_t kMaxAlignment = uint64_t{1} << 20;
 constexpr uint64_t kMinPairBytes = 8 + 1 + 4 + 1;        // key length, key, type, value
 constexpr uint64_t kMinTensorBytes = 8 + 1 + 4 + 4 + 8;  // name length, name, rank, type, offset
-
-enum ValueType : uint32_t {
-  kTypeU8, kTypeI8, kTypeU16, kTypeI16, kTypeU32, kTypeI32, kTypeF32, kTypeBool, kTypeString,
-  kTypeArray, kTypeU64, kTypeI64, kTypeF64, kNumTypes
-};
-
-/// Bytes of one element in the file; for strings the least there can be.
-uint64_t element_bytes(uint32_t type) {
-  static constexpr uint8_t kBytes[kNumTypes] = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};
-  return kBytes[type];
-}
 
 /// Reads forward through the header. Every read is checked.
 class Cursor {
@@ -170,8 +160,8 @@ class GgufReader {
 
   JsonValue read_value(uint32_t type, const std::string& field) {
     switch (type) {
-      case kTypeArray: return read_array(field);
-      case kTypeString: return std::string(cursor_.read_string(field, cursor_.remaining()));
+      case kGgufArray: return read_array(field);
+      case kGgufString: return std::string(cursor_.read_string(field, cursor_.remaining()));
       default: return read_scalar(type, field);
     }
   }
@@ -179,17 +169,17 @@ class GgufReader {
   JsonValue read_scalar(uint32_t type, const std::string& field) {
     const auto integer = [&](auto v) { return JsonValue(static_cast<int64_t>(v)); };
     switch (type) {
-      case kTypeU8: return integer(cursor_.read<uint8_t>(field));
-      case kTypeI8: return integer(cursor_.read<int8_t>(field));
-      case kTypeU16: return integer(cursor_.read<uint16_t>(field));
-      case kTypeI16: return integer(cursor_.read<int16_t>(field));
-      case kTypeU32: return integer(cursor_.read<uint32_t>(field));
-      case kTypeI32: return integer(cursor_.read<int32_t>(field));
-      case kTypeI64: return integer(cursor_.read<int64_t>(field));
-      case kTypeF32: return JsonValue(static_cast<double>(cursor_.read<float>(field)));
-      case kTypeF64: return JsonValue(cursor_.read<double>(field));
-      case kTypeBool: return read_bool(field);
-      case kTypeU64: {
+      case kGgufU8: return integer(cursor_.read<uint8_t>(field));
+      case kGgufI8: return integer(cursor_.read<int8_t>(field));
+      case kGgufU16: return integer(cursor_.read<uint16_t>(field));
+      case kGgufI16: return integer(cursor_.read<int16_t>(field));
+      case kGgufU32: return integer(cursor_.read<uint32_t>(field));
+      case kGgufI32: return integer(cursor_.read<int32_t>(field));
+      case kGgufI64: return integer(cursor_.read<int64_t>(field));
+      case kGgufF32: return JsonValue(static_cast<double>(cursor_.read<float>(field)));
+      case kGgufF64: return JsonValue(cursor_.read<double>(field));
+      case kGgufBool: return read_bool(field);
+      case kGgufU64: {
         const auto v = cursor_.read<uint64_t>(field);
         return v >> 63 ? JsonValue(static_cast<double>(v)) : integer(v);
       }
@@ -208,13 +198,13 @@ class GgufReader {
 
   JsonValue read_array(const std::string& field) {
     const auto type = cursor_.read<uint32_t>(field);
-    if (type >= kNumTypes) {
+    if (type >= kNumGgufTypes) {
       fail(ErrorCode::kCorruptData, path_, ": ", field, ": value type ", type, " is not known");
     }
-    if (type == kTypeArray) {
+    if (type == kGgufArray) {
       fail(ErrorCode::kUnsupported, path_, ": ", field, ": arrays of arrays are not supported");
     }
-    const uint64_t count = cursor_.read_count(field, element_bytes(type));
+    const uint64_t count = cursor_.read_count(field, gguf_value_bytes(type));
     num_values_ += count;  // both below 2^61
     if (num_values_ > kMaxMetadataValues) {
       fail(ErrorCode::kCorruptData, path_, ": ", field, ": expected at most ", kMaxMetadataValues,
@@ -334,6 +324,21 @@ class GgufReader {
 };
 
 }  // namespace
+
+uint64_t gguf_value_bytes(uint32_t type) {
+  static constexpr uint8_t kBytes[kNumGgufTypes] = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};
+  if (type >= kNumGgufTypes) {
+    fail(ErrorCode::kCorruptData, "expected a GGUF value type, found ", type);
+  }
+  return kBytes[type];
+}
+
+uint32_t gguf_type_id(DType dtype) {
+  for (const TypeEntry& entry : kTensorTypes) {
+    if (entry.dtype == dtype) return entry.id;
+  }
+  fail(ErrorCode::kUnsupported, "expected a type that GGUF has, found ", dtype_name(dtype));
+}
 
 std::shared_ptr<const Checkpoint> open_gguf(MappedFile file) {
   return GgufReader(std::move(file)).read();

@@ -88,5 +88,6 @@ void add_devices_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
 void add_perplexity_command(CLI::App& app);
 void add_pull_command(CLI::App& app);
+void add_quantize_command(CLI::App& app);
 
 }  // namespace onnuri::cli

@@ -39,6 +39,7 @@ int main(int argc, char** argv) {
   add_perplexity_command(app);
   add_devices_command(app);
   add_pull_command(app);
+  add_quantize_command(app);
   const std::string first = argc > 1 ? argv[1] : "-";
   const auto is_first = [&first](CLI::App* command) { return command->get_name() == first; };
   if (first.rfind('-', 0) != 0 && app.get_subcommands(is_first).empty()) {

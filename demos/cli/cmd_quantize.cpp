@@ -1,0 +1,76 @@
+// onnuri quantize: writes a model in a smaller storage type.
+#include <chrono>
+#include <memory>
+
+#include "demos/cli/common.h"
+#include "demos/cli/terminal.h"
+#include "onnuri/quantize.h"
+
+namespace onnuri::cli {
+namespace {
+
+struct QuantizeCommand {
+  ModelOptions model;
+  QuantizeOptions options;
+  std::string out;
+};
+
+void run(QuantizeCommand& command) {
+  const std::string path = resolve_model(command.model);
+  QuantizeOptions options = command.options;
+  options.num_threads = command.model.threads;
+  const auto start = std::chrono::steady_clock::now();
+  QuantizeResult result;
+  {
+    ProgressBar bar(!command.model.quiet);
+    InterruptGuard guard;
+    options.progress = [&bar](double fraction, const std::string& tensor) {
+      bar.update(fraction, tensor);
+      if (InterruptGuard::interrupted()) throw Interrupted();
+    };
+    result = quantize_model(path, command.out, options);
+  }
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (command.model.json) {
+    write_out(Json{{"path", command.out},
+                   {"type", options.type},
+                   {"tensors", result.num_tensors},
+                   {"quantized", result.num_quantized},
+                   {"source_bytes", result.source_bytes},
+                   {"bytes", result.target_bytes},
+                   {"seconds", seconds}}
+                  .dump() +
+              "\n");
+    return;
+  }
+  write_out(command.out + ": " + human_bytes(static_cast<double>(result.source_bytes)) + " to " +
+            human_bytes(static_cast<double>(result.target_bytes)) + ", " +
+            std::to_string(result.num_quantized) + " of " + std::to_string(result.num_tensors) +
+            " tensors, " + fixed(seconds, 1) + " s\n");
+}
+
+}  // namespace
+
+void add_quantize_command(CLI::App& app) {
+  auto command = std::make_shared<QuantizeCommand>();
+  CLI::App* quantize = app.add_subcommand(
+      "quantize", "Write a model in a smaller storage type: GGUF, or a folder for int8 and int4");
+  std::string types;
+  for (const std::string& type : quantize_types()) types += (types.empty() ? "" : ", ") + type;
+  quantize->add_option("model", command->model.model, "A checkpoint folder or a .gguf file")
+      ->required()
+      ->type_name("MODEL");
+  quantize->add_option("-t,--type", command->options.type, "One of " + types)
+      ->capture_default_str();
+  quantize->add_option("out", command->out, "The file, or for int8 and int4 the folder, to write")
+      ->required()
+      ->type_name("OUT");
+  quantize->add_option("--threads", command->model.threads, "Threads; 0 is one per core")
+      ->check(CLI::NonNegativeNumber);
+  quantize->add_flag("--json", command->model.json, "Print one JSON object");
+  quantize->add_flag("-q,--quiet", command->model.quiet, "No progress");
+  quantize->callback([command] { run(*command); });
+}
+
+}  // namespace onnuri::cli

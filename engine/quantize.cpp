@@ -1,0 +1,126 @@
+// onnuri::quantize_model: reads a model, decides on types, streams the result into a new file.
+#include "onnuri/quantize.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "core/check.h"
+#include "engine/gguf_export.h"
+#include "engine/quantize_plan.h"
+#include "engine/quantize_safetensors.h"
+
+namespace onnuri {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A GGUF file with everything it says; types are changed later.
+GgufExport copy_gguf(const ModelFiles& files) {
+  GgufExport out;
+  out.pairs = read_gguf_pairs(files.path);
+  for (const std::string& name : files.checkpoint->names()) {
+    out.tensors.push_back({name, files.checkpoint->find(name)});
+    if (name.starts_with("blk.")) {
+      out.num_layers = std::max(out.num_layers, int64_t{std::atoll(name.c_str() + 4)} + 1);
+    }
+  }
+  return out;
+}
+
+void set_pair(std::vector<GgufPair>& pairs, GgufPair pair) {
+  for (GgufPair& old : pairs) {
+    if (old.key == pair.key) {
+      old = std::move(pair);
+      return;
+    }
+  }
+  pairs.push_back(std::move(pair));
+}
+
+// The reader takes any alignment; the writer has one.
+void drop_alignment(std::vector<GgufPair>& pairs) {
+  std::erase_if(pairs, [](const GgufPair& pair) { return pair.key == "general.alignment"; });
+}
+
+bool is_unchanged(const PlannedTensor& t) {
+  return t.change == Change::kNone && t.type == t.source.dtype;
+}
+
+// Sums of bytes, for the report.
+QuantizeResult summary(const std::vector<PlannedTensor>& tensors) {
+  QuantizeResult result;
+  for (const PlannedTensor& t : tensors) {
+    result.source_bytes += t.source.num_bytes();
+    result.target_bytes += dtype_bytes(t.type, t.source.num_elements());
+    result.num_quantized += t.type != t.source.dtype;
+  }
+  result.num_tensors = static_cast<int64_t>(tensors.size());
+  return result;
+}
+
+void write_gguf(const std::string& out, const GgufExport& model, const QuantizeOptions& options) {
+  std::vector<GgufTensor> records;
+  double total = 0;
+  for (const PlannedTensor& t : model.tensors) {
+    records.push_back({t.name, t.source.shape, t.type});
+    total += static_cast<double>(t.source.num_elements());
+  }
+  ThreadPool pool(options.num_threads);
+  GgufWriter writer(out, model.pairs, std::move(records));
+  double done = 0;
+  for (const PlannedTensor& t : model.tensors) {
+    const auto report = [&](int64_t values) {
+      done += static_cast<double>(values);
+      if (options.progress) options.progress(done / total, t.name);
+    };
+    if (is_unchanged(t)) {
+      writer.append({t.source.as<std::byte>(), static_cast<size_t>(t.source.num_bytes())});
+      report(t.source.num_elements());
+    } else {
+      encode_tensor(pool, t, [&](std::span<const std::byte> bytes) { writer.append(bytes); },
+                    report);
+    }
+  }
+  writer.commit();
+}
+
+// Writing over the file that is being read would pull it away.
+void check_target(const std::string& path, const std::string& out) {
+  std::error_code error;
+  if (fs::equivalent(path, out, error)) {
+    fail(ErrorCode::kInvalidArgument, "expected a target beside the source, found ", out);
+  }
+  if (fs::is_directory(out, error)) {
+    fail(ErrorCode::kInvalidArgument, "expected a file to write, found the folder ", out);
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> quantize_types() {
+  std::vector<std::string> names = recipe_names();
+  names.insert(names.end(), {"int8", "int4"});
+  return names;
+}
+
+QuantizeResult quantize_model(const std::string& path, const std::string& out,
+                              const QuantizeOptions& options) {
+  if (options.type == "int8" || options.type == "int4") {
+    return quantize_to_safetensors(open_model_files(path), out, options);
+  }
+  const Recipe& recipe = find_recipe(options.type);
+  check_target(path, out);
+  const ModelFiles files = open_model_files(path);
+  GgufExport model = files.is_gguf() ? copy_gguf(files) : export_gguf(files);
+  for (PlannedTensor& t : model.tensors) {
+    t.type = choose_type(recipe, t.name, t.source, model.num_layers);
+  }
+  drop_alignment(model.pairs);
+  set_pair(model.pairs, gguf_u32("general.file_type", recipe.file_type));
+  set_pair(model.pairs, gguf_u32("general.quantization_version", 2));
+  write_gguf(out, model, options);
+  return summary(model.tensors);
+}
+
+}  // namespace onnuri

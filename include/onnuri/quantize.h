@@ -1,0 +1,36 @@
+// Writing a model in a smaller storage type.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "onnuri/engine.h"
+
+namespace onnuri {
+
+struct QuantizeOptions {
+  std::string type = "q4_k";  ///< one of quantize_types()
+  int num_threads = 0;        ///< 0: one per core this process may use
+  ProgressCallback progress;  ///< may throw to stop; the target is then left as it was
+};
+
+struct QuantizeResult {
+  int64_t source_bytes = 0;  ///< of all tensors
+  int64_t target_bytes = 0;
+  int64_t num_tensors = 0;
+  int64_t num_quantized = 0;  ///< tensors whose type changed
+};
+
+/// "q4_k", "q8_0", ..., "int8", "int4".
+std::vector<std::string> quantize_types();
+
+/// Writes the model at `path` to `out`. The types "int8" and "int4" turn a checkpoint folder into
+/// another one with compressed-tensors weights; all others write a GGUF file, from GGUF or from a
+/// checkpoint folder of the families llama, qwen2, qwen3, gemma3 and exaone4. Embeddings and heads
+/// get more bits than the rest, norms and routers keep theirs, and weights that are stored in fewer
+/// bits already stay as they are. `out` appears whole or not at all.
+QuantizeResult quantize_model(const std::string& path, const std::string& out,
+                              const QuantizeOptions& options);
+
+}  // namespace onnuri
