@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 
+#include "decoder/differential_attention.h"
 #include "decoder/kv_cache.h"
 #include "decoder/latent_attention.h"
 
@@ -65,6 +66,11 @@ void run_attention(Backend& backend, const DecoderConfig& config, int64_t layer_
   if (spec.mixer == MixerKind::kMla) {
     run_latent_attention(backend, config, layer_index, weights, angles, sequences, query_rows, x,
                          store, out, workspace);
+    return;
+  }
+  if (spec.mixer == MixerKind::kDifferential || spec.mixer == MixerKind::kGroupedDifferential) {
+    run_differential_attention(backend, config, layer_index, weights, angles, sequences, query_rows,
+                               x, store, out, workspace);
     return;
   }
   const int64_t q_width = config.num_heads * config.head_dim;

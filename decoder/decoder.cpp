@@ -23,42 +23,45 @@ void Decoder::forward(const Batch& batch, MatrixView logits) {
   const auto rows = static_cast<int64_t>(batch.ids.size());
   const MatrixView hidden = workspace_->get(Buffer::kHidden, rows, config_.hidden_size);
   embed_batch(batch, hidden);
-  for (size_t i = 0; i < angles_.size(); ++i) {
-    compute_rope_angles(config_.rope_tables[i], batch.positions, rows, angles_[i]);
-  }
+  compute_angles(batch.positions, rows);
   const int64_t last = config_.num_layers() - 1;
+  const auto run = [&](int64_t i, const QueryRows& query_rows, MatrixView out) {
+    run_layer(config_, i, weights_->layers[static_cast<size_t>(i)], batch.sequences, query_rows,
+              hidden, out);
+  };
   for (int64_t i = 0; i < last; ++i) {
     blend_long_skips(i, hidden);
-    run_layer(i, batch, {}, hidden, hidden);
+    run(i, {}, hidden);
   }
   blend_long_skips(last, hidden);
   // Rows that nobody asks for end here, once the last layer has cached their keys and values.
   const QueryRows wanted_rows{false, batch.logit_rows};
   const MatrixView wanted = workspace_->get(Buffer::kLogitRows, logits.rows, config_.hidden_size);
   gather(batch.logit_rows, hidden, wanted);
-  run_layer(last, batch, wanted_rows, hidden, wanted);
-  run_head(wanted, logits);
+  run(last, wanted_rows, wanted);
+  finish(weights_->norm, weights_->head, config_.mtp.normed_hidden, wanted, batch.hidden_out,
+         logits);
   for (const SequenceSlice& slice : batch.sequences) slice.kv->advance(slice.num_rows);
 }
 
 // One layer from the rows `hidden` to the residual stream `out` of the query rows, which holds
 // their part of `hidden` already.
-void Decoder::run_layer(int64_t index, const Batch& batch, const QueryRows& rows,
+void Decoder::run_layer(const DecoderConfig& config, int64_t index, const LayerWeights& w,
+                        std::span<const SequenceSlice> sequences, const QueryRows& rows,
                         ConstMatrixView hidden, MatrixView out) {
-  const LayerSpec& spec = config_.layers[static_cast<size_t>(index)];
-  const LayerWeights& w = weights_->layers[static_cast<size_t>(index)];
+  const LayerSpec& spec = config.layers[static_cast<size_t>(index)];
   const RopeAngles* angles = spec.rope >= 0 ? &angles_[static_cast<size_t>(spec.rope)] : nullptr;
 
   add_branch(w.pre_mixer_norm, w.pre_mixer_gate, w.post_mixer_norm, hidden, out,
              [&](ConstMatrixView x, Store store, MatrixView y) {
-               run_attention(*backend_, config_, index, w, angles, batch.sequences, rows, x, store,
-                             y, *workspace_);
+               run_attention(*backend_, config, index, w, angles, sequences, rows, x, store, y,
+                             *workspace_);
              });
   if (out.rows == 0) return;
   add_branch(w.pre_ffn_norm, w.pre_ffn_gate, w.post_ffn_norm, out, out,
              [&](ConstMatrixView x, Store store, MatrixView y) {
                if (spec.ffn == FfnKind::kMoe) {
-                 run_moe(*backend_, config_, spec.activation, w.moe, x, store, y, *workspace_);
+                 run_moe(*backend_, config, spec.activation, w.moe, x, store, y, *workspace_);
                } else {
                  run_ffn(*backend_, spec.activation, w.ffn, x, store, y, *workspace_);
                }
@@ -97,27 +100,78 @@ void Decoder::apply_norm_gate(const NormGate& gate, MatrixView x) {
   gate_sigmoid(*backend_, wide, x);
 }
 
+// All that is saved before a layer is saved before anything is blended.
 void Decoder::blend_long_skips(int64_t layer_index, MatrixView hidden) {
+  const auto saved = [&](size_t i) { return workspace_->saved(i, hidden.rows, hidden.cols); };
+  const auto bytes = static_cast<size_t>(hidden.rows * hidden.cols) * sizeof(float);
+  for (size_t i = 0; i < config_.long_skips.size(); ++i) {
+    if (config_.long_skips[i].save_before_layer != layer_index) continue;
+    std::memcpy(saved(i).data, hidden.data, bytes);
+  }
   for (size_t i = 0; i < config_.long_skips.size(); ++i) {
     const LongSkip& skip = config_.long_skips[i];
-    const bool save = skip.save_before_layer == layer_index;
-    const bool blend = skip.blend_before_layer == layer_index;
-    if (!save && !blend) continue;
-    const MatrixView saved = workspace_->saved(i, hidden.rows, hidden.cols);
-    const auto count = static_cast<size_t>(hidden.rows * hidden.cols);
-    if (save) std::memcpy(saved.data, hidden.data, count * sizeof(float));
-    if (blend) {
-      scale_rows(*backend_, 1.0f - skip.saved_weight, hidden);
-      add_scaled(*backend_, saved, skip.saved_weight, hidden);
-    }
+    if (skip.blend_before_layer != layer_index) continue;
+    scale_rows(*backend_, 1.0f - skip.saved_weight, hidden);
+    add_scaled(*backend_, saved(i), skip.saved_weight, hidden);
   }
 }
 
-void Decoder::run_head(MatrixView hidden, MatrixView logits) {
+namespace {
+
+void copy_rows(ConstMatrixView source, MatrixView out) {
+  for (int64_t i = 0; i < source.rows; ++i) {
+    std::memcpy(out.row(i), source.row(i), static_cast<size_t>(source.cols) * sizeof(float));
+  }
+}
+
+}  // namespace
+
+void Decoder::compute_angles(std::span<const int32_t> positions, int64_t rows) {
+  for (size_t i = 0; i < angles_.size(); ++i) {
+    compute_rope_angles(config_.rope_tables[i], positions, rows, angles_[i]);
+  }
+}
+
+// Norm and head of the rows asked for. `hidden` becomes scratch.
+void Decoder::finish(const Tensor& norm_weight, const PackedMatrix& head, bool normed_out,
+                     MatrixView hidden, MatrixView hidden_out, MatrixView logits) {
   if (hidden.rows == 0) return;
-  norm(weights_->norm, hidden, hidden);
-  linear(*backend_, hidden, weights_->head, nullptr, logits);
+  if (hidden_out.data != nullptr && !normed_out) copy_rows(hidden, hidden_out);
+  norm(norm_weight, hidden, hidden);
+  if (hidden_out.data != nullptr && normed_out) copy_rows(hidden, hidden_out);
+  linear(*backend_, hidden, head, nullptr, logits);
   if (config_.logit_scale != 1.0f) scale_rows(*backend_, config_.logit_scale, logits);
+}
+
+// One more layer on the rows that join a hidden state with the embedding of the id after it.
+void Decoder::draft(const DraftBatch& batch, MatrixView logits) {
+  if (!has_draft()) {
+    fail(ErrorCode::kUnsupported, "expected a decoder with a prediction module, found none");
+  }
+  const auto rows = static_cast<int64_t>(batch.next_ids.size());
+  check_rows(rows, batch.positions.size(), batch.sequences, batch.logit_rows, batch.hidden_out,
+             logits);
+  const int64_t width = config_.hidden_size;
+  if (batch.hidden.rows != rows || batch.hidden.cols != width) {
+    fail(ErrorCode::kInvalidArgument, "expected hidden rows of shape (", rows, ", ", width,
+         "), found (", batch.hidden.rows, ", ", batch.hidden.cols, ")");
+  }
+  const MtpWeights& w = *weights_->mtp;
+  const MatrixView joined = workspace_->get(Buffer::kJoined, rows, 2 * width);
+  const MatrixView embedded{joined.data, rows, width, joined.stride};
+  gather_rows(*backend_, w.embed.empty() ? weights_->embed : w.embed, batch.next_ids, embedded);
+  if (config_.embed_scale != 1.0f) scale_rows(*backend_, config_.embed_scale, embedded);
+  norm(w.embed_norm, embedded, embedded);
+  norm(w.hidden_norm, batch.hidden, {joined.data + width, rows, width, joined.stride});
+  const MatrixView hidden = workspace_->get(Buffer::kHidden, rows, width);
+  linear(*backend_, joined, w.join, nullptr, hidden);
+  compute_angles(batch.positions, rows);
+  const MatrixView wanted = workspace_->get(Buffer::kLogitRows, logits.rows, width);
+  gather(batch.logit_rows, hidden, wanted);
+  run_layer(draft_config_, 0, w.layer, batch.sequences, {false, batch.logit_rows}, hidden, wanted);
+  finish(w.norm, w.head.empty() ? weights_->head : w.head, config_.mtp.normed_recursion, wanted,
+         batch.hidden_out, logits);
+  for (const SequenceSlice& slice : batch.sequences) slice.kv->advance(slice.num_rows);
 }
 
 void Decoder::norm(const Tensor& weight, ConstMatrixView x, MatrixView y) {
@@ -174,20 +228,40 @@ void check_slice(const SequenceSlice& slice, int64_t expected_row, int64_t rows)
 
 }  // namespace
 
-void Decoder::check(const Batch& batch, const MatrixView& logits) const {
-  const auto rows = static_cast<int64_t>(batch.ids.size());
-  const auto num_positions = static_cast<int64_t>(batch.positions.size());
+void Decoder::check_wanted(int64_t rows, std::span<const int64_t> logit_rows,
+                           const MatrixView& hidden_out, const MatrixView& logits) const {
+  const auto wanted = static_cast<int64_t>(logit_rows.size());
+  if (logits.rows != wanted || (wanted > 0 && logits.cols != config_.vocab_size)) {
+    fail(ErrorCode::kInvalidArgument, "expected logits of shape (", wanted, ", ",
+         config_.vocab_size, "), found (", logits.rows, ", ", logits.cols, ")");
+  }
+  if (hidden_out.data != nullptr &&
+      (hidden_out.rows != wanted || hidden_out.cols != config_.hidden_size)) {
+    fail(ErrorCode::kInvalidArgument, "expected hidden rows of shape (", wanted, ", ",
+         config_.hidden_size, ") to write, found (", hidden_out.rows, ", ", hidden_out.cols, ")");
+  }
+  for (const int64_t row : logit_rows) {
+    if (row < 0 || row >= rows) {
+      fail(ErrorCode::kInvalidArgument, "expected a logit row in [0, ", rows, "), found ", row);
+    }
+  }
+}
+
+void Decoder::check_rows(int64_t rows, size_t num_positions,
+                         std::span<const SequenceSlice> sequences,
+                         std::span<const int64_t> logit_rows, const MatrixView& hidden_out,
+                         const MatrixView& logits) const {
   if (rows == 0) fail(ErrorCode::kInvalidArgument, "expected at least one row, found none");
-  if (num_positions != config_.position_axes() * rows) {
+  if (static_cast<int64_t>(num_positions) != config_.position_axes() * rows) {
     fail(ErrorCode::kInvalidArgument, "expected ", config_.position_axes(), " x ", rows,
          " positions, found ", num_positions);
   }
   int64_t covered = 0;
-  for (size_t i = 0; i < batch.sequences.size(); ++i) {
-    check_slice(batch.sequences[i], covered, rows);
-    covered += batch.sequences[i].num_rows;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    check_slice(sequences[i], covered, rows);
+    covered += sequences[i].num_rows;
     for (size_t j = 0; j < i; ++j) {
-      if (batch.sequences[i].kv == batch.sequences[j].kv) {
+      if (sequences[i].kv == sequences[j].kv) {
         fail(ErrorCode::kInvalidArgument, "expected different sequences, found slices ", j, " and ",
              i, " of one");
       }
@@ -196,21 +270,18 @@ void Decoder::check(const Batch& batch, const MatrixView& logits) const {
   if (covered != rows) {
     fail(ErrorCode::kInvalidArgument, "expected slices over ", rows, " rows, found ", covered);
   }
+  check_wanted(rows, logit_rows, hidden_out, logits);
+}
+
+void Decoder::check(const Batch& batch, const MatrixView& logits) const {
+  const auto rows = static_cast<int64_t>(batch.ids.size());
+  check_rows(rows, batch.positions.size(), batch.sequences, batch.logit_rows, batch.hidden_out,
+             logits);
   for (const RowOverride& o : batch.overrides) {
     if (o.row < 0 || o.features.rows > rows - o.row || o.features.cols != config_.hidden_size) {
       fail(ErrorCode::kInvalidArgument, "expected precomputed rows of width ", config_.hidden_size,
            " within ", rows, " rows, found (", o.features.rows, ", ", o.features.cols, ") at row ",
            o.row);
-    }
-  }
-  const auto wanted = static_cast<int64_t>(batch.logit_rows.size());
-  if (logits.rows != wanted || (wanted > 0 && logits.cols != config_.vocab_size)) {
-    fail(ErrorCode::kInvalidArgument, "expected logits of shape (", wanted, ", ",
-         config_.vocab_size, "), found (", logits.rows, ", ", logits.cols, ")");
-  }
-  for (const int64_t row : batch.logit_rows) {
-    if (row < 0 || row >= rows) {
-      fail(ErrorCode::kInvalidArgument, "expected a logit row in [0, ", rows, "), found ", row);
     }
   }
 }
@@ -219,7 +290,12 @@ Decoder::Decoder(const DecoderConfig& config, Backend& backend)
     : config_(config),
       backend_(&backend),
       workspace_(std::make_unique<Workspace>()),
-      angles_(config.rope_tables.size()) {}
+      angles_(config.rope_tables.size()) {
+  draft_config_ = config;
+  draft_config_.long_skips.clear();
+  draft_config_.layers.clear();
+  if (config.mtp.num_layers > 0) draft_config_.layers = {config.mtp.layer};
+}
 
 Decoder::~Decoder() = default;
 

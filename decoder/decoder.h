@@ -16,6 +16,7 @@
 namespace onnuri {
 
 struct DecoderWeights;
+struct LayerWeights;
 struct NormGate;
 struct QueryRows;
 class Workspace;
@@ -40,6 +41,13 @@ class Decoder {
   /// overridden rows are not looked at. On an error no cache has advanced.
   void forward(const Batch& batch, MatrixView logits);
 
+  /// Whether the module that guesses the token after next was loaded.
+  bool has_draft() const { return draft_config_.num_layers() > 0; }
+  /// The module alone, as a KvCache for it needs to know it.
+  const DecoderConfig& draft_config() const { return draft_config_; }
+  /// One pass of the module, with the rules of forward. Throws kUnsupported without a module.
+  void draft(const DraftBatch& batch, MatrixView logits);
+
   /// The rows that `ids` embed to, (n, hidden_size), scaled.
   void embed(std::span<const int32_t> ids, MatrixView out);
 
@@ -47,17 +55,26 @@ class Decoder {
   Decoder(const DecoderConfig& config, Backend& backend);
   void check(const Batch& batch, const MatrixView& logits) const;
   void embed_batch(const Batch& batch, MatrixView hidden);
-  void run_layer(int64_t index, const Batch& batch, const QueryRows& rows, ConstMatrixView hidden,
-                 MatrixView out);
+  void check_rows(int64_t rows, size_t num_positions, std::span<const SequenceSlice> sequences,
+                  std::span<const int64_t> logit_rows, const MatrixView& hidden_out,
+                  const MatrixView& logits) const;
+  void check_wanted(int64_t rows, std::span<const int64_t> logit_rows,
+                    const MatrixView& hidden_out, const MatrixView& logits) const;
+  void compute_angles(std::span<const int32_t> positions, int64_t rows);
+  void run_layer(const DecoderConfig& config, int64_t index, const LayerWeights& weights,
+                 std::span<const SequenceSlice> sequences, const QueryRows& rows,
+                 ConstMatrixView hidden, MatrixView out);
   template <typename SubLayer>
   void add_branch(const Tensor& pre_norm, const NormGate& gate, const Tensor& post_norm,
                   ConstMatrixView hidden, MatrixView out, SubLayer&& sub_layer);
   void apply_norm_gate(const NormGate& gate, MatrixView x);
   void blend_long_skips(int64_t layer_index, MatrixView hidden);
-  void run_head(MatrixView hidden, MatrixView logits);
+  void finish(const Tensor& norm_weight, const PackedMatrix& head, bool normed_out,
+              MatrixView hidden, MatrixView hidden_out, MatrixView logits);
   void norm(const Tensor& weight, ConstMatrixView x, MatrixView y);
 
   DecoderConfig config_;
+  DecoderConfig draft_config_;  // the module's layer alone; no layers without one
   Backend* backend_;
   std::unique_ptr<DecoderWeights> weights_;
   std::unique_ptr<Workspace> workspace_;

@@ -114,13 +114,49 @@ void check_latent(const DecoderConfig& config, const LayerSpec& layer, const std
   }
 }
 
+bool is_differential(const LayerSpec& layer) {
+  return layer.mixer == MixerKind::kDifferential ||
+         layer.mixer == MixerKind::kGroupedDifferential;
+}
+
+void check_differential(const DecoderConfig& c, const LayerSpec& layer, const std::string& where) {
+  const int64_t noise = c.differential.num_noise_heads;
+  const int64_t pairs = c.num_kv_heads / 2;
+  check_size("num_noise_heads", noise, c.num_heads);
+  const bool plain = layer.mixer == MixerKind::kDifferential;
+  if (c.num_heads % noise != 0 || c.num_heads == noise || (plain && c.num_heads != 2 * noise)) {
+    fail(ErrorCode::kCorruptData, "expected ", c.num_heads, " query heads in groups of ",
+         plain ? "one signal head" : "signal heads", " and one noise head in ", where, ", found ",
+         noise, " noise heads");
+  }
+  if (c.num_kv_heads % 2 != 0 || noise % pairs != 0) {
+    fail(ErrorCode::kCorruptData, "expected pairs of key heads that divide ", noise,
+         " noise heads in ", where, ", found ", c.num_kv_heads, " key heads");
+  }
+  if (c.v_dim != c.head_dim) {
+    fail(ErrorCode::kCorruptData, "expected values as wide as keys, ", c.head_dim, ", in ", where,
+         ", found ", c.v_dim);
+  }
+  if (!(c.differential.norm_eps >= 0.0f) || c.differential.norm_eps > 1.0f) {
+    fail(ErrorCode::kCorruptData, "expected a differential norm_eps in [0, 1], found ",
+         c.differential.norm_eps);
+  }
+  check_finite("lambda_init in " + where, layer.lambda_init);
+  if (layer.qk_norm) unsupported(where, "qk_norm with differential attention");
+  if (layer.sinks) unsupported(where, "sinks with differential attention");
+}
+
 void check_layer(const DecoderConfig& config, const LayerSpec& layer, const std::string& where) {
   if (layer.mixer == MixerKind::kMla) {
     check_latent(config, layer, where);
   } else {
-    if (layer.mixer != MixerKind::kGqa) unsupported(where, "differential attention");
+    if (is_differential(layer)) check_differential(config, layer, where);
     if (layer.output_gate) unsupported(where, "output_gate");
     if (layer.sparse_index) unsupported(where, "sparse_index");
+  }
+  if (layer.mixer == MixerKind::kGqa && config.num_heads % config.num_kv_heads != 0) {
+    fail(ErrorCode::kCorruptData, "expected num_kv_heads to divide num_heads = ", config.num_heads,
+         " in ", where, ", found ", config.num_kv_heads);
   }
   const bool gated = (layer.pre_mixer_norm && layer.pre_mixer_norm_gate) ||
                      (layer.pre_ffn_norm && layer.pre_ffn_norm_gate);
@@ -143,6 +179,7 @@ void check_layer(const DecoderConfig& config, const LayerSpec& layer, const std:
          glu.limit);
   }
   if (layer.ffn == FfnKind::kMoe) {
+    if (glu.kind == GluKind::kPolyNorm) unsupported(where, "kPolyNorm in experts");
     check_moe(config.moe);
   } else {
     check_size("intermediate_size in " + where, layer.intermediate_size);
@@ -170,7 +207,13 @@ int64_t mixer_parameters(const DecoderConfig& c, const LayerSpec& layer) {
   const int64_t q = c.num_heads * c.head_dim;
   const int64_t k = c.num_kv_heads * c.head_dim;
   const int64_t v = c.num_kv_heads * c.v_dim;
-  int64_t n = h * (q + k + v) + c.num_heads * c.v_dim * h;
+  int64_t n = h * (q + k + v);
+  if (is_differential(layer)) {
+    n += (c.num_heads - c.differential.num_noise_heads) * 2 * c.v_dim * h;
+    n += 4 * c.head_dim + 2 * c.head_dim;  // the lambdas, head_norm
+  } else {
+    n += c.num_heads * c.v_dim * h;
+  }
   n += (layer.q_bias ? q : 0) + (layer.k_bias ? k : 0) + (layer.v_bias ? v : 0);
   n += (layer.o_bias ? h : 0) + (layer.sinks ? c.num_heads : 0);
   return n + (layer.qk_norm ? 2 * c.head_dim : 0);
@@ -181,7 +224,8 @@ int64_t ffn_parameters(const DecoderConfig& c, const LayerSpec& layer, int64_t n
   const int64_t h = c.hidden_size;
   if (layer.ffn == FfnKind::kDense) {
     const int64_t bias = layer.ffn_bias ? 2 * layer.intermediate_size + h : 0;
-    return 3 * h * layer.intermediate_size + bias;
+    const int64_t poly = layer.activation.kind == GluKind::kPolyNorm ? 4 : 0;
+    return 3 * h * layer.intermediate_size + bias + poly;
   }
   const MoeSpec& m = c.moe;
   const int64_t expert =
@@ -200,6 +244,14 @@ int64_t count_parameters(const DecoderConfig& c, int64_t num_experts) {
                           int64_t{layer.pre_ffn_norm && layer.pre_ffn_norm_gate};
     n += gates * 2 * c.norm_gate_rank * c.hidden_size;
     n += norms * c.hidden_size + mixer_parameters(c, layer) + ffn_parameters(c, layer, num_experts);
+  }
+  if (c.mtp.num_layers > 0) {
+    DecoderConfig module = c;
+    module.mtp.num_layers = 0;
+    module.layers = {c.mtp.layer};
+    const int64_t shared = c.vocab_size * c.hidden_size * (c.tied_head ? 1 : 2);
+    n += count_parameters(module, num_experts) - shared;     // its layer and norm
+    n += 2 * c.hidden_size + 2 * c.hidden_size * c.hidden_size;  // two norms, the join
   }
   return n;
 }
@@ -220,10 +272,6 @@ void DecoderConfig::validate() const {
   check_size("head_dim", head_dim, int64_t{1} << 14);
   check_size("v_dim", v_dim, int64_t{1} << 14);
   check_size("number of layers", num_layers(), kMaxLayers);
-  if (num_heads % num_kv_heads != 0) {
-    fail(ErrorCode::kCorruptData, "expected num_kv_heads to divide num_heads = ", num_heads,
-         ", found ", num_kv_heads);
-  }
   if (norm_form == NormForm::kGated) check_size("norm_gate_rank", norm_gate_rank, hidden_size);
   if (!(norm_eps >= 0.0f) || norm_eps > 1.0f) {
     fail(ErrorCode::kCorruptData, "expected norm_eps in [0, 1], found ", norm_eps);
@@ -237,6 +285,11 @@ void DecoderConfig::validate() const {
   }
   for (size_t i = 0; i < layers.size(); ++i) {
     check_layer(*this, layers[i], "layer " + std::to_string(i));
+  }
+  if (mtp.num_layers != 0) {
+    check_size("mtp.num_layers", mtp.num_layers, 1);
+    check_size("mtp.num_steps", mtp.num_steps, 64);
+    check_layer(*this, mtp.layer, "the prediction module");
   }
   for (const LongSkip& skip : long_skips) {
     if (skip.save_before_layer < 0 || skip.save_before_layer > skip.blend_before_layer ||

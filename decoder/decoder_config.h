@@ -44,6 +44,7 @@ struct LayerSpec {
   bool qk_norm = false;    // RMS norm per head on q and k, before rope
   bool q_bias = false, k_bias = false, v_bias = false, o_bias = false;
   bool sinks = false;       // one learned extra softmax logit per head
+  float lambda_init = 0.0f; // of differential attention
   bool output_gate = false; // attention output times sigmoid(gate)
   bool sparse_index = false;// keys chosen by an indexer (kMla only)
   // Norm sites
@@ -108,6 +109,20 @@ struct MlaSpec {
   int64_t key_row() const { return kv_lora_rank + qk_rope_dim; }  // numbers cached per token
 };
 
+/// Differential attention: what a noise head attends to is subtracted from the signal heads of its
+/// group. Query heads come in groups of some signal heads and, last, their noise head; key heads in
+/// pairs of a signal and a noise head; the values of a pair are one value of twice the width:
+///
+///   out_s = (1 - lambda_init) * head_norm(softmax(q_s k_signal) v - lambda softmax(q_n k_noise) v)
+///   lambda = exp(lambda_q1 . lambda_k1) - exp(lambda_q2 . lambda_k2) + lambda_init
+///
+/// kDifferential has one signal head per noise head (arXiv 2410.05258), kGroupedDifferential several
+/// (arXiv 2510.06949).
+struct DifferentialSpec {
+  int64_t num_noise_heads = 0;  // of the num_heads query heads
+  float norm_eps = 1e-5f;       // of head_norm
+};
+
 /// The residual stream saved before one layer is blended in before another.
 struct LongSkip {
   int64_t save_before_layer = 0;
@@ -115,10 +130,18 @@ struct LongSkip {
   float saved_weight = 1.0f;
 };
 
-/// Multi-token prediction head: one extra layer that guesses the token after next.
+/// Multi-token prediction: one extra layer that guesses the token after next (DeepSeek-V3 report,
+/// section 2.2):
+///
+///   x      = join(concat(embed_norm(embed[next id]), hidden_norm(hidden)))
+///   logits = head(norm(layer(x)))
+///
+/// `hidden` is the trunk's row, and with several steps the module's own row of the step before.
 struct MtpSpec {
-  int64_t num_layers = 0;
-  int64_t num_steps = 0;
+  int64_t num_layers = 0;       // 1, or 0 without a module
+  int64_t num_steps = 1;        // how often the checkpoint means it to be applied in a row
+  bool normed_hidden = true;    // the trunk's row is taken after its final norm
+  bool normed_recursion = true; // the module's own row is taken after `norm`
   LayerSpec layer;
 };
 
@@ -144,6 +167,7 @@ struct DecoderConfig {
   std::vector<LayerSpec> layers;
   MoeSpec moe;
   MlaSpec mla;
+  DifferentialSpec differential;
   std::vector<LongSkip> long_skips;
   MtpSpec mtp;
 
@@ -177,10 +201,14 @@ struct DecoderConfig {
 //     layers.i.k_b.weight (heads, kv_lora, nope)   layers.i.v_b.weight (heads, v, kv_lora)
 //   layers.i.index.{q.weight (heads * dim, q_lora), k.weight (dim, H), weights.weight (heads, H)}
 //   layers.i.index.k_norm.{weight,bias} (dim)
+//   layers.i.lambda_{q1,k1,q2,k2} (head_dim)   layers.i.head_norm.weight (2 * head_dim)
+//   layers.i.poly.weight (3)   layers.i.poly.bias (1)   of kPolyNorm
 //   layers.i.{gate,up,down}.weight   layers.i.{gate,up,down}.bias
 //   layers.i.router.weight (E, H)   layers.i.router.bias (E)   layers.i.router.correction (E)
 //   layers.i.experts.e.{gate,up,down}.{weight,bias}
 //   layers.i.shared.{gate,up,down}.weight
+//   mtp.{embed_norm,hidden_norm,norm}.weight (H)   mtp.join.weight (H, 2 H)
+//   mtp.X for every layers.i.X of its layer   mtp.embed.weight, mtp.head.weight where it has its own
 
 /// Frequencies theta^(-2i/dim), then scaled.
 struct RopeScaling {

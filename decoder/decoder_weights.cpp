@@ -1,6 +1,8 @@
 #include "decoder/decoder_weights.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <string>
 
 #include "core/check.h"
@@ -44,6 +46,12 @@ class Loader {
   PackedMatrix pack(const std::vector<Part>& parts, int64_t cols) {
     std::vector<TensorView> views;
     for (const Part& p : parts) views.push_back(source_.get(p.name + ".weight", {p.rows, cols}));
+    PackedMatrix packed = pack_matrices(backend_, views, compute_);
+    source_.release_copies();
+    return packed;
+  }
+
+  PackedMatrix pack_views(const std::vector<TensorView>& views) {
     PackedMatrix packed = pack_matrices(backend_, views, compute_);
     source_.release_copies();
     return packed;
@@ -173,11 +181,75 @@ void load_latent(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
   w.index_k_norm_bias = load.vector(index + "k_norm.bias", dim);
 }
 
+// Rows of a matrix of heads, (heads * dim, ...): for each group, its heads [begin, end).
+void add_heads(const TensorView& heads, int64_t dim, int64_t group, int64_t begin, int64_t end,
+               std::vector<TensorView>& parts) {
+  for (int64_t first = 0; first < heads.shape[0] / dim; first += group) {
+    parts.push_back(heads.rows((first + begin) * dim, (end - begin) * dim));
+  }
+}
+
+// Signal heads before noise heads, so that each kind is one run of columns of qkv.
+std::vector<TensorView> differential_parts(const DecoderConfig& c, const TensorView& q,
+                                           const TensorView& k, const TensorView& v) {
+  const int64_t group = c.num_heads / c.differential.num_noise_heads;
+  std::vector<TensorView> parts;
+  add_heads(q, c.head_dim, group, 0, group - 1, parts);
+  add_heads(q, c.head_dim, group, group - 1, group, parts);
+  add_heads(k, c.head_dim, 2, 0, 1, parts);
+  add_heads(k, c.head_dim, 2, 1, 2, parts);
+  parts.push_back(v);
+  return parts;
+}
+
+float dot(const Tensor& a, const Tensor& b) {
+  const int64_t size = a.shape()[0];
+  return std::inner_product(a.f32(), a.f32() + size, b.f32(), 0.0f);
+}
+
+void load_differential(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
+                       const std::string& prefix, LayerWeights& w) {
+  const int64_t h = c.hidden_size;
+  const int64_t q = c.num_heads * c.head_dim;
+  const int64_t kv = c.num_kv_heads * c.head_dim;
+  w.qkv = load.pack_views(differential_parts(c, load.view(prefix + "q.weight", {q, h}),
+                                             load.view(prefix + "k.weight", {kv, h}),
+                                             load.view(prefix + "v.weight", {kv, h})));
+  if (spec.q_bias || spec.k_bias || spec.v_bias) {
+    const Tensor biases = load.bias({{prefix + "q", q, spec.q_bias},
+                                     {prefix + "k", kv, spec.k_bias},
+                                     {prefix + "v", kv, spec.v_bias}});
+    const TensorView all = biases.view();
+    w.qkv_bias = Tensor(DType::kF32, all.shape);
+    float* out = w.qkv_bias.f32();
+    for (const TensorView& part :
+         differential_parts(c, all.rows(0, q), all.rows(q, kv), all.rows(q + kv, kv))) {
+      out = std::copy_n(part.as<float>(), part.num_elements(), out);
+    }
+  }
+  const int64_t signal = c.num_heads - c.differential.num_noise_heads;
+  w.o = load.pack(prefix + "o.weight", h, signal * 2 * c.v_dim);
+  const auto exp_of = [&](const char* a, const char* b) {
+    return std::exp(dot(load.vector(prefix + a, c.head_dim), load.vector(prefix + b, c.head_dim)));
+  };
+  w.lambda = exp_of("lambda_q1", "lambda_k1") - exp_of("lambda_q2", "lambda_k2") + spec.lambda_init;
+  if (!std::isfinite(w.lambda)) {
+    fail(ErrorCode::kCorruptData, "expected a finite lambda of ", prefix, "lambda_q1 to lambda_k2, found ",
+         w.lambda);
+  }
+  w.head_norm = load.vector(prefix + "head_norm.weight", 2 * c.head_dim);
+  for (int64_t i = 0; i < 2 * c.head_dim; ++i) w.head_norm.f32()[i] *= 1.0f - spec.lambda_init;
+}
+
 void load_mixer(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
                 const std::string& prefix, LayerWeights& w) {
-  w.o = load.pack(prefix + "o.weight", c.hidden_size, c.num_heads * c.v_dim);
   if (spec.o_bias) w.o_bias = load.vector(prefix + "o.bias", c.hidden_size);
   if (spec.sinks) w.sinks = load.vector(prefix + "sinks", c.num_heads);
+  if (spec.mixer == MixerKind::kDifferential || spec.mixer == MixerKind::kGroupedDifferential) {
+    load_differential(load, c, spec, prefix, w);
+    return;
+  }
+  w.o = load.pack(prefix + "o.weight", c.hidden_size, c.num_heads * c.v_dim);
   if (spec.mixer == MixerKind::kMla) {
     load_latent(load, c, spec, prefix, w.latent);
     return;
@@ -240,21 +312,52 @@ LayerWeights load_layer(Loader& load, const DecoderConfig& c, const LayerSpec& s
     load_moe(load, c, prefix, w.moe);
   } else {
     w.ffn = load.ffn(prefix, c.hidden_size, spec.intermediate_size, spec.ffn_bias);
+    if (spec.activation.kind == GluKind::kPolyNorm) {
+      w.ffn.poly = Tensor(DType::kF32, {4});
+      dequantize(load.view(prefix + "poly.weight", {3}), w.ffn.poly.f32());
+      dequantize(load.view(prefix + "poly.bias", {1}), w.ffn.poly.f32() + 3);
+    }
   }
   return w;
+}
+
+std::unique_ptr<MtpWeights> load_module(Loader& load, const DecoderConfig& c) {
+  const std::string prefix = "mtp.";
+  auto w = std::make_unique<MtpWeights>();
+  w->embed_norm = load.vector(prefix + "embed_norm.weight", c.hidden_size);
+  w->hidden_norm = load.vector(prefix + "hidden_norm.weight", c.hidden_size);
+  w->norm = load.vector(prefix + "norm.weight", c.hidden_size);
+  w->join = load.pack(prefix + "join.weight", c.hidden_size, 2 * c.hidden_size);
+  w->layer = load_layer(load, c, c.mtp.layer, prefix);
+  return w;
+}
+
+// Where the module stores an embedding or a head of its own: copies, not counted as parameters.
+void load_module_copies(Loader& load, const DecoderConfig& c, MtpWeights& w) {
+  if (load.has("mtp.embed.weight"))
+    w.embed = load.view("mtp.embed.weight", {c.vocab_size, c.hidden_size});
+  if (load.has("mtp.head.weight"))
+    w.head = load.pack("mtp.head.weight", c.vocab_size, c.hidden_size);
 }
 
 int64_t bytes_of(const PackedMatrix& m) {
   return m.empty() ? 0 : std::max(m.resident_bytes(), m.streamed_bytes());
 }
 int64_t bytes_of(const FfnWeights& w) { return bytes_of(w.gate_up) + bytes_of(w.down); }
-
 int64_t bytes_of(const NormGate& g) { return bytes_of(g.down) + bytes_of(g.up); }
 int64_t bytes_of(const LatentWeights& w) {
   int64_t bytes = bytes_of(w.q_a) + bytes_of(w.q_up) + bytes_of(w.kv_a) + bytes_of(w.index_q) +
                   bytes_of(w.index_k) + bytes_of(w.index_weights);
   for (const PackedMatrix& m : w.key_up) bytes += bytes_of(m);
   for (const PackedMatrix& m : w.value_up) bytes += bytes_of(m);
+  return bytes;
+}
+
+int64_t bytes_of(const LayerWeights& w) {
+  int64_t bytes = bytes_of(w.qkv) + bytes_of(w.latent) + bytes_of(w.o) +
+                  bytes_of(w.pre_mixer_gate) + bytes_of(w.pre_ffn_gate) + bytes_of(w.ffn) +
+                  bytes_of(w.moe.router) + bytes_of(w.moe.shared);
+  for (const FfnWeights& expert : w.moe.experts) bytes += bytes_of(expert);
   return bytes;
 }
 
@@ -265,12 +368,8 @@ int64_t streamed(const FfnWeights& w) { return streamed(w.gate_up) + streamed(w.
 
 int64_t DecoderWeights::num_bytes() const {
   int64_t bytes = embed.num_bytes() + bytes_of(head);
-  for (const LayerWeights& w : layers) {
-    bytes += bytes_of(w.qkv) + bytes_of(w.latent) + bytes_of(w.o) + bytes_of(w.pre_mixer_gate) +
-             bytes_of(w.pre_ffn_gate) + bytes_of(w.ffn) + bytes_of(w.moe.router) +
-             bytes_of(w.moe.shared);
-    for (const FfnWeights& expert : w.moe.experts) bytes += bytes_of(expert);
-  }
+  for (const LayerWeights& w : layers) bytes += bytes_of(w);
+  if (mtp) bytes += bytes_of(mtp->join) + bytes_of(mtp->layer) + bytes_of(mtp->head);
   return bytes;
 }
 
@@ -307,12 +406,14 @@ std::unique_ptr<DecoderWeights> load_decoder_weights(const DecoderConfig& config
   weights->head = config.float32_head
                       ? load.pack_float32(head, config.vocab_size, config.hidden_size)
                       : load.pack(head, config.vocab_size, config.hidden_size);
+  if (config.mtp.num_layers > 0) weights->mtp = load_module(load, config);
   const int64_t num_read = source.num_elements_read() - read_before;
   const int64_t num_expected = config.num_parameters() - config.unused_parameters;
   if (num_read != num_expected) {
     fail(ErrorCode::kCorruptData, "expected ", num_expected,
          " parameters by the config, found tensors of ", num_read);
   }
+  if (weights->mtp) load_module_copies(load, config, *weights->mtp);
   if (progress) progress(1.0);
   return weights;
 }

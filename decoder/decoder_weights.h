@@ -18,6 +18,7 @@ struct FfnWeights {
   PackedMatrix down;     // (H, I)
   Tensor gate_up_bias;   // (2 * I) or empty
   Tensor down_bias;      // (H) or empty
+  Tensor poly;           // (4) of kPolyNorm or empty
 };
 
 struct MoeWeights {
@@ -63,11 +64,24 @@ struct LayerWeights {
   Tensor qkv_bias;        // (q + k + v widths) or empty; zeros where one part has no bias
   Tensor q_norm, k_norm;  // (head_dim) or empty
   Tensor sinks;           // (num_heads) or empty
+  // Differential attention; in qkv, heads of signal queries come before those of noise, and
+  // likewise the keys.
+  Tensor head_norm;       // (2 * head_dim), times 1 - lambda_init
+  float lambda = 0.0f;
   PackedMatrix o;         // (H, num_heads * v_dim)
   Tensor o_bias;          // (H) or empty
   LatentWeights latent;
   FfnWeights ffn;         // of a dense layer
   MoeWeights moe;         // of an MoE layer
+};
+
+/// The module that guesses the token after next.
+struct MtpWeights {
+  Tensor embed_norm, hidden_norm, norm;  // (H)
+  PackedMatrix join;                     // (H, 2 * H): embedding columns, then hidden columns
+  LayerWeights layer;
+  TensorView embed;   // (V, H); empty: the trunk's
+  PackedMatrix head;  // (V, H); empty: the trunk's
 };
 
 struct DecoderWeights {
@@ -76,6 +90,7 @@ struct DecoderWeights {
   std::vector<LayerWeights> layers;
   Tensor norm;        // (H)
   PackedMatrix head;  // (V, H), the embedding again when tied
+  std::unique_ptr<MtpWeights> mtp;  // null without the module
 
   int64_t num_bytes() const;
   /// Bytes read for one token: every product once, of the routed experts those that it visits.

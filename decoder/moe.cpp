@@ -171,7 +171,9 @@ void run_ffn(Backend& backend, const GluParams& activation, const FfnWeights& we
   const MatrixView gate_up = ws.get(Buffer::kGateUp, x.rows, 2 * width);
   linear(backend, x, weights.gate_up, weights.gate_up_bias.f32(), gate_up);
   const MatrixView activated = ws.get(Buffer::kGlu, x.rows, width);
-  glu(backend, activation, gate_up, activated);
+  GluParams params = activation;
+  params.poly = weights.poly.f32();
+  glu(backend, params, gate_up, activated);
   const std::array<LinearTask, 1> task = {
       LinearTask{&weights.down, weights.down_bias.f32(), out, store == Store::kAdd}};
   linear(backend, activated, task);

@@ -17,10 +17,12 @@ enum class Buffer {
   kHidden,        // (T, hidden_size), the residual stream
   kNormed,        // (T, hidden_size), what a sub-layer reads
   kBranch,        // (T, hidden_size), what a sub-layer wrote, when it is not added in place
+  kJoined,        // (T, 2 * hidden_size), what the prediction module reads
   kQkv,           // (T, (num_heads + num_kv_heads) * head_dim + num_kv_heads * v_dim)
   kQueries,       // (logit rows, num_heads * head_dim or hidden_size), of the last layer
   kQueryAngles,   // (2 * logit rows, rotary_dim / 2): their cosines, then their sines
-  kAttention,     // (T, num_heads * v_dim)
+  kAttention,     // (T, num_heads * v_dim); of signal heads, twice as wide values
+  kNoise,         // (T, noise heads * 2 * v_dim)
   kLatentQ,       // (query rows, q_lora_rank), twice that wide with an output gate
   kLatentKv,      // (T, kv_lora_rank + qk_rope_dim)
   kIndexK,        // (T, index head_dim)

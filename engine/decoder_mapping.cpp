@@ -10,12 +10,13 @@
 
 namespace onnuri {
 
-void finish_decoder_sizes(DecoderConfig& out, int64_t num_layers, const std::string& where) {
+void finish_decoder_sizes(DecoderConfig& out, int64_t num_layers, const std::string& where,
+                          bool shared_evenly) {
   constexpr int64_t kMaxHeadDim = 4096;
   if (num_layers > kMaxDecoderLayers)
     fail(ErrorCode::kCorruptData, "expected at most ", kMaxDecoderLayers, " layers in ", where, ", found ",
          num_layers);
-  if (out.num_heads % out.num_kv_heads != 0)
+  if (shared_evenly && out.num_heads % out.num_kv_heads != 0)
     fail(ErrorCode::kCorruptData, out.num_heads, " query heads do not share ", out.num_kv_heads,
          " key heads evenly in ", where);
   if (out.head_dim > kMaxHeadDim)
@@ -82,7 +83,8 @@ DecoderConfig read_decoder(const ConfigReader& config, const ConfigDefaults& def
                                         ? config.number_or("rms_norm_eps", defaults.norm_eps)
                                         : config.number("rms_norm_eps"));
   out.tied_head = config.boolean_or("tie_word_embeddings", defaults.tied_head);
-  finish_decoder_sizes(out, config.size("num_hidden_layers"), config.where());
+  finish_decoder_sizes(out, config.size("num_hidden_layers"), config.where(),
+                       defaults.shared_evenly);
   if (!defaults.dense_layers) return out;
   const int64_t intermediate = config.size("intermediate_size");
   for (LayerSpec& layer : out.layers) layer.intermediate_size = intermediate;

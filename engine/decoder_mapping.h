@@ -31,13 +31,15 @@ struct ConfigDefaults {
   double norm_eps = 0;
   bool tied_head = false;
   bool dense_layers = true;  // false: every layer has experts, "intermediate_size" is not read
+  bool shared_evenly = true;  // key heads divide the query heads
 };
 
 constexpr int64_t kMaxDecoderLayers = 4096;
 constexpr int64_t kMaxSharedExperts = 64;
 
 /// Number of layers, width of values, attention scale 1/sqrt(head_dim); checks what is set.
-void finish_decoder_sizes(DecoderConfig& out, int64_t num_layers, const std::string& where);
+void finish_decoder_sizes(DecoderConfig& out, int64_t num_layers, const std::string& where,
+                          bool shared_evenly = true);
 /// hidden / heads, or an error when that leaves a rest.
 int64_t derived_head_dim(int64_t hidden, int64_t heads, const std::string& where);
 
@@ -108,6 +110,14 @@ void add_names(NameTable& table, const std::vector<std::string>& prefixes, const
 /// Adds expert names, one tensor per expert and stacked. `correction` is the router bias below "mlp.".
 void add_moe_names(NameTable& table, const std::vector<std::string>& prefixes,
                    int64_t moe_intermediate_size, const std::string& correction);
+/// Adds the names of a prediction module whose layer is stored at `stored_layer` ("mtp.layers.0.");
+/// call it after the names of the other layers.
+struct MtpNames {
+  std::string stored_layer;
+  std::string embed_norm, hidden_norm, join, norm;  // with ".weight"
+  std::string embed, head;                          // empty: those of the trunk
+};
+void add_mtp_names(NameTable& table, const MtpNames& names);
 /// Adds the names that llama.cpp writes.
 void add_gguf_names(NameTable& table, const NormNames& norms);
 void add_gguf_moe_names(NameTable& table);

@@ -45,6 +45,8 @@ struct ModelConfig {
   std::optional<ProjectorConfig> projector;   // of pictures, with `vision`
   std::optional<AudioConfig> audio;           // Whisper and the like
   std::optional<SpeechDecoderConfig> speech_decoder;
+  MtpSpec mtp;                                // the prediction module that the checkpoint offers
+  std::vector<std::string> mtp_prefixes;      // its stored tensors, ignored when it is not loaded
   SpecialTokens special;
   TensorNameMap names;                        // canonical -> stored, all rooms
   std::vector<std::string> ignored_prefixes;  // stored tensors that are known and not needed

@@ -49,6 +49,19 @@ void NameTable::add(const std::string& canonical, const std::vector<StoredName>&
   list.insert(list.end(), stored.begin(), stored.end());
 }
 
+void NameTable::derive(const std::string& canonical_from, const std::string& canonical_to,
+                       const std::string& stored_from, const std::string& stored_to) {
+  const auto rules = rules_;
+  for (const auto& [canonical, list] : rules) {
+    if (!canonical.starts_with(canonical_from)) continue;
+    for (StoredName stored : list) {
+      if (!stored.pattern.starts_with(stored_from)) continue;
+      stored.pattern = stored_to + stored.pattern.substr(stored_from.size());
+      add(canonical_to + canonical.substr(canonical_from.size()), {stored});
+    }
+  }
+}
+
 TensorNameMap NameTable::map() const {
   return [rules = rules_](const std::string& canonical) {
     std::vector<TensorRef> refs;

@@ -56,6 +56,15 @@ void TextEngine::load(const ModelFiles& files) {
   }
   TensorSource source(checkpoint_, config_.names);
   for (const std::string& prefix : config_.ignored_prefixes) source.ignore_prefix(prefix);
+  if (!options_.load_draft_module) {
+    for (const std::string& prefix : config_.mtp_prefixes) source.ignore_prefix(prefix);
+  } else if (config_.mtp.num_layers == 0) {
+    fail(ErrorCode::kUnsupported, "expected a module that predicts further tokens in ", path_,
+         ", found none that family ", config_.family, " knows");
+  } else {
+    config_.decoder.mtp = config_.mtp;
+    config_.decoder.validate();
+  }
   if (config_.decoder.tied_head)
     for (const TensorRef& ref : config_.names("head.weight")) source.ignore_prefix(ref.name);
   image_encoder_ = make_image_encoder(files, config_, source, backend_, compute_);

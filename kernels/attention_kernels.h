@@ -87,8 +87,10 @@ static inline KeyRun key_run(const KeyRows& rows, int64_t position, int64_t limi
   const int64_t entry = position / kv.page_rows;
   const int64_t page = kv.page_table[kv.ring ? entry % kv.num_entries : entry];
   const int64_t row = (page * kv.num_kv_heads + rows.kv_head) * kv.page_rows + in_page;
+  const int64_t k_page_heads = kv.k_page_heads > 0 ? kv.k_page_heads : kv.num_kv_heads;
+  const int64_t k_row = (page * k_page_heads + rows.kv_head) * kv.page_rows + in_page;
   const int64_t left = kv.page_rows - in_page;
-  const char* k = static_cast<const char*>(kv.k_pages) + row * kv.k_dim * element_bytes;
+  const char* k = static_cast<const char*>(kv.k_pages) + k_row * kv.k_dim * element_bytes;
   if (kv.v_in_k) return {k, k, kv.k_dim, kv.k_dim, left < limit ? left : limit};
   return {k, static_cast<const char*>(kv.v_pages) + row * kv.v_dim * element_bytes, kv.k_dim,
           kv.v_dim, left < limit ? left : limit};

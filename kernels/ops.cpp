@@ -88,6 +88,7 @@ void activate(Backend& backend, Activation kind, ConstMatrixView x, MatrixView y
 void glu(Backend& backend, const GluParams& params, ConstMatrixView gate_up, MatrixView y) {
   ONNURI_CHECK(well_formed(gate_up) && well_formed(y));
   ONNURI_CHECK(gate_up.rows == y.rows && gate_up.cols == 2 * y.cols);
+  ONNURI_CHECK(params.kind != GluKind::kPolyNorm || params.poly != nullptr);
   const ConstMatrixView gate(gate_up.data, y.rows, y.cols, gate_up.stride);
   const ConstMatrixView up(gate_up.data + y.cols, y.rows, y.cols, gate_up.stride);
   run_rows(backend, y.rows, row_cost(kExpNs, y.cols), [&](int64_t begin, int64_t end) {
@@ -151,6 +152,7 @@ void kv_write(Backend& backend, const KvView& kv, int64_t start_position, ConstM
   if (!kv.v_in_k) {
     ONNURI_CHECK(well_formed(v) && k.rows == v.rows && v.cols == kv.num_kv_heads * kv.v_dim);
   }
+  const int64_t k_page_heads = kv.k_page_heads > 0 ? kv.k_page_heads : kv.num_kv_heads;
   if (k.rows == 0) return;
   ONNURI_CHECK(kv.k_pages != nullptr && kv.page_table != nullptr);
   ONNURI_CHECK(kv.v_in_k || kv.v_pages != nullptr);
@@ -165,10 +167,12 @@ void kv_write(Backend& backend, const KvView& kv, int64_t start_position, ConstM
       const int64_t page = kv.page_table[kv.ring ? entry % kv.num_entries : entry];
       ONNURI_CHECK(page >= 0);
       for (int64_t h = 0; h < kv.num_kv_heads; ++h) {
-        const int64_t row = (page * kv.num_kv_heads + h) * kv.page_rows + position % kv.page_rows;
+        const int64_t in_page = position % kv.page_rows;
+        const int64_t k_row = (page * k_page_heads + h) * kv.page_rows + in_page;
         convert(kv.dtype, k.row(t) + h * kv.k_dim, kv.k_dim,
-                static_cast<char*>(kv.k_pages) + row * kv.k_dim * element_bytes);
+                static_cast<char*>(kv.k_pages) + k_row * kv.k_dim * element_bytes);
         if (kv.v_in_k) continue;
+        const int64_t row = (page * kv.num_kv_heads + h) * kv.page_rows + in_page;
         convert(kv.dtype, v.row(t) + h * kv.v_dim, kv.v_dim,
                 static_cast<char*>(kv.v_pages) + row * kv.v_dim * element_bytes);
       }

@@ -46,11 +46,15 @@ enum class GluKind {
   kClampedSilu,  // g = min(g, limit), u = clamp(u, +-limit), silu(g) * u
   kSigmoid,      // sigmoid(g) * u
   kSwigluPlus1,  // g = min(g, limit), u = clamp(u, +-limit), g * sigmoid(alpha g) * (u + 1)
+  kPolyNorm,     // (p0 n(g^3) + p1 n(g^2) + p2 n(g) + p3) * u, n(z) = z / sqrt(mean(z^2) + 1e-6)
+                 // with the mean over the row (arXiv 2411.03884)
 };
+inline constexpr float kPolyNormEps = 1e-6f;
 struct GluParams {
   GluKind kind = GluKind::kSilu;
   float limit = 0.0f;
   float alpha = 1.702f;
+  const float* poly = nullptr;  // (4), learned: p0..p3 of kPolyNorm
 };
 void glu(Backend& backend, const GluParams& params, ConstMatrixView gate_up, MatrixView y);
 
@@ -98,6 +102,9 @@ struct KvView {
   int64_t k_dim = 0;
   int64_t v_dim = 0;
   bool v_in_k = false;  // a row's values are the first v_dim numbers of its key; v_pages is null
+  // Heads that one page of keys holds, when the view is of a part of them; 0: num_kv_heads. The
+  // view's first head is the one that k_pages points at.
+  int64_t k_page_heads = 0;
 };
 
 /// Stores rows of k (T, num_kv_heads * k_dim) and v (T, num_kv_heads * v_dim) at positions

@@ -1,7 +1,8 @@
 // DeepSeek-V3, and Kanana-2 of the same class without a query latent: latent attention with rope on
 // adjacent pairs, leading dense layers, then sigmoid-routed experts chosen within the best groups
 // with a correction bias. Source: transformers models/deepseek_v3; GGUF architecture deepseek2.
-// Layers after the last one predict further tokens: known and not run.
+// The layer after the last one predicts a further token, when it is asked for; more such layers are
+// known and not run.
 #include <algorithm>
 #include <string>
 
@@ -66,6 +67,27 @@ ModelConfig map_gguf(const ModelFiles& files) {
   return model;
 }
 
+// The layer after the last one, an expert layer with its own copies of embedding and head.
+void add_module(const ModelFiles& files, const ConfigReader& config, NameTable& names,
+                ModelConfig& model) {
+  const DecoderConfig& decoder = model.decoder;
+  const int64_t extra = std::min<int64_t>(config.integer_or("num_nextn_predict_layers", 0), 64);
+  const auto prefix = [&](int64_t i) {
+    return "model.layers." + std::to_string(decoder.num_layers() + i) + ".";
+  };
+  if (extra < 1) return;
+  model.mtp_prefixes = {prefix(0)};
+  for (int64_t i = 1; i < extra; ++i) model.ignored_prefixes.push_back(prefix(i));
+  const std::string layer = prefix(0);
+  if (files.checkpoint->find(layer + "eh_proj.weight").empty()) return;
+  model.mtp.num_layers = 1;
+  model.mtp.normed_recursion = false;
+  model.mtp.layer = decoder.layers.back();
+  add_mtp_names(names, {layer, layer + "enorm.weight", layer + "hnorm.weight",
+                        layer + "eh_proj.weight", layer + "shared_head.norm.weight",
+                        layer + "embed_tokens.weight", layer + "shared_head.head.weight"});
+}
+
 ModelConfig map(const ModelFiles& files) {
   if (files.is_gguf()) return map_gguf(files);
   ModelConfig model = base_model(files, "deepseek_v3");
@@ -85,10 +107,8 @@ ModelConfig map(const ModelFiles& files) {
   add_names(names, {"model."}, {});
   add_latent_names(names, {"model."});
   add_moe_names(names, {"model."}, decoder.moe.intermediate_size, "gate.e_score_correction_bias");
+  add_module(files, config, names, model);
   model.names = names.map();
-  const int64_t extra = config.integer_or("num_nextn_predict_layers", 0);
-  for (int64_t i = 0; i < std::min<int64_t>(extra, 64); ++i)
-    model.ignored_prefixes.push_back("model.layers." + std::to_string(decoder.num_layers() + i) + ".");
   return model;
 }
 

@@ -36,6 +36,19 @@ ModelConfig map_gguf(const ModelFiles& files) {
   return model;
 }
 
+// One layer like the others, in EXAONE 4.5: it slides and carries positions as the first one does.
+void add_module(const ModelFiles& files, const ConfigReader& config, NameTable& names,
+                ModelConfig& model) {
+  model.mtp_prefixes = {"mtp.", "model.mtp."};
+  if (files.checkpoint->find("mtp.fc.weight").empty()) return;
+  model.mtp.num_layers = 1;
+  model.mtp.num_steps = config.size_or("mtp_num_speculative_steps", 1);
+  model.mtp.layer = model.decoder.layers[0];
+  model.mtp.layer.rope = 0;
+  add_mtp_names(names, {"mtp.layers.0.", "mtp.pre_fc_norm_embedding.weight",
+                        "mtp.pre_fc_norm_hidden.weight", "mtp.fc.weight", "mtp.norm.weight", "", ""});
+}
+
 ModelConfig map(const ModelFiles& files) {
   if (files.is_gguf()) return map_gguf(files);
   TextRules rules;
@@ -49,8 +62,11 @@ ModelConfig map(const ModelFiles& files) {
   std::vector<bool> sliding(decoder.layers.size(), false);
   if (window > 0) sliding = read_sliding_layers(config, decoder.num_layers(), 0);
   fill_layers(decoder, sliding, window);
-  for (const char* prefix : {"mtp.", "model.mtp.", "model.visual.", "visual."})
-    model.ignored_prefixes.push_back(prefix);
+  for (const char* prefix : {"model.visual.", "visual."}) model.ignored_prefixes.push_back(prefix);
+  NameTable names;
+  add_names(names, rules.prefixes, rules.norms);
+  add_module(files, config, names, model);
+  model.names = names.map();
   return model;
 }
 

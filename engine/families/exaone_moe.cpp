@@ -1,7 +1,7 @@
 // K-EXAONE: norms before sublayers, RMS norm on q and k, three sliding layers with rope to one full
 // layer without positions, a dense first layer and sigmoid-routed experts after it.
 // Source: transformers models/exaone_moe; the extra keys of K-EXAONE 2.0 (windows and clamps per
-// layer) as vLLM reads them. Multi-token prediction tensors are known and not run.
+// layer) and the prediction module as vLLM reads them.
 #include <algorithm>
 
 #include "core/check.h"
@@ -131,6 +131,40 @@ MoeSpec read_moe(const ConfigReader& config) {
   return moe;
 }
 
+// The window of the module's layer; without keys for it, that of the first layer.
+int64_t module_window(const ConfigReader& config, const DecoderConfig& decoder) {
+  if (config.has("mtp_sliding_windows")) {
+    const std::string place = config.place("mtp_sliding_windows");
+    const auto& list = config.find("mtp_sliding_windows")->as_array(place);
+    if (list.empty()) fail(ErrorCode::kCorruptData, "expected an entry at ", place);
+    return list[0].is_null() ? 0 : std::max<int64_t>(0, list[0].as_int(place));
+  }
+  if (config.has("mtp_layer_types")) {
+    const std::vector<std::string> types = config.strings("mtp_layer_types");
+    if (types.empty() || (types[0] != "full_attention" && types[0] != "sliding_attention"))
+      fail(ErrorCode::kUnsupported, "expected full_attention or sliding_attention at ",
+           config.place("mtp_layer_types"));
+    return types[0] == "full_attention" ? 0 : config.size("sliding_window");
+  }
+  return decoder.layers[0].window;
+}
+
+// A dense layer that always carries positions, before it a join and after it a norm.
+void add_module(const ModelFiles& files, const ConfigReader& config, NameTable& names,
+                ModelConfig& model) {
+  model.mtp_prefixes = {"mtp."};
+  if (files.checkpoint->find("mtp.fc.weight").empty()) return;
+  model.mtp.num_layers = 1;
+  model.mtp.num_steps = config.size_or("mtp_num_speculative_steps", 1);
+  LayerSpec& layer = model.mtp.layer;
+  layer.rope = 0;
+  layer.qk_norm = true;
+  layer.window = module_window(config, model.decoder);
+  layer.intermediate_size = config.size("intermediate_size");
+  add_mtp_names(names, {"mtp.layers.0.", "mtp.pre_fc_norm_embedding.weight",
+                        "mtp.pre_fc_norm_hidden.weight", "mtp.fc.weight", "mtp.norm.weight", "", ""});
+}
+
 ModelConfig map(const ModelFiles& files) {
   if (files.is_gguf()) return map_gguf(files);
   ModelConfig model = read_text_model(files, "exaone_moe", {});
@@ -147,8 +181,8 @@ ModelConfig map(const ModelFiles& files) {
   NameTable names;
   add_names(names, {"model."}, {});
   add_moe_names(names, {"model."}, decoder.moe.intermediate_size, "e_score_correction_bias");
+  add_module(files, config, names, model);
   model.names = names.map();
-  model.ignored_prefixes.push_back("mtp.");
   return model;
 }
 

@@ -20,6 +20,7 @@ const std::vector<Family>& families() {
       whisper_family(),    hyperclovax_vision_family(),
       deepseek_v3_family(), axk1_family(),
       axk2_family(),       vaetki_family(),
+      motif_family(),      solar_family(),
   };
   return list;
 }

@@ -25,5 +25,7 @@ Family qwen2_5_vl_family();
 Family paddleocr_vl_family();
 Family whisper_family();
 Family hyperclovax_vision_family();
+Family motif_family();
+Family solar_family();
 
 }  // namespace onnuri

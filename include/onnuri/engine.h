@@ -33,6 +33,7 @@ struct EngineOptions {
   int64_t context_size = 0;            ///< longest sequence in tokens; 0: min(model's, 32768)
   int64_t prefill_chunk = 512;         ///< prompt tokens per forward pass
   std::string isa;                     ///< "" best, or a kernel table's name: "ref", "avx2", ...
+  bool load_draft_module = false;      ///< also load the layer that guesses the token after next
   ProgressCallback progress;
 };
 

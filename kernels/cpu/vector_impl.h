@@ -146,6 +146,26 @@ inline void map_pairs(ConstMatrixView gate, ConstMatrixView up, MatrixView y, F 
   }
 }
 
+// Three sums over the row, then one polynomial per element.
+void poly_norm_row(const float* p, const float* g, const float* u, int64_t cols, float* y) {
+  Vec scale[3];
+  for (int power = 1; power <= 3; ++power) {
+    const float squares = sum_lanes(cols, [&](Vec s, int64_t i, int64_t n) {
+      const Vec x = load_part(g + i, n);
+      const Vec z = power == 1 ? x : power == 2 ? v_mul(x, x) : v_mul(v_mul(x, x), x);
+      return v_fma(z, z, s);
+    });
+    const float inverse = inverse_root(squares / static_cast<float>(cols) + kPolyNormEps);
+    scale[3 - power] = v_set(p[3 - power] * inverse);
+  }
+  const Vec bias = v_set(p[3]);
+  for_lanes(cols, [&](int64_t i, int64_t n) {
+    const Vec x = load_part(g + i, n);
+    const Vec inner = v_fma(v_fma(scale[0], x, scale[1]), x, scale[2]);
+    store_part(y + i, v_mul(v_fma(inner, x, bias), load_part(u + i, n)), n);
+  });
+}
+
 void glu(const GluParams& params, ConstMatrixView gate, ConstMatrixView up, MatrixView y) {
   const Vec high = v_set(params.limit);
   const Vec low = v_set(-params.limit);
@@ -174,6 +194,11 @@ void glu(const GluParams& params, ConstMatrixView gate, ConstMatrixView up, Matr
         u = v_max(low, v_min(high, u));
         return v_mul(v_mul(g, v_sigmoid(v_mul(alpha, g))), v_add(u, v_set(1.0f)));
       });
+      break;
+    case GluKind::kPolyNorm:
+      for (int64_t r = 0; r < y.rows; ++r) {
+        poly_norm_row(params.poly, gate.row(r), up.row(r), y.cols, y.row(r));
+      }
       break;
   }
 }

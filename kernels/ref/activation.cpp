@@ -38,8 +38,29 @@ float gate_unit(const GluParams& params, float g, float u) {
       g = std::min(g, params.limit);
       u = std::clamp(u, -params.limit, params.limit);
       return g * sigmoid(params.alpha * g) * (u + 1.0f);
+    case GluKind::kPolyNorm: break;  // not elementwise: below
   }
   return u;
+}
+
+void poly_norm_row(const float* p, const float* g, const float* u, int64_t cols, float* y) {
+  double squares[3] = {0.0, 0.0, 0.0};  // of g^3, g^2, g
+  for (int64_t i = 0; i < cols; ++i) {
+    const double x2 = static_cast<double>(g[i]) * static_cast<double>(g[i]);
+    squares[0] += x2 * x2 * x2;
+    squares[1] += x2 * x2;
+    squares[2] += x2;
+  }
+  double scale[3];
+  for (int n = 0; n < 3; ++n) {
+    const double mean = squares[n] / static_cast<double>(cols);
+    scale[n] = static_cast<double>(p[n]) / std::sqrt(mean + static_cast<double>(kPolyNormEps));
+  }
+  for (int64_t i = 0; i < cols; ++i) {
+    const auto x = static_cast<double>(g[i]);
+    const double sum = ((scale[0] * x + scale[1]) * x + scale[2]) * x + static_cast<double>(p[3]);
+    y[i] = static_cast<float>(sum) * u[i];
+  }
 }
 
 }  // namespace
@@ -52,6 +73,10 @@ void activate(Activation kind, ConstMatrixView x, MatrixView y) {
 
 void glu(const GluParams& params, ConstMatrixView gate, ConstMatrixView up, MatrixView y) {
   for (int64_t r = 0; r < y.rows; ++r) {
+    if (params.kind == GluKind::kPolyNorm) {
+      poly_norm_row(params.poly, gate.row(r), up.row(r), y.cols, y.row(r));
+      continue;
+    }
     for (int64_t i = 0; i < y.cols; ++i) {
       y.row(r)[i] = gate_unit(params, gate.row(r)[i], up.row(r)[i]);
     }

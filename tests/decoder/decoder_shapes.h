@@ -161,6 +161,39 @@ inline std::vector<NamedShape> decoder_shapes() {
     c.layers[2].pre_ffn_norm_gate = true;
     c.layers[3].sparse_index = false;
   }
+  {
+    DecoderConfig& c = add("differential");
+    c.num_heads = 8;
+    c.num_kv_heads = 4;
+    c.differential = {4, 1e-3f};
+    for (size_t i = 0; i < c.layers.size(); ++i) {
+      LayerSpec& l = c.layers[i];
+      l.mixer = MixerKind::kDifferential;
+      l.lambda_init = 0.2f + 0.1f * static_cast<float>(i);
+      l.activation.kind = GluKind::kPolyNorm;
+      if (i % 2 == 0) l.window = 9;
+    }
+  }
+  {
+    // Groups of two signal heads and a noise head; two groups share a pair of key heads. One layer
+    // of the common kind beside them.
+    DecoderConfig& c = add("differential_groups_with_biases");
+    c.num_heads = 12;
+    c.num_kv_heads = 4;
+    c.head_dim = c.v_dim = 6;
+    c.rope_tables[0] = make_rope_table(1e4, 6, RopeLayout::kHalf, {});
+    c.differential = {4, 1e-5f};
+    for (size_t i = 0; i < c.layers.size(); ++i) {
+      LayerSpec& l = c.layers[i];
+      l.lambda_init = 0.3f;
+      if (i == 1) continue;
+      l.mixer = MixerKind::kGroupedDifferential;
+      l.q_bias = l.k_bias = l.o_bias = true;
+      l.v_bias = i == 2;
+      if (i == 3) l.rope = -1;
+      if (i == 0) l.window = 5;
+    }
+  }
   for (const bool interleaved : {false, true}) {
     DecoderConfig& c = add(interleaved ? "three_axes_interleaved" : "three_axes_sections");
     RopeTable& table = c.rope_tables[0];

@@ -65,6 +65,7 @@ struct Reference {
   }
 
   Rows attention(const LayerSpec& spec, const std::string& prefix, const Rows& x) const {
+    if (spec.mixer != MixerKind::kGqa) return differential(spec, prefix, x);
     Rows q, k, v;
     const auto dim = static_cast<size_t>(c.head_dim);
     const auto v_dim = static_cast<size_t>(c.v_dim);
@@ -233,6 +234,100 @@ struct Reference {
     return out;
   }
 
+  double dot(const std::string& a, const std::string& b) const {
+    double sum = 0;
+    for (size_t i = 0; i < w.values(a).size(); ++i) {
+      sum += static_cast<double>(w.values(a)[i]) * static_cast<double>(w.values(b)[i]);
+    }
+    return sum;
+  }
+
+  // One head of q against one head of k over the values of a pair: (T, 2 * head_dim).
+  Rows attend(const LayerSpec& spec, const Rows& q, size_t q_head, const Rows& k, size_t k_head,
+              const Rows& v, size_t pair) const {
+    const auto dim = static_cast<size_t>(c.head_dim);
+    Rows out;
+    for (size_t t = 0; t < q.size(); ++t) {
+      const auto window = static_cast<size_t>(spec.window);
+      const size_t first = window > 0 && t + 1 > window ? t + 1 - window : 0;
+      Row mixed(2 * dim);
+      double sum = 0;
+      for (size_t s = first; s <= t; ++s) {
+        double score = 0;
+        for (size_t i = 0; i < dim; ++i) score += q[t][q_head * dim + i] * k[s][k_head * dim + i];
+        const double p = std::exp(score * static_cast<double>(c.attention_scale));
+        sum += p;
+        for (size_t i = 0; i < 2 * dim; ++i) mixed[i] += p * v[s][pair * 2 * dim + i];
+      }
+      for (double& value : mixed) value /= sum;
+      out.push_back(mixed);
+    }
+    return out;
+  }
+
+  Rows differential(const LayerSpec& spec, const std::string& prefix, const Rows& x) const {
+    const auto dim = static_cast<size_t>(c.head_dim);
+    Rows q, k, v;
+    for (size_t t = 0; t < x.size(); ++t) {
+      q.push_back(times(prefix + "q", x[t], spec.q_bias));
+      k.push_back(times(prefix + "k", x[t], spec.k_bias));
+      v.push_back(times(prefix + "v", x[t], spec.v_bias));
+      if (spec.rope < 0) continue;
+      const RopeTable& table = c.rope_tables[static_cast<size_t>(spec.rope)];
+      for (size_t h = 0; h < q[t].size() / dim; ++h) rope(table, t, q[t].data() + h * dim);
+      for (size_t h = 0; h < k[t].size() / dim; ++h) rope(table, t, k[t].data() + h * dim);
+    }
+    const auto groups = static_cast<size_t>(c.differential.num_noise_heads);
+    const size_t group = static_cast<size_t>(c.num_heads) / groups;
+    const size_t groups_per_pair = groups / static_cast<size_t>(c.num_kv_heads / 2);
+    const auto init = static_cast<double>(spec.lambda_init);
+    const double lambda = std::exp(dot(prefix + "lambda_q1", prefix + "lambda_k1")) -
+                          std::exp(dot(prefix + "lambda_q2", prefix + "lambda_k2")) + init;
+    const std::vector<float>& weight = w.values(prefix + "head_norm.weight");
+    Rows heads(x.size());
+    for (size_t g = 0; g < groups; ++g) {
+      const size_t pair = g / groups_per_pair;
+      const Rows noise = attend(spec, q, g * group + group - 1, k, 2 * pair + 1, v, pair);
+      for (size_t s = 0; s + 1 < group; ++s) {
+        Rows signal = attend(spec, q, g * group + s, k, 2 * pair, v, pair);
+        for (size_t t = 0; t < x.size(); ++t) {
+          double mean = 0;
+          for (size_t i = 0; i < 2 * dim; ++i) {
+            signal[t][i] -= lambda * noise[t][i];
+            mean += signal[t][i] * signal[t][i] / static_cast<double>(2 * dim);
+          }
+          const double root = std::sqrt(mean + static_cast<double>(c.differential.norm_eps));
+          for (size_t i = 0; i < 2 * dim; ++i) {
+            heads[t].push_back(signal[t][i] / root * static_cast<double>(weight[i]) * (1 - init));
+          }
+        }
+      }
+    }
+    for (Row& row : heads) row = times(prefix + "o", row, spec.o_bias);
+    return heads;
+  }
+
+  static Row power_normed(const Row& g, int power) {
+    Row out(g.size());
+    double mean = 0;
+    for (size_t i = 0; i < g.size(); ++i) {
+      out[i] = std::pow(g[i], power);
+      mean += out[i] * out[i] / static_cast<double>(g.size());
+    }
+    for (double& value : out) value /= std::sqrt(mean + 1e-6);
+    return out;
+  }
+
+  void poly_norm(const std::string& prefix, Row& g, const Row& u) const {
+    const std::vector<float>& p = w.values(prefix + "poly.weight");
+    const auto bias = static_cast<double>(w.values(prefix + "poly.bias")[0]);
+    const Row cubes = power_normed(g, 3), squares = power_normed(g, 2), plain = power_normed(g, 1);
+    for (size_t i = 0; i < g.size(); ++i) {
+      g[i] = (static_cast<double>(p[0]) * cubes[i] + static_cast<double>(p[1]) * squares[i] +
+              static_cast<double>(p[2]) * plain[i] + bias) * u[i];
+    }
+  }
+
   static double gate(const GluParams& p, double g, double u) {
     const double limit = static_cast<double>(p.limit);
     const double alpha = static_cast<double>(p.alpha);
@@ -251,7 +346,11 @@ struct Reference {
   Row ffn(const GluParams& activation, const std::string& prefix, const Row& x, bool bias) const {
     Row g = times(prefix + "gate", x, bias);
     const Row u = times(prefix + "up", x, bias);
-    for (size_t i = 0; i < g.size(); ++i) g[i] = gate(activation, g[i], u[i]);
+    if (activation.kind == GluKind::kPolyNorm) {
+      poly_norm(prefix, g, u);
+    } else {
+      for (size_t i = 0; i < g.size(); ++i) g[i] = gate(activation, g[i], u[i]);
+    }
     return times(prefix + "down", g, bias);
   }
 

@@ -71,6 +71,33 @@ TEST(DecoderConfig, CountsLatentAttention) {
   EXPECT_EQ(c.num_parameters(), 518983059456 - 7168);
 }
 
+// The sum over the shapes of the released differential checkpoints, by hand: per layer the products
+// of q, k, v, o, gate, up and down, two norms, four lambdas, the norm of a head, and 4 numbers of the
+// activation.
+TEST(DecoderConfig, CountsDifferentialAttention) {
+  DecoderConfig c = shape(32, 2048, 8192, 16, 16, 128, 219520);
+  c.tied_head = true;
+  c.differential.num_noise_heads = 8;
+  for (LayerSpec& layer : c.layers) {
+    layer.mixer = MixerKind::kDifferential;
+    layer.activation.kind = GluKind::kPolyNorm;
+  }
+  const int64_t small = 4 * 2048 * 2048 + 3 * 2048 * 8192 + 2 * 2048 + 4 * 128 + 256 + 4;
+  EXPECT_EQ(c.num_parameters(), int64_t{219520} * 2048 + 2048 + 32 * small);
+
+  c = shape(40, 4096, 16384, 40, 16, 128, 219520);
+  c.differential.num_noise_heads = 8;
+  for (LayerSpec& layer : c.layers) {
+    layer.mixer = MixerKind::kGroupedDifferential;
+    layer.activation.kind = GluKind::kPolyNorm;
+  }
+  c.validate();
+  const int64_t grouped = int64_t{4096} * (5120 + 2048 + 2048 + 8192) + 3 * int64_t{4096} * 16384 +
+                          2 * 4096 + 4 * 128 + 256 + 4;
+  EXPECT_EQ(c.num_parameters(), 2 * int64_t{219520} * 4096 + 4096 + 40 * grouped);
+  EXPECT_NEAR(static_cast<double>(c.num_parameters()), 12.7e9, 0.05e9);
+}
+
 TEST(DecoderConfig, NamesWhatItRefuses) {
   struct Case {
     ErrorCode code;
@@ -125,8 +152,30 @@ TEST(DecoderConfig, NamesWhatItRefuses) {
          c.layers[0].mixer = MixerKind::kMla;
          c.mla = {0, 32, 12, 12, 12, 1e-6f, {}};
        }},
-      {unsupported, "differential",
+      {corrupt, "num_noise_heads",
        [](auto& c) { c.layers[0].mixer = MixerKind::kGroupedDifferential; }},
+      {corrupt, "in groups of signal heads",
+       [](auto& c) {
+         c.layers[0].mixer = MixerKind::kGroupedDifferential;
+         c.differential.num_noise_heads = 3;
+       }},
+      {corrupt, "in groups of one signal head",
+       [](auto& c) {
+         c.layers[0].mixer = MixerKind::kDifferential;
+         c.differential.num_noise_heads = 1;
+       }},
+      {corrupt, "pairs of key heads",
+       [](auto& c) {
+         c.layers[0].mixer = MixerKind::kDifferential;
+         c.differential.num_noise_heads = 2;
+         c.num_kv_heads = 1;
+       }},
+      {corrupt, "as wide as keys",
+       [](auto& c) {
+         c.layers[0].mixer = MixerKind::kDifferential;
+         c.differential.num_noise_heads = 2;
+         c.v_dim = 8;
+       }},
       {unsupported, "layer 1: this build does not run output_gate",
        [](auto& c) { c.layers[1].output_gate = true; }},
       {unsupported, "sparse_index", [](auto& c) { c.layers[1].sparse_index = true; }},

@@ -1,5 +1,6 @@
 // Tiny random checkpoints of every text family against what transformers answers for them
-// (tests/golden/make_text_goldens.py).
+// (tests/golden/make_text_goldens.py), or a NumPy reference where it has no such family
+// (tests/golden/make_numpy_goldens.py).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -221,6 +222,11 @@ INSTANTIATE_TEST_SUITE_P(Families, TextGolden,
                                          "qwen3_moe", "qwen3_moe_sparse", "hyperclovax",
                                          "hyperclovax_plain", "granite", "exaone4_5", "solar_open",
                                          "gpt_oss", "ernie4_5"),
+                         [](const auto& param) { return std::string(param.param); });
+
+INSTANTIATE_TEST_SUITE_P(NumpyReferences, TextGolden,
+                         testing::Values("motif", "motif_grouped", "solar_pro", "exaone_moe_mtp",
+                                         "deepseek_mtp"),
                          [](const auto& param) { return std::string(param.param); });
 
 INSTANTIATE_TEST_SUITE_P(LatentAttention, TextGolden,

@@ -143,8 +143,10 @@ TEST_P(OpsTable, Glu) {
     const ConstMatrixView gate(x.view().data, 3, cols, 2 * cols + 1);
     const ConstMatrixView up(x.view().data + cols, 3, cols, 2 * cols + 1);
     for (const GluKind kind : {GluKind::kSilu, GluKind::kGeluTanh, GluKind::kGeluErf,
-                               GluKind::kClampedSilu, GluKind::kSwigluPlus1}) {
-      const GluParams params{.kind = kind, .limit = 3.0f, .alpha = 1.702f};
+                               GluKind::kClampedSilu, GluKind::kSwigluPlus1,
+                               GluKind::kPolyNorm}) {
+      const float poly[4] = {0.4f, -0.7f, 0.9f, 0.2f};
+      const GluParams params{.kind = kind, .limit = 3.0f, .alpha = 1.702f, .poly = poly};
       TestMatrix y(3, cols, cols + 3), expected(3, cols, cols + 3);
       kernels().glu(params, gate, up, y.view());
       plain.glu(params, gate, up, expected.view());
@@ -156,6 +158,24 @@ TEST_P(OpsTable, Glu) {
       EXPECT_TRUE(y.gaps_untouched());
     }
   }
+}
+
+// mean(g^6) = (1 + 64) / 2, mean(g^4) = (1 + 16) / 2, mean(g^2) = (1 + 4) / 2.
+TEST_P(OpsTable, PolyNormNormsEveryPowerOverTheRow) {
+  const float g[2] = {1.0f, -2.0f}, u[2] = {3.0f, 0.5f}, p[4] = {0.5f, 0.25f, -2.0f, 0.125f};
+  float y[2];
+  kernels().glu({.kind = GluKind::kPolyNorm, .poly = p}, {g, 1, 2, 2}, {u, 1, 2, 2}, {y, 1, 2, 2});
+  const double cube = std::sqrt(32.5 + 1e-6), square = std::sqrt(8.5 + 1e-6);
+  const double plain = std::sqrt(2.5 + 1e-6);
+  expect_close(double{y[0]}, 3.0 * (0.5 / cube + 0.25 / square - 2.0 / plain + 0.125), 1e-6, 1.0);
+  expect_close(double{y[1]}, 0.5 * (-4.0 / cube + 1.0 / square + 4.0 / plain + 0.125), 1e-6, 1.0);
+}
+
+TEST_P(OpsTable, PolyNormOfZeroIsItsBias) {
+  const float g[3] = {0.0f, 0.0f, 0.0f}, u[3] = {1.0f, 2.0f, 3.0f}, p[4] = {9.0f, 9.0f, 9.0f, 0.5f};
+  float y[3];
+  kernels().glu({.kind = GluKind::kPolyNorm, .poly = p}, {g, 1, 3, 3}, {u, 1, 3, 3}, {y, 1, 3, 3});
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(y[i], 0.5f * u[i]);
 }
 
 TEST_P(OpsTable, ClampedGluHoldsItsLimits) {

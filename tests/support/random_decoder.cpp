@@ -104,7 +104,17 @@ void RandomDecoderCheckpoint::add_layer(const DecoderConfig& c, const LayerSpec&
     projection("k", c.num_kv_heads * c.head_dim, hidden, layer.k_bias);
     projection("v", c.num_kv_heads * c.v_dim, hidden, layer.v_bias);
   }
-  projection("o", hidden, c.num_heads * c.v_dim, layer.o_bias);
+  const bool differential = layer.mixer == MixerKind::kDifferential ||
+                            layer.mixer == MixerKind::kGroupedDifferential;
+  const int64_t signal_heads = c.num_heads - c.differential.num_noise_heads;
+  projection("o", hidden, differential ? 2 * signal_heads * c.v_dim : c.num_heads * c.v_dim,
+             layer.o_bias);
+  if (differential) {
+    for (const char* name : {"lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"}) {
+      vector(name, c.head_dim, 0.0f, 0.3f);
+    }
+    vector("head_norm.weight", 2 * c.head_dim, 0.8f, 0.3f);
+  }
   if (layer.qk_norm) {
     vector("q_norm.weight", c.head_dim, 0.8f, 0.3f);
     vector("k_norm.weight", c.head_dim, 0.8f, 0.3f);
@@ -112,6 +122,10 @@ void RandomDecoderCheckpoint::add_layer(const DecoderConfig& c, const LayerSpec&
   if (layer.sinks) vector("sinks", c.num_heads, 0.0f, 2.0f);
   if (layer.ffn == FfnKind::kDense) {
     add_ffn(prefix, hidden, layer.intermediate_size, layer.ffn_bias);
+    if (layer.activation.kind == GluKind::kPolyNorm) {
+      vector("poly.weight", 3, 0.3f, 0.5f);
+      vector("poly.bias", 1, 0.0f, 0.5f);
+    }
     return;
   }
   add_matrix(prefix + "router.weight", c.moe.num_experts, hidden);
