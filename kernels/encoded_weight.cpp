@@ -260,33 +260,34 @@ void block_codes(WeightFormat format, const WeightEncoding& e, const Rows& rows,
   std::memset(codes, 0, static_cast<size_t>(kBlockCols));
   for (int64_t k = 0; k < count; ++k) {
     int code = source[k];
-    if (e.code_type == CodeType::kFloat4) code = kFp4Values[code] + 16;
-    else if (format == WeightFormat::kQ5) code += 16 - zero;
-    else if (format == WeightFormat::kQ8) code -= zero;
+    if (format == WeightFormat::kQ5 || format == WeightFormat::kQ5S) code += 16 - zero;
+    if (format == WeightFormat::kQ8 || format == WeightFormat::kQ8S) code -= zero;
     codes[k] = static_cast<uint8_t>(code);
   }
 }
 
-// Writes the codes of row r into a block of kQ4, kQ5 or kQ8 (kernels/linear_format.h).
-void put_block(WeightFormat format, const uint8_t* codes, int64_t r, uint8_t* block) {
-  for (int64_t v = 0; v < 8; ++v) {
-    for (int64_t i = 0; i < 4; ++i) {
-      const uint8_t code = codes[v * 4 + i];
-      const int64_t lane = r * 4 + i;
-      if (format == WeightFormat::kQ8) {
-        block[v * 64 + lane] = code;
-        continue;
-      }
-      const int low = (code & 15) << (v / 4 * 4);
-      block[v % 4 * 64 + lane] = static_cast<uint8_t>(block[v % 4 * 64 + lane] | low);
-      if (format != WeightFormat::kQ5) continue;
-      block[256 + lane] = static_cast<uint8_t>(block[256 + lane] | (code >> 4 & 1) << v);
+// Scale `index` of a record, in the type of the format.
+void put_scale(WeightFormat format, float scale, int64_t index, uint8_t* record) {
+  switch (format) {
+    case WeightFormat::kQ4:
+    case WeightFormat::kQ5:
+    case WeightFormat::kQ8: {
+      const uint16_t half = ref::f32_to_f16(scale);
+      std::memcpy(record + index * 2, &half, sizeof(half));
+      return;
     }
+    case WeightFormat::kF4: {
+      const uint16_t brain = ref::f32_to_bf16(scale);
+      std::memcpy(record + index * 2, &brain, sizeof(brain));
+      return;
+    }
+    default: std::memcpy(record + index * 4, &scale, sizeof(scale));
   }
 }
 
 void pack_blocks(WeightFormat format, const WeightEncoding& e, const Rows& rows, std::byte* out) {
   const RecordLayout layout = record_layout(format);
+  const int64_t scales_per_block = format == WeightFormat::kF4H ? 2 : 1;
   std::memset(out, 0, static_cast<size_t>(packed_group_bytes(format, e.cols)));
   for (int64_t k0 = 0; k0 < e.cols; k0 += kBlockCols) {
     const int64_t b = k0 / kBlockCols;
@@ -295,10 +296,30 @@ void pack_blocks(WeightFormat format, const WeightEncoding& e, const Rows& rows,
     for (int64_t r = 0; r < rows.count; ++r) {
       uint8_t codes[kBlockCols];
       block_codes(format, e, rows, r, k0, codes);
-      put_block(format, codes, r, record + layout.block_begin + in_record * layout.block_bytes);
+      put_codes(format, codes, r, record + layout.block_begin + in_record * layout.block_bytes);
+      for (int64_t i = 0; i < scales_per_block; ++i) {
+        const int64_t k = std::min(k0 + i * (kBlockCols / scales_per_block), e.cols - 1);
+        const auto group = static_cast<size_t>(r * e.num_groups + group_of(e, k));
+        put_scale(format, code_scale(e, rows.scales[group]),
+                  (in_record * scales_per_block + i) * kGroupRows + r, record);
+      }
+    }
+  }
+}
+
+void pack_f8(const WeightEncoding& e, const Rows& rows, std::byte* out) {
+  std::memset(out, 0, static_cast<size_t>(packed_group_bytes(WeightFormat::kF8, e.cols)));
+  for (int64_t k0 = 0; k0 < e.cols; k0 += kF8Cols, out += kF8RecordBytes) {
+    const int64_t count = std::min(kF8Cols, e.cols - k0);
+    for (int64_t r = 0; r < rows.count; ++r) {
       const auto group = static_cast<size_t>(r * e.num_groups + group_of(e, k0));
-      const uint16_t half = ref::f32_to_f16(code_scale(e, rows.scales[group]));
-      std::memcpy(record + (in_record * kGroupRows + r) * 2, &half, sizeof(half));
+      float scale = rows.scales[group] * 256.0f;  // kernels read the bytes 256 times too small
+      for (int64_t k = 0; k < count; ++k) {
+        const uint8_t code = rows.codes[static_cast<size_t>(r * e.cols + k0 + k)];
+        if ((code & 0x7f) == 0x7f) scale = float_from_bits(0x7fc00000u);
+        out[kGroupRows * 4 + k * kGroupRows + r] = static_cast<std::byte>(code);
+      }
+      std::memcpy(out + r * 4, &scale, sizeof(scale));
     }
   }
 }
@@ -319,20 +340,19 @@ void pack_f16(const WeightEncoding& e, const Rows& rows, std::byte* out) {
 
 WeightFormat encoded_weight_format(const TensorView& weight) {
   const WeightEncoding& e = *weight.encoding;
-  if (shares_groups(e, kBlockCols) && halves_hold_scales(weight)) {
-    switch (e.code_type) {
-      case CodeType::kFloat8: break;
-      case CodeType::kFloat4: return WeightFormat::kQ5;
-      case CodeType::kSigned:
-        if (all_zeros_are(weight, 0)) return WeightFormat::kQ8;
-        break;
-      case CodeType::kUnsigned:
-        if (e.bits == 8 && all_zeros_are(weight, 128)) return WeightFormat::kQ8;
-        if (e.bits == 4 && all_zeros_are(weight, 8)) return WeightFormat::kQ4;
-        if (e.bits <= 4) return WeightFormat::kQ5;  // code - zero + 16 has five bits
-        break;
-    }
+  if (e.code_type == CodeType::kFloat8 && shares_groups(e, kF8Cols)) return WeightFormat::kF8;
+  if (e.code_type == CodeType::kFloat4 && e.group_of_column == nullptr) {
+    return e.scale_type == ScaleType::kE8M0 ? WeightFormat::kF4 : WeightFormat::kF4H;
   }
+  if (e.code_type == CodeType::kFloat8 || !shares_groups(e, kBlockCols)) return float_format(weight);
+  const bool halves = halves_hold_scales(weight);
+  const int centre = e.code_type == CodeType::kSigned ? 0 : 1 << (e.bits - 1);
+  if (e.bits != 2 && all_zeros_are(weight, centre)) {
+    if (e.bits == 8) return halves ? WeightFormat::kQ8 : WeightFormat::kQ8S;
+    return halves ? WeightFormat::kQ4 : WeightFormat::kQ4S;
+  }
+  // A code less its zero, and 16 to it, has five bits.
+  if (e.bits <= 4) return halves ? WeightFormat::kQ5 : WeightFormat::kQ5S;
   return float_format(weight);
 }
 
@@ -344,6 +364,7 @@ void pack_encoded_group(WeightFormat format, const TensorView& weight, int64_t f
   switch (format) {
     case WeightFormat::kF32: return pack_f32(e, rows, out);
     case WeightFormat::kF16: return pack_f16(e, rows, out);
+    case WeightFormat::kF8: return pack_f8(e, rows, out);
     default: return pack_blocks(format, e, rows, out);
   }
 }
