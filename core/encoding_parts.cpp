@@ -96,7 +96,8 @@ void set_groups(const EncodingParts& parts, const char* part, WeightEncoding* e)
   for (int64_t k = 0; k < e->cols; ++k) {
     if (groups[k] < 0 || groups[k] >= e->num_groups) {
       // compressed-tensors marks a table that was never filled with -1.
-      if (k == 0 && std::all_of(groups, groups + e->cols, [](int32_t g) { return g == -1; })) return;
+      const auto is_unset = [](int32_t group) { return group == -1; };
+      if (k == 0 && std::all_of(groups, groups + e->cols, is_unset)) return;
       fail(ErrorCode::kCorruptData, parts.where, ": ", part, ": expected groups below ",
            e->num_groups, ", found ", groups[k], " at column ", k);
     }

@@ -124,7 +124,8 @@ void read_group(const JsonValue& group, const std::string& where, QuantizationCo
   const std::array<int64_t, 2> block = read_block(*weights, "block_structure", place);
   if (block[0] == 0) return;
   if (out->block[0] != 0 && out->block != block) {
-    fail(ErrorCode::kUnsupported, place, ".block_structure: expected one block size for all groups");
+    fail(ErrorCode::kUnsupported, place,
+         ".block_structure: expected one block size for all groups");
   }
   out->block = block;
 }

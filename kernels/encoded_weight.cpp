@@ -344,7 +344,9 @@ WeightFormat encoded_weight_format(const TensorView& weight) {
   if (e.code_type == CodeType::kFloat4 && e.group_of_column == nullptr) {
     return e.scale_type == ScaleType::kE8M0 ? WeightFormat::kF4 : WeightFormat::kF4H;
   }
-  if (e.code_type == CodeType::kFloat8 || !shares_groups(e, kBlockCols)) return float_format(weight);
+  if (e.code_type == CodeType::kFloat8 || !shares_groups(e, kBlockCols)) {
+    return float_format(weight);
+  }
   const bool halves = halves_hold_scales(weight);
   const int centre = e.code_type == CodeType::kSigned ? 0 : 1 << (e.bits - 1);
   if (e.bits != 2 && all_zeros_are(weight, centre)) {
