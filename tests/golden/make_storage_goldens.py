@@ -343,40 +343,6 @@ def make_model(name):
     save_model(name, config, quant, stored, ids, logits, seed)
 
 
-def make_gpt_oss():
-    """Experts as published: pairs of E2M1 with E8M0 scales, gate and up rows interleaved."""
-    config = AutoConfig.for_model(
-        "gpt_oss", **dict(MODEL, intermediate_size=64, head_dim=16), num_local_experts=4, num_experts_per_tok=2,
-        sliding_window=8, layer_types=["sliding_attention", "full_attention"])
-    config.architectures = ["GptOssForCausalLM"]
-    for seed in range(100):
-        gen = torch.Generator().manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(
-            config, attn_implementation="eager", experts_implementation="eager").float().eval()
-        stored = {}
-        with torch.no_grad():
-            for key, tensor in model.state_dict().items():
-                if key.endswith(("experts.gate_up_proj", "experts.down_proj")):
-                    experts, cols, rows = tensor.shape
-                    blocks, scales, plain = mxfp4_blocks(gen, experts, rows, cols)
-                    scales = scales % 3 + 121
-                    plain = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
-                    stored.update({f"{key}_blocks": blocks, f"{key}_scales": scales})
-                    tensor.copy_(plain)
-                    continue
-                noise = randn(gen, *tensor.shape)
-                value = 1 + 0.3 * noise if "norm" in key else 0.2 * noise
-                tensor.copy_(value.to(torch.bfloat16).float())
-                stored[key] = tensor.to(torch.bfloat16)
-            ids = torch.randint(3, config.vocab_size, (1, TOKENS), generator=gen)
-            logits = model(ids, use_cache=False).logits[0]
-        top = logits.topk(2, dim=-1).values
-        if (top[:, 0] - top[:, 1]).min() > 0.01 * logits.std():
-            break
-    quant = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}
-    save_model("gpt_oss", config, quant, stored, ids, logits, seed)
-
-
 def save_model(name, config, quant, stored, ids, logits, seed):
     folder = OUT / "models" / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -396,8 +362,6 @@ def main():
         make_parts(name)
         if name in SCHEMES and name not in ("fp8_small_block", "gptq_sym", "float_block"):
             make_model(name)
-        elif name == "gpt_oss":
-            make_gpt_oss()
 
 
 if __name__ == "__main__":
