@@ -102,7 +102,10 @@ void read_clamps(const ConfigReader& config, DecoderConfig& decoder) {
   if (!config.has("swiglu_limits")) return;
   const std::string place = config.place("swiglu_limits");
   const auto& list = config.find("swiglu_limits")->as_array(place);
-  for (size_t i = 0; i < list.size() && i < decoder.layers.size(); ++i) {
+  if (list.size() < decoder.layers.size())
+    fail(ErrorCode::kCorruptData, "expected ", decoder.layers.size(), " entries at ", place,
+         ", found ", list.size());
+  for (size_t i = 0; i < decoder.layers.size(); ++i) {
     const double limit = list[i].is_null() ? 0.0 : list[i].as_double(place);
     if (limit <= 0) continue;
     decoder.layers[i].activation.kind = GluKind::kClampedSilu;

@@ -85,6 +85,30 @@ TEST(FamilyConfigs, FullLayersBesideAWindowHaveNoPositions) {
   }
 }
 
+TEST(FamilyConfigs, WindowsAndClampsOfEachLayer) {
+  JsonValue config = stored_config("k_exaone_236b");
+  config.set("num_hidden_layers", int64_t{4});
+  const JsonValue lists = parse_json(
+      R"({"windows": [128, null, 64, 0], "limits": [0, 7.5, null, 2]})", "lists");
+  config.set("sliding_windows", *lists.find("windows"));
+  config.set("swiglu_limits", *lists.find("limits"));
+  const DecoderConfig decoder = map_config(config);
+  const int64_t windows[] = {128, 0, 64, 0};
+  const float limits[] = {0.0f, 7.5f, 0.0f, 2.0f};
+  for (size_t i = 0; i < 4; ++i) {
+    SCOPED_TRACE(i);
+    EXPECT_EQ(decoder.layers[i].window, windows[i]);
+    EXPECT_EQ(decoder.layers[i].rope, windows[i] > 0 ? 0 : -1);
+    EXPECT_EQ(decoder.layers[i].activation.kind,
+              limits[i] > 0 ? GluKind::kClampedSilu : GluKind::kSilu);
+    EXPECT_EQ(decoder.layers[i].activation.limit, limits[i]);
+  }
+  config.set("num_hidden_layers", int64_t{5});
+  EXPECT_NE(error_of(config).find("sliding_windows"), std::string::npos);
+  config.set("sliding_windows", JsonValue());
+  EXPECT_NE(error_of(config).find("swiglu_limits"), std::string::npos);
+}
+
 TEST(FamilyConfigs, MissingKeysAreNamed) {
   const std::pair<const char*, std::vector<const char*>> cases[] = {
       {"midm_2.3b", {"hidden_size", "vocab_size", "rms_norm_eps", "max_position_embeddings"}},

@@ -120,13 +120,30 @@ FAMILIES = {
                 dict(vocab_size=160, hidden_size=36, intermediate_size=14, num_local_experts=10,
                      num_hidden_layers=3, num_experts_per_tok=3, sliding_window=8,
                      rope_parameters=dict(YARN, factor=32.0, truncate=False)), None),
+    "gpt_oss_mxfp4": ("gpt_oss", torch.bfloat16,
+                      dict(vocab_size=160, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+                           num_local_experts=4, num_experts_per_tok=2, sliding_window=8,
+                           rope_parameters=dict(YARN, factor=32.0, truncate=False)),
+                      "mxfp4_experts"),
     "ernie4_5": ("ernie4_5", torch.bfloat16, dict(ODD, use_bias=True, tie_word_embeddings=True), None),
 }
 PROMPT_TOKENS = 40
 GREEDY_TOKENS = 32
 
 
-def randomize(model, generator, dtype):
+FP4 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+
+
+def fp4_noise(shape, generator):
+    """Random four-bit numbers with one power of two for 32 of them along the second axis."""
+    codes = torch.randint(0, 8, shape, generator=generator)
+    signs = torch.randint(0, 2, shape, generator=generator) * 2 - 1
+    powers = torch.randint(-5, -2, (shape[0], shape[1] // 32, 1, shape[2]), generator=generator)
+    blocks = (FP4[codes] * signs).reshape(shape[0], shape[1] // 32, 32, shape[2])
+    return (blocks * 2.0 ** powers).reshape(shape)
+
+
+def randomize(model, generator, dtype, rewrite=None):
     """Fills every parameter and floating buffer of the checkpoint, rounded to `dtype`."""
     state = model.state_dict()
     zero_centred = model.config.model_type.startswith("gemma")
@@ -136,6 +153,8 @@ def randomize(model, generator, dtype):
             value = (0.0 if zero_centred else 1.0) + 0.3 * noise
         elif name.endswith("correction_bias"):
             value = 0.3 * noise
+        elif rewrite == "mxfp4_experts" and name.endswith(("gate_up_proj", "down_proj")):
+            value = fp4_noise(tensor.shape, generator)
         elif name.endswith("sinks"):
             value = noise
         elif name.endswith("experts.gate_up_proj") and model.config.model_type == "gpt_oss":
@@ -159,13 +178,13 @@ def margins(logits):
     return top[..., 0] - top[..., 1]
 
 
-def attempt(config, dtype, seed):
+def attempt(config, dtype, seed, rewrite=None):
     """One seed: the model and its answers, or the reason why the seed is rejected."""
     generator = torch.Generator().manual_seed(seed)
     auto = AutoModelForImageTextToText if config.sub_configs else AutoModelForCausalLM
     model = auto.from_config(config, attn_implementation="eager", experts_implementation="eager")
     model = model.float().eval()
-    randomize(model, generator, dtype)
+    randomize(model, generator, dtype, rewrite)
     model.tie_weights()
     ids = torch.randint(3, config.get_text_config().vocab_size, (PROMPT_TOKENS,), generator=generator).tolist()
     logits = last_logits(model, ids)
@@ -220,6 +239,26 @@ def legacy_windows(folder):
 def no_post_norm_key(folder):
     """Without the key the tensors tell whether there are norms behind the sublayers."""
     rewrite_config(folder, lambda config: config.pop("use_post_norm"))
+
+
+def mxfp4_experts(folder):
+    """Experts as blocks of 16 bytes and scales of one, rows of gate and up alternating."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for name in [n for n in tensors if n.endswith(("gate_up_proj", "down_proj"))]:
+        rows = tensors.pop(name).float().transpose(1, 2)  # (experts, rows, columns)
+        blocks = rows.reshape(*rows.shape[:2], -1, 32)
+        power = torch.floor(torch.log2(blocks.abs().amax(-1, keepdim=True))) - 2
+        codes = (blocks.abs() / 2.0 ** power).unsqueeze(-1).sub(FP4).abs().argmin(-1)
+        assert torch.equal(FP4[codes] * 2.0 ** power, blocks.abs())
+        codes += 8 * (blocks < 0)
+        tensors[name + "_blocks"] = (codes[..., ::2] + 16 * codes[..., 1::2]).to(torch.uint8)
+        tensors[name + "_scales"] = (power.squeeze(-1) + 127).to(torch.uint8)
+    save_file(tensors, path, metadata={"format": "pt"})
+    rewrite_config(folder, lambda config: config.update(quantization_config=dict(
+        quant_method="mxfp4", modules_to_not_convert=["model.layers.*.self_attn",
+                                                      "model.layers.*.mlp.router",
+                                                      "model.embed_tokens", "lm_head"])))
 
 
 def fused_experts(folder):
@@ -281,7 +320,7 @@ def make(family):
     model_type, dtype, overrides, rewrite = FAMILIES[family]
     config = make_config(model_type, overrides)
     for seed in range(1000):
-        result, reason = attempt(config, dtype, seed)
+        result, reason = attempt(config, dtype, seed, rewrite)
         if result:
             break
         print(f"{family}: seed {seed} rejected: {reason}")
