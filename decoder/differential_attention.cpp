@@ -119,7 +119,7 @@ void run_differential_attention(Backend& backend, const DecoderConfig& config, i
     q = workspace.get(Buffer::kQueries, out.rows, widths.q());
     gather(query_rows.subset, all, q);
   }
-  cut_segments(sequences, query_rows, layer_index, workspace.segments);
+  cut_segments(sequences, query_rows, layer_index, &KvSequence::layer, workspace.segments);
   const MatrixView signal = workspace.get(Buffer::kAttention, out.rows, 2 * widths.signal_q);
   const MatrixView noise = workspace.get(Buffer::kNoise, out.rows, 2 * widths.noise_q);
   attend(backend, config, spec.window, Half::kSignal, columns(q, 0, widths.signal_q),

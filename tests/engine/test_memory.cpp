@@ -45,12 +45,13 @@ TEST(Memory, EveryCallTurnsAFailedAllocationIntoAnError) {
   request.input_ids = ids;
   request.max_new_tokens = 3;
   request.ignore_eos = true;
+  const std::string text(500, 'a');
   const std::vector<std::pair<const char*, std::function<void()>>> calls = {
       {"generate", [&] { engine->generate(request, nullptr); }},
       {"logits", [&] { engine->logits(ids, {}, {}); }},
       {"mean_nll", [&] { engine->mean_nll(ids); }},
       {"token_nll", [&] { engine->token_nll(ids); }},
-      {"tokenize", [&] { engine->tokenize(std::string(500, 'a'), false, false); }},
+      {"tokenize", [&] { engine->tokenize(text, false, false); }},
       {"inspect", [&] { inspect_model_json(kModel); }},
       {"load", [&] { Engine::load(kModel, options); }}};
   for (const auto& [name, call] : calls) {
