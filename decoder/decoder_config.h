@@ -87,7 +87,7 @@ struct MoeSpec {
 };
 
 /// Chooses the keys of a query: the top_k largest of sum_h w_h relu(q_h k / sqrt(head_dim))
-/// (DeepSeek-V3.2 report, section 2.1). Rope turns the first qk_rope_dim columns, as halves.
+/// (arXiv 2512.02556, section 2.1). Rope turns the first qk_rope_dim columns, as halves.
 struct IndexSpec {
   int64_t num_heads = 0;
   int64_t head_dim = 0;
@@ -130,7 +130,7 @@ struct LongSkip {
   float saved_weight = 1.0f;
 };
 
-/// Multi-token prediction: one extra layer that guesses the token after next (DeepSeek-V3 report,
+/// Multi-token prediction: one extra layer that guesses the token after next (arXiv 2412.19437,
 /// section 2.2):
 ///
 ///   x      = join(concat(embed_norm(embed[next id]), hidden_norm(hidden)))
