@@ -28,6 +28,7 @@ void cut_segments(std::span<const SequenceSlice> sequences, const QueryRows& que
     for (const SequenceSlice& s : sequences) {
       segments.push_back({s.first_row, s.num_rows, s.start_position, s.start_position + s.num_rows,
                           (s.kv->*cache)(layer_index)});
+      segments.back().final_keys = s.prompt_end;
     }
     return;
   }
@@ -46,6 +47,7 @@ void cut_segments(std::span<const SequenceSlice> sequences, const QueryRows& que
       segments.push_back({static_cast<int64_t>(i), 1,
                           slice->start_position + row - slice->first_row,
                           slice->start_position + slice->num_rows, (slice->kv->*cache)(layer_index)});
+      segments.back().final_keys = slice->prompt_end;
     }
     previous = row;
   }

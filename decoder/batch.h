@@ -17,6 +17,9 @@ struct SequenceSlice {
   int64_t num_rows = 0;
   int64_t start_position = 0;
   KvSequence* kv = nullptr;
+  // Tokens that the sequence will hold when the prompt that these rows belong to has been read; 0:
+  // it ends with them. Only choices among equals look at it, so that chunks do not change them.
+  int64_t prompt_end = 0;
 };
 
 /// Rows whose embeddings come precomputed (media features): row `row + i` takes features.row(i).

@@ -39,6 +39,21 @@ size_t next_best(std::span<const float> values, std::span<const bool> taken) {
   return best;
 }
 
+// Marks the `count` best. Excluded experts that score zero tie by nature: they are told apart as the
+// reference implementation does (torch.topk on the host).
+void take_best_with_ties(std::span<const float> values, size_t count, std::span<bool> taken) {
+  std::vector<std::pair<float, size_t>> queue;
+  for (size_t i = 0; i < values.size(); ++i) queue.emplace_back(values[i], i);
+  const auto better = [](const auto& a, const auto& b) { return a.first > b.first; };
+  const auto edge = queue.begin() + static_cast<std::ptrdiff_t>(count);
+  if (count * 64 <= queue.size()) {
+    std::partial_sort(queue.begin(), edge, queue.end(), better);
+  } else {
+    std::nth_element(queue.begin(), edge - 1, queue.end(), better);
+  }
+  for (size_t j = 0; j < count; ++j) taken[queue[j].second] = true;
+}
+
 // Scores of experts outside the best groups become `excluded`.
 void mask_groups(const RouterSpec& router, std::span<float> choice) {
   const auto num_groups = static_cast<size_t>(router.num_groups);
@@ -76,7 +91,11 @@ void route(const MoeSpec& spec, std::span<float> logits, const float* correction
 
   const auto taken = std::make_unique<bool[]>(num_experts);
   const std::span<bool> taken_span(taken.get(), num_experts);
-  for (size_t j = 0; j < experts.size(); ++j) taken[next_best(choice, taken_span)] = true;
+  if (router.num_groups > 1 && router.mask_with_zero) {
+    take_best_with_ties(choice, experts.size(), taken_span);
+  } else {
+    for (size_t j = 0; j < experts.size(); ++j) taken[next_best(choice, taken_span)] = true;
+  }
   size_t count = 0;
   for (size_t e = 0; e < num_experts; ++e) {
     if (!taken[e]) continue;

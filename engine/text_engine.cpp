@@ -159,7 +159,7 @@ int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, 
   for (int64_t i = 0; rows == Rows::kAll && i < count; ++i) wanted.push_back(i);
   if (!kv.reserve(count))
     fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
-  const SequenceSlice slice{0, count, kv.num_tokens(), &kv};
+  const SequenceSlice slice{0, count, kv.num_tokens(), &kv, total};
   Batch batch;
   batch.ids = std::span(prompt.ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
   batch.positions = positions;

@@ -124,6 +124,7 @@ struct AttentionSegment {
   KvView kv;
   const int32_t* key_lists = nullptr;  // (num_rows, keys_per_row) or null
   int64_t keys_per_row = 0;
+  int64_t final_keys = 0;  // of select_keys: keys once the whole prompt is there, if more
 };
 struct AttentionParams {
   int64_t num_heads = 0;  // query heads; a multiple of num_kv_heads
@@ -141,7 +142,7 @@ void attention_paged(Backend& backend, ConstMatrixView q, std::span<const Attent
 /// Chooses keys for the rows that see more than top_k of them: those with the largest
 /// sum_h weights[h] relu(q_h k), q (T, num_heads * k_dim), weights (T, num_heads), one key head.
 /// Writes their positions, ascending, to the row of `chosen` (T, top_k); other rows of it stay as
-/// they are. The choice depends on scores alone except among equal ones at the edge.
+/// they are. Among equal scores at the edge the choice depends on max(num_keys, final_keys) alone.
 struct IndexParams {
   int64_t num_heads = 0;
   int64_t top_k = 0;

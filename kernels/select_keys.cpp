@@ -2,7 +2,8 @@
 //
 // Scores of a group of rows are shared among threads by row block and by run of keys, the choice by
 // row. Equal scores at the edge are resolved as the reference implementation does (torch.topk on the
-// host: std::nth_element over every key of the pass, std::partial_sort when few are wanted).
+// host: std::nth_element over every key of the prompt, unseen ones last, or std::partial_sort when
+// few are wanted).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -82,7 +83,7 @@ void score_rows(Backend& backend, const IndexTask& work, const IndexParams& para
 void choose_rows(Backend& backend, const IndexTask& work, const IndexParams& params,
                  int32_t* chosen) {
   const AttentionSegment& s = *work.segment;
-  const auto num_keys = static_cast<size_t>(s.num_keys);
+  const auto num_keys = static_cast<size_t>(std::max(s.num_keys, s.final_keys));
   auto* queues = static_cast<Scored*>(backend.scratch(
       kQueueSlot, num_keys * sizeof(Scored) * static_cast<size_t>(backend.num_threads())));
   backend.pool().run(work.count, [&](int64_t row, int worker) {

@@ -211,6 +211,34 @@ TEST_P(LatentAttention, ChoosesTheBestKeys) {
   }
 }
 
+// All scores are equal: whatever is chosen must not hang on where a prompt is cut.
+TEST(SelectKeys, ChunksAgreeAmongEqualScores) {
+  constexpr int64_t kTotal = 60, kTopK = 7;
+  Backend backend(2, "");
+  Pages pages(DType::kF32, 8, 8, 6, 6, true);
+  std::vector<float> zeros(kTotal * 12, 0.0f);
+  kv_write(backend, pages.view, 0, matrix(zeros.data(), kTotal, 6), {});
+  const auto run = [&](int64_t chunk) {
+    std::vector<int32_t> chosen(kTotal * kTopK, -1);
+    for (int64_t begin = 0; begin < kTotal; begin += chunk) {
+      const int64_t count = std::min(chunk, kTotal - begin);
+      AttentionSegment segment{0, count, begin, begin + count, pages.view};
+      segment.final_keys = kTotal;
+      select_keys(backend, matrix(zeros.data(), count, 12), matrix(zeros.data(), count, 2),
+                  {&segment, 1}, {2, kTopK},
+                  std::span(chosen).subspan(static_cast<size_t>(begin * kTopK),
+                                            static_cast<size_t>(count * kTopK)));
+    }
+    return chosen;
+  };
+  const std::vector<int32_t> whole = run(kTotal);
+  for (int64_t r = kTopK; r < kTotal; ++r) {
+    EXPECT_LE(whole[static_cast<size_t>(r * kTopK + kTopK - 1)], r);
+  }
+  EXPECT_EQ(run(1), whole);
+  EXPECT_EQ(run(13), whole);
+}
+
 TEST(SelectKeys, WrongShapesAreRefused) {
   Backend backend(1, "ref");
   Pages pages(DType::kF32, 4, 8, 6, 6, true);
