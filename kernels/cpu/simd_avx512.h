@@ -139,6 +139,19 @@ static inline __m512i dot_bytes(__m512i sums, __m512i unsigned_bytes, __m512i si
   return _mm512_dpbusd_epi32(sums, unsigned_bytes, signed_bytes);
 }
 
+// Sixteen signed numbers divided by 2^kBits, rounding down.
+template <int kBits>
+static inline __m512i shift_right_int32(__m512i values) {
+#ifdef ONNURI_EMULATE_AVX512
+  alignas(64) int32_t lanes[16];
+  _mm512_storeu_si512(lanes, values);
+  for (int32_t& lane : lanes) lane >>= kBits;
+  return _mm512_loadu_si512(lanes);
+#else
+  return _mm512_srai_epi32(values, kBits);
+#endif
+}
+
 /// Four bytes at any address in every lane.
 static inline __m512i broadcast_word(const void* p) {
   int value;

@@ -45,8 +45,8 @@ template <int kOffset>
 __m512i preset_half_sums(const Int8Block& x, int part) {
   const __m512i sums =
       _mm512_madd_epi16(broadcast_word(x.minus_32[part]), _mm512_set1_epi16(1));
-  if constexpr (kOffset == 4) return _mm512_srai_epi32(sums, 3);
-  if constexpr (kOffset == 16) return _mm512_srai_epi32(sums, 1);
+  if constexpr (kOffset == 4) return shift_right_int32<3>(sums);
+  if constexpr (kOffset == 16) return shift_right_int32<1>(sums);
   if constexpr (kOffset == 32) return sums;
   return _mm512_setzero_si512();
 }
