@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # fuzz.sh [SECONDS]: runs every fuzz target in turn, an hour over all by default. What they find lies
-# in build/fuzz/findings; inputs that reach new code are kept in build/fuzz/corpus for the next run.
+# in build/asan/findings; inputs that reach new code are kept in build/asan/corpus for the next run.
 # The small corpus of tests/fuzz/corpus starts them off.
 . "$(dirname "$0")/common.sh"
 seconds="${1:-3600}"
-build_dir="$root/build/fuzz"
+build_dir="$root/build/asan"
 
-[ -f "$build_dir/build.ninja" ] || cmake --preset fuzz >/dev/null
+[ -f "$build_dir/build.ninja" ] || cmake --preset asan >/dev/null
 cmake --build "$build_dir" --target fuzzers -j "$jobs"
 export TMPDIR="$build_dir/tmp"
 mkdir -p "$TMPDIR" "$build_dir/findings"

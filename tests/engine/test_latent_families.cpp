@@ -80,7 +80,8 @@ TEST(LatentFamilies, ScaleOfDeepseek) {
   const double mscale = 0.1 * std::log(40.0) + 1.0;
   EXPECT_NEAR(model.decoder.attention_scale, mscale * mscale / std::sqrt(192.0), 1e-7);
   EXPECT_FLOAT_EQ(model.decoder.rope_tables[0].attention_factor, 1.0f);
-  EXPECT_EQ(model.ignored_prefixes, std::vector<std::string>{"model.layers.61."});
+  EXPECT_EQ(model.mtp_prefixes, std::vector<std::string>{"model.layers.61."});
+  EXPECT_TRUE(model.ignored_prefixes.empty());
   EXPECT_EQ(KvCache::bytes_per_token(model.decoder, DType::kF16), 70272);
   EXPECT_NEAR(static_cast<double>(model.decoder.num_parameters()), 671.0e9, 0.1e9);
 }
