@@ -24,6 +24,11 @@ std::vector<int32_t> TextTokenizer::encode(const std::string& text, bool add_spe
   return tokenizer_->encode(text, add_special_tokens, parse_special_tokens);
 }
 
+std::vector<int32_t> TextTokenizer::encode_bytes(const std::string& bytes, bool add_special_tokens,
+                                                 bool parse_special_tokens) const {
+  return encode(tokenizer_->repair(bytes), add_special_tokens, parse_special_tokens);
+}
+
 std::string TextTokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {
   return tokenizer_->decode(ids, skip_special_tokens);
 }

@@ -3,9 +3,16 @@
 
 #include <algorithm>
 
+#include "core/check.h"
 #include "fusion/utf8.h"
 
 namespace onnuri {
+
+namespace {
+
+constexpr size_t kMaxToken = 1024;  // bounds the search at each place of a text
+
+}  // namespace
 
 void TokenTrie::add(std::string_view text, size_t value) {
   if (text.empty()) return;
@@ -36,6 +43,9 @@ TokenTrie::Match TokenTrie::longest(std::string_view text, size_t pos) const {
 void AddedTokens::finish(const Normalizer& normalizer) {
   for (size_t i = 0; i < tokens_.size(); ++i) {
     const AddedToken& token = tokens_[i];
+    if (token.content.size() > kMaxToken)
+      fail(ErrorCode::kCorruptData, "expected added tokens of at most ", kMaxToken,
+           " bytes, found ", token.content.size(), " for id ", token.id);
     if (token.normalized) {
       normalized_.add(normalizer.apply(token.content), i);
     } else {

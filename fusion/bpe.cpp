@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "core/check.h"
 #include "fusion/utf8.h"
@@ -11,9 +12,9 @@ namespace onnuri {
 
 namespace {
 
-constexpr size_t kShortWord = 24;      // symbols that are rescanned rather than heaped
-constexpr size_t kLongestCached = 32;  // bytes
-constexpr size_t kCacheSlots = 1 << 14;
+constexpr size_t kShortWord = 24;          // symbols that are rescanned rather than heaped
+constexpr size_t kCacheWorthwhile = 2048;  // bytes of text
+constexpr size_t kMaxCacheSlots = 1 << 15;
 constexpr uint64_t kNoPair = ~uint64_t{0};
 constexpr std::string_view kMark = "\xE2\x96\x81";  // U+2581, the written space
 
@@ -69,6 +70,11 @@ int byte_of_token(std::string_view token) {
   const int high = hex_digit(token[3]);
   const int low = hex_digit(token[4]);
   return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+void BpeScratch::reserve_cache(size_t text_size) {
+  if (text_size >= kCacheWorthwhile)
+    cache.resize(std::min(kMaxCacheSlots, std::bit_ceil(text_size / 16)));
 }
 
 struct BpeModel::ByRule {
@@ -127,7 +133,7 @@ void BpeModel::add_rule(std::string_view left, std::string_view right, std::stri
     fail(ErrorCode::kCorruptData, "expected a merge of known tokens, found \"",
          utf8::lossy(a < 0 ? left : right), "\" at ", where, " rule ", num_rules_);
   std::string joined(left);
-  joined += right;
+  joined += right.substr(std::min(right.size(), options_.prefix.size()));
   const int32_t id = vocabulary_.find(joined);
   if (id < 0)
     fail(ErrorCode::kCorruptData, "expected a merge whose result is a token, found \"",
@@ -159,7 +165,15 @@ void BpeModel::use_scores(std::vector<float> scores) {
 }
 
 void BpeModel::finish() {
-  if (options_.byte_level || options_.ignore_merges || vocabulary_.find(kMark) < 0) return;
+  if (options_.byte_level && priorities_.empty()) {
+    const ByRule lookup{pairs_.data(), mask_};
+    byte_pairs_.resize(size_t{1} << 16);
+    for (size_t i = 0; i < byte_pairs_.size(); ++i)
+      byte_pairs_[i] = lookup({byte_ids_[i >> 8], 0, 1}, {byte_ids_[i & 0xFF], 0, 1});
+  }
+  if (options_.byte_level || !options_.prefix.empty() || !options_.suffix.empty() ||
+      options_.ignore_merges || vocabulary_.find(kMark) < 0)
+    return;
   cut_before_mark_ = true;
   const auto note = [&](int32_t id) {
     const std::string_view token = vocabulary_.text(id);
@@ -178,12 +192,19 @@ void BpeModel::finish() {
 }
 
 template <typename Lookup>
-void BpeModel::merge_short(const Lookup& lookup, BpeScratch& scratch) {
+void BpeModel::merge_short(const Lookup& lookup, std::string_view word, BpeScratch& scratch) const {
   auto& symbols = scratch.symbols;
   auto& ranks = scratch.ranks;
   size_t n = symbols.size();
   ranks.resize(n);
-  for (size_t i = 0; i + 1 < n; ++i) ranks[i] = lookup(symbols[i], symbols[i + 1]);
+  if (!byte_pairs_.empty() && n == word.size() && options_.suffix.empty() &&
+      options_.prefix.empty()) {
+    for (size_t i = 0; i + 1 < n; ++i)
+      ranks[i] = byte_pairs_[size_t{static_cast<uint8_t>(word[i])} << 8 |
+                             static_cast<uint8_t>(word[i + 1])];
+  } else {
+    for (size_t i = 0; i + 1 < n; ++i) ranks[i] = lookup(symbols[i], symbols[i + 1]);
+  }
   while (n > 1) {
     size_t best = 0;
     uint64_t best_rank = ranks[0] >> 32;
@@ -251,21 +272,38 @@ void BpeModel::merge_long(const Lookup& lookup, BpeScratch& scratch) {
 }
 
 template <typename Lookup>
-void BpeModel::merge(const Lookup& lookup, BpeScratch& scratch) {
+void BpeModel::merge(const Lookup& lookup, std::string_view word, BpeScratch& scratch) const {
   if (scratch.symbols.size() < 2) return;
   if (scratch.symbols.size() <= kShortWord) {
-    merge_short(lookup, scratch);
+    merge_short(lookup, word, scratch);
   } else {
     merge_long(lookup, scratch);
   }
 }
 
+// The id of one character as it is written at its place in the word.
+int32_t BpeModel::affixed(std::string_view text, bool first, bool last) const {
+  const bool prefixed = !first && !options_.prefix.empty();
+  const bool suffixed = last && !options_.suffix.empty();
+  if (!prefixed && !suffixed) return usable(vocabulary_.find(text));
+  std::string written = prefixed ? options_.prefix : std::string();
+  written += text;
+  if (suffixed) written += options_.suffix;
+  return usable(vocabulary_.find(written));
+}
+
 void BpeModel::split(std::string_view word, BpeScratch& scratch) const {
   auto& symbols = scratch.symbols;
   symbols.clear();
-  if (options_.byte_level) {
+  const bool affixes = !options_.prefix.empty() || !options_.suffix.empty();
+  if (options_.byte_level && priorities_.empty()) {
     for (uint32_t i = 0; i < word.size(); ++i) {
-      const int32_t id = byte_ids_[static_cast<uint8_t>(word[i])];
+      int32_t id = byte_ids_[static_cast<uint8_t>(word[i])];
+      if (affixes) {
+        std::string written;
+        utf8::append(written, byte_to_written(static_cast<uint8_t>(word[i])));
+        id = affixed(written, i == 0, i + 1 == word.size());
+      }
       if (id >= 0) {
         symbols.push_back({id, i, 1});
       } else if (options_.unk_id >= 0) {
@@ -278,7 +316,8 @@ void BpeModel::split(std::string_view word, BpeScratch& scratch) const {
     const auto begin = static_cast<uint32_t>(pos);
     utf8::next(word, pos);
     const auto size = static_cast<uint32_t>(pos) - begin;
-    symbols.push_back({usable(vocabulary_.find(word.substr(begin, size))), begin, size});
+    symbols.push_back(
+        {affixed(word.substr(begin, size), begin == 0, pos == word.size()), begin, size});
   }
 }
 
@@ -302,53 +341,56 @@ void BpeModel::emit(std::string_view word, BpeScratch& scratch, std::vector<int3
   }
 }
 
-void BpeModel::encode_word(std::string_view word, BpeScratch& scratch,
-                           std::vector<int32_t>& out) const {
-  BpeScratch::CachedWord* cached = nullptr;
-  if (scratch.use_cache && word.size() <= kLongestCached) {
-    if (scratch.cache.empty()) scratch.cache.resize(kCacheSlots);
-    cached = &scratch.cache[hash_bytes(word) & (kCacheSlots - 1)];
-    if (std::string_view(scratch.cache_text).substr(cached->text, cached->size) == word) {
-      const auto begin = scratch.cache_ids.begin() + cached->ids;
-      out.insert(out.end(), begin, begin + cached->count);
-      return;
-    }
+int32_t BpeModel::whole_word(std::string_view word, BpeScratch& scratch) const {
+  if (!options_.byte_level) return usable(vocabulary_.find(word));
+  scratch.written.clear();
+  append_written(word, scratch.written);
+  return usable(vocabulary_.find(scratch.written));
+}
+
+void BpeModel::encode_new(std::string_view word, BpeScratch& scratch,
+                          std::vector<int32_t>& out) const {
+  if (options_.ignore_merges) {
+    const int32_t id = whole_word(word, scratch);
+    if (id >= 0) return out.push_back(id);
   }
-  const size_t before = out.size();
+  const bool by_score = !priorities_.empty();
+  if (by_score && options_.byte_level) {
+    scratch.written.clear();
+    append_written(word, scratch.written);
+    word = scratch.written;
+  }
   split(word, scratch);
-  if (priorities_.empty()) {
-    merge(ByRule{pairs_.data(), mask_}, scratch);
+  if (by_score) {
+    merge(ByScore{this, word.data()}, word, scratch);
   } else {
-    merge(ByScore{this, word.data()}, scratch);
+    merge(ByRule{pairs_.data(), mask_}, word, scratch);
   }
   emit(word, scratch, out);
-  if (cached != nullptr) {
-    // Old entries stay behind in the arena, which is bounded by what one call encodes.
-    *cached = {static_cast<uint32_t>(scratch.cache_text.size()), static_cast<uint32_t>(word.size()),
-               static_cast<uint32_t>(scratch.cache_ids.size()),
-               static_cast<uint32_t>(out.size() - before)};
-    scratch.cache_text += word;
-    scratch.cache_ids.insert(scratch.cache_ids.end(), out.begin() + static_cast<ptrdiff_t>(before),
-                             out.end());
+}
+
+void BpeModel::encode_word(std::string_view word, BpeScratch& scratch,
+                           std::vector<int32_t>& out) const {
+  using CachedWord = BpeScratch::CachedWord;
+  if (scratch.cache.empty() || word.size() > CachedWord::kText)
+    return encode_new(word, scratch, out);
+  CachedWord& cached = scratch.cache[hash_bytes(word) & (scratch.cache.size() - 1)];
+  if (cached.size == word.size() && std::memcmp(cached.text, word.data(), word.size()) == 0) {
+    out.insert(out.end(), cached.ids, cached.ids + cached.count);
+    return;
   }
+  const size_t before = out.size();
+  encode_new(word, scratch, out);
+  const size_t count = out.size() - before;
+  if (count > CachedWord::kIds) return;
+  cached.size = static_cast<uint8_t>(word.size());
+  cached.count = static_cast<uint8_t>(count);
+  std::memcpy(cached.text, word.data(), word.size());
+  std::copy_n(out.begin() + static_cast<ptrdiff_t>(before), count, cached.ids);
 }
 
 void BpeModel::encode(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& out) const {
   if (word.empty()) return;
-  if (options_.ignore_merges) {
-    int32_t id = -1;
-    if (options_.byte_level) {
-      scratch.written.clear();
-      append_written(word, scratch.written);
-      id = usable(vocabulary_.find(scratch.written));
-    } else {
-      id = usable(vocabulary_.find(word));
-    }
-    if (id >= 0) {
-      out.push_back(id);
-      return;
-    }
-  }
   if (!cut_before_mark_) {
     encode_word(word, scratch, out);
     return;

@@ -23,11 +23,14 @@ struct BpeSymbol {
 
 /// Buffers and the words seen in one call of encode; one per call.
 struct BpeScratch {
-  struct CachedWord {
-    uint32_t text = 0;  // offset into `cache_text`
-    uint32_t size = 0;
-    uint32_t ids = 0;  // offset into `cache_ids`
-    uint32_t count = 0;
+  /// A word with its ids, on one cache line.
+  struct alignas(64) CachedWord {
+    static constexpr size_t kText = 30;
+    static constexpr size_t kIds = 8;
+    uint8_t size = 0;
+    uint8_t count = 0;
+    char text[kText] = {};
+    int32_t ids[kIds] = {};
   };
   struct Link {
     int32_t prev = -1;
@@ -45,10 +48,9 @@ struct BpeScratch {
   std::vector<Link> links;
   std::vector<Candidate> heap;
   std::string written;
-  std::string cache_text;
-  std::vector<int32_t> cache_ids;
-  std::vector<CachedWord> cache;
-  bool use_cache = false;  // worth its memory for texts of more than a few lines
+  std::vector<CachedWord> cache;  // a power of two, or none for a short text
+
+  void reserve_cache(size_t text_size);
 };
 
 struct BpeOptions {
@@ -57,6 +59,8 @@ struct BpeOptions {
   bool byte_fallback = false;  // a character outside the vocabulary becomes <0xNN> tokens
   bool fuse_unk = false;
   int32_t unk_id = -1;
+  std::string prefix;  // of symbols that do not begin their word
+  std::string suffix;  // of symbols that end their word
 };
 
 class BpeModel {
@@ -64,7 +68,8 @@ class BpeModel {
   /// The vocabulary must outlive the model. Ids in `blocked` (special tokens) are never produced.
   BpeModel(const Vocabulary& vocabulary, const BpeOptions& options, std::vector<bool> blocked);
 
-  /// Rules in order of priority; each names two known tokens whose joined text is a token.
+  /// Rules in order of priority; each names two known tokens whose joined text (less the prefix of
+  /// the right one) is a token.
   /// Throws kCorruptData otherwise.
   void reserve_rules(size_t count);
   void add_rule(std::string_view left, std::string_view right, std::string_view where);
@@ -97,12 +102,15 @@ class BpeModel {
                : id;
   }
   void encode_word(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& out) const;
+  void encode_new(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& out) const;
+  int32_t whole_word(std::string_view word, BpeScratch& scratch) const;
+  int32_t affixed(std::string_view text, bool first, bool last) const;
   void split(std::string_view word, BpeScratch& scratch) const;
   void emit(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& out) const;
   template <typename Lookup>
-  static void merge(const Lookup& lookup, BpeScratch& scratch);
+  void merge(const Lookup& lookup, std::string_view word, BpeScratch& scratch) const;
   template <typename Lookup>
-  static void merge_short(const Lookup& lookup, BpeScratch& scratch);
+  void merge_short(const Lookup& lookup, std::string_view word, BpeScratch& scratch) const;
   template <typename Lookup>
   static void merge_long(const Lookup& lookup, BpeScratch& scratch);
 
@@ -110,6 +118,7 @@ class BpeModel {
   BpeOptions options_;
   std::vector<bool> blocked_;
   std::array<int32_t, 256> byte_ids_{};  // byte level: symbol of a byte; else its <0xNN> token
+  std::vector<uint64_t> byte_pairs_;     // byte level with rules: rank and result, by two bytes
   std::vector<Pair> pairs_;
   size_t mask_ = 0;
   uint32_t num_rules_ = 0;

@@ -4,6 +4,8 @@
 
 namespace onnuri {
 
+std::string Tokenizer::repair(std::string_view bytes) const { return utf8::lossy(bytes); }
+
 Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special, bool trim_start)
     : tokenizer_(&tokenizer),
       skip_special_(skip_special),

@@ -4,6 +4,7 @@
 #include <utf8proc.h>
 
 #include <cstdlib>
+#include <cstring>
 
 #include "core/check.h"
 #include "fusion/utf8.h"
@@ -19,33 +20,40 @@ bool flag(const JsonValue& json, std::string_view key, bool fallback) {
   return v == nullptr || v->is_null() ? fallback : v->as_bool(key);
 }
 
-// Ranges whose characters NFC never changes and that never compose with a neighbour.
+// Ranges whose characters NFC never changes, that never compose with what stands before them, and
+// that are no combining marks. Between two of them nothing can move.
 bool surely_composed(char32_t c) {
   return c < 0x300 || (c >= 0xAC00 && c <= 0xD7A3) || (c >= 0x4E00 && c <= 0x9FFF) ||
          (c >= 0x3041 && c <= 0x3096) || (c >= 0x30A1 && c <= 0x30FA) || c == 0x30FC ||
-         (c >= 0x2010 && c <= 0x2027) || (c >= 0x3001 && c <= 0x3029) ||
-         (c >= 0x400 && c <= 0x482) || (c >= 0xFF01 && c <= 0xFFDC) ||
-         (c >= 0x1F300 && c <= 0x1FAFF);
+         (c >= 0x2002 && c <= 0x20CF) || (c >= 0x3001 && c <= 0x3029) ||
+         (c >= 0x400 && c <= 0x482) || (c >= 0x48A && c <= 0x52F) || (c >= 0x2190 && c <= 0x2328) ||
+         (c >= 0x2500 && c <= 0x2ADB) || (c >= 0xFE00 && c <= 0xFE0F) ||
+         (c >= 0xFF01 && c <= 0xFFDC) || (c >= 0x1F000 && c <= 0x1FAFF);
 }
 
-bool is_composed(std::string_view text) {
-  for (size_t pos = 0; pos < text.size();) {
-    if (!surely_composed(utf8::next(text, pos))) return false;
+size_t skip_ascii(std::string_view text, size_t pos) {
+  while (pos + 8 <= text.size()) {
+    uint64_t v = 0;
+    std::memcpy(&v, text.data() + pos, 8);
+    if ((v & 0x8080808080808080ULL) != 0) break;
+    pos += 8;
   }
-  return true;
+  while (pos < text.size() && static_cast<uint8_t>(text[pos]) < 0x80) ++pos;
+  return pos;
 }
 
-bool is_ascii(std::string_view text) {
-  for (const char c : text) {
-    if (static_cast<uint8_t>(c) >= 0x80) return false;
+// The start of the first character that NFC might touch (text.size(): none).
+size_t composed_prefix(std::string_view text, size_t pos) {
+  while ((pos = skip_ascii(text, pos)) < text.size()) {
+    const size_t at = pos;
+    if (!surely_composed(utf8::next(text, pos))) return at;
   }
-  return true;
+  return pos;
 }
 
-std::string unicode_form(std::string_view text, int options) {
-  if (is_ascii(text) ||
-      ((options & UTF8PROC_COMPOSE) != 0 && (options & UTF8PROC_COMPAT) == 0 && is_composed(text)))
-    return std::string(text);
+bool is_ascii(std::string_view text) { return skip_ascii(text, 0) == text.size(); }
+
+void append_form(std::string_view text, int options, std::string& out) {
   utf8proc_uint8_t* mapped = nullptr;
   const auto n = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
                               static_cast<utf8proc_ssize_t>(text.size()), &mapped,
@@ -53,8 +61,35 @@ std::string unicode_form(std::string_view text, int options) {
   if (n < 0)
     fail(ErrorCode::kInvalidArgument,
          "expected text that can be normalised, found: ", utf8proc_errmsg(n));
-  std::string out(reinterpret_cast<const char*>(mapped), static_cast<size_t>(n));
+  out.append(reinterpret_cast<const char*>(mapped), static_cast<size_t>(n));
   std::free(mapped);
+}
+
+// NFC, stretch by stretch: a base character and the doubtful ones behind it.
+std::string compose(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  size_t done = 0;
+  for (size_t at = composed_prefix(text, 0); at < text.size(); at = composed_prefix(text, at)) {
+    const size_t begin = at > done ? utf8::previous(text, at) : at;
+    while (at < text.size()) {
+      size_t after = at;
+      if (surely_composed(utf8::next(text, after))) break;
+      at = after;
+    }
+    out += text.substr(done, begin - done);
+    append_form(text.substr(begin, at - begin), UTF8PROC_COMPOSE, out);
+    done = at;
+  }
+  out += text.substr(done);
+  return out;
+}
+
+std::string unicode_form(std::string_view text, int options) {
+  if (options == UTF8PROC_COMPOSE) return compose(text);
+  if (is_ascii(text)) return std::string(text);
+  std::string out;
+  append_form(text, options, out);
   return out;
 }
 
@@ -194,6 +229,10 @@ void Normalizer::parse(const JsonValue& json, int depth) {
     } else {
       step.pattern = pattern.at("String", where).as_string(where);
     }
+  } else if (type == "Precompiled") {
+    step.kind = Kind::kCharsmap;
+    step.charsmap = std::make_shared<const Charsmap>(
+        json.at("precompiled_charsmap", where).as_string(where), where);
   } else if (type == "BertNormalizer") {
     step.kind = Kind::kBert;
     step.clean_text = flag(json, "clean_text", true);
@@ -204,6 +243,13 @@ void Normalizer::parse(const JsonValue& json, int depth) {
     fail(ErrorCode::kUnsupported, "expected a known normalizer, found \"", type, "\" at ", where);
   }
   steps_.push_back(std::move(step));
+}
+
+bool Normalizer::leaves(std::string_view text) const {
+  for (const Step& step : steps_) {
+    if (step.kind != Kind::kNfc) return false;
+  }
+  return steps_.empty() || composed_prefix(text, 0) == text.size();
 }
 
 std::string Normalizer::apply(std::string_view text, bool* lost_start) const {
@@ -229,6 +275,7 @@ std::string Normalizer::apply(std::string_view text, bool* lost_start) const {
                          : replace_all(out, step.pattern, step.content);
         break;
       case Kind::kBert: out = bert(out, step); break;
+      case Kind::kCharsmap: out = step.charsmap->apply(out); break;
     }
   }
   return out;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "fusion/charsmap.h"
 #include "fusion/regex.h"
 
 namespace onnuri {
@@ -23,13 +24,15 @@ class Normalizer {
     kStripAccents,
     kPrepend,
     kReplace,
-    kBert
+    kBert,
+    kCharsmap
   };
   struct Step {
     Kind kind = Kind::kNfc;
     std::string pattern;  // replace: a plain string, unless `regex` is set
     std::shared_ptr<const Regex> regex;
     std::string content;  // prepend and replace
+    std::shared_ptr<const Charsmap> charsmap;
     bool left = true;     // strip
     bool right = true;
     bool clean_text = true;  // bert
@@ -43,7 +46,8 @@ class Normalizer {
   explicit Normalizer(const JsonValue& json);
 
   void add(Step step) { steps_.push_back(std::move(step)); }
-  bool empty() const { return steps_.empty(); }
+  /// True when `text` surely stays as it is.
+  bool leaves(std::string_view text) const;
   /// Valid UTF-8 in, valid UTF-8 out. `lost_start` is set when the first character was stripped.
   std::string apply(std::string_view text, bool* lost_start = nullptr) const;
 

@@ -9,7 +9,6 @@ namespace onnuri {
 namespace {
 
 constexpr size_t kMaxText = size_t{256} << 20;
-constexpr size_t kCacheWorthwhile = 4096;
 constexpr uint8_t kAdded = 1;
 constexpr uint8_t kSpecial = 2;
 
@@ -27,12 +26,15 @@ struct PipelineTokenizer::Scratch {
   PreTokenizer::Scratch matchers;
   BpeScratch bpe;
   UnigramScratch unigram;
+  std::string written;
   Pieces pieces;
 };
 
 PipelineTokenizer::PipelineTokenizer(TokenizerParts parts) : parts_(std::move(parts)) {
   ONNURI_CHECK(parts_.vocabulary != nullptr);
-  ONNURI_CHECK((parts_.bpe != nullptr) != (parts_.unigram != nullptr));
+  ONNURI_CHECK((parts_.bpe != nullptr) + (parts_.unigram != nullptr) +
+                   (parts_.word_piece != nullptr) ==
+               1);
   kind_.resize(static_cast<size_t>(parts_.vocabulary->size()));
   for (const AddedToken& token : parts_.added.all())
     kind_[static_cast<size_t>(token.id)] = token.special ? kSpecial : kAdded;
@@ -45,7 +47,7 @@ std::vector<int32_t> PipelineTokenizer::encode(std::string_view text, bool add_s
          text.size());
   utf8::require_valid(text, "text to encode");
   Scratch scratch;
-  scratch.bpe.use_cache = text.size() >= kCacheWorthwhile;
+  scratch.bpe.reserve_cache(text.size());
   std::vector<int32_t> out;
   out.reserve(text.size() / 3 + 8);
   if (add_special) out = parts_.prefix;
@@ -65,7 +67,7 @@ std::vector<int32_t> PipelineTokenizer::encode(std::string_view text, bool add_s
 void PipelineTokenizer::encode_segment(std::string_view text, bool at_start, bool parse_special,
                                        Scratch& scratch, std::vector<int32_t>& out) const {
   std::string normalized;
-  if (!parts_.normalizer.empty()) {
+  if (!parts_.normalizer.leaves(text)) {
     bool lost_start = false;
     normalized = parts_.normalizer.apply(text, &lost_start);
     text = normalized;
@@ -89,20 +91,29 @@ void PipelineTokenizer::encode_segment(std::string_view text, bool at_start, boo
 void PipelineTokenizer::encode_text(std::string_view text, bool at_start, Scratch& scratch,
                                     std::vector<int32_t>& out) const {
   if (text.empty()) return;
+  const auto encode_word = [&](std::string_view word) {
+    if (parts_.bpe) {
+      parts_.bpe->encode(word, scratch.bpe, out);
+    } else if (parts_.unigram) {
+      parts_.unigram->encode(word, scratch.unigram, out);
+    } else {
+      parts_.word_piece->encode(word, scratch.written, out);
+    }
+  };
+  if (parts_.pre_tokenizer.streams()) {
+    parts_.pre_tokenizer.stream(text, [&](size_t begin, size_t end) {
+      encode_word(text.substr(begin, end - begin));
+    });
+    return;
+  }
   Pieces& pieces = scratch.pieces;
   pieces.text.assign(text);
   pieces.spans.assign(1, {0, text.size()});
   pieces.at_start = at_start;
   parts_.pre_tokenizer.apply(pieces, scratch.matchers);
   const std::string_view whole = pieces.text;
-  for (const Pieces::Span& span : pieces.spans) {
-    const std::string_view word = whole.substr(span.begin, span.end - span.begin);
-    if (parts_.bpe) {
-      parts_.bpe->encode(word, scratch.bpe, out);
-    } else {
-      parts_.unigram->encode(word, scratch.unigram, out);
-    }
-  }
+  for (const Pieces::Span& span : pieces.spans)
+    encode_word(whole.substr(span.begin, span.end - span.begin));
 }
 
 std::string PipelineTokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {

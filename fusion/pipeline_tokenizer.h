@@ -15,6 +15,7 @@
 #include "fusion/tokenizer.h"
 #include "fusion/unigram.h"
 #include "fusion/vocabulary.h"
+#include "fusion/word_piece.h"
 
 namespace onnuri {
 
@@ -23,8 +24,9 @@ struct TokenizerParts {
   AddedTokens added;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
-  std::unique_ptr<BpeModel> bpe;  // one of the two
+  std::unique_ptr<BpeModel> bpe;  // one of the three
   std::unique_ptr<UnigramModel> unigram;
+  std::unique_ptr<WordPieceModel> word_piece;
   TokenDecoder decoder;
   std::vector<int32_t> prefix;     // what add_special puts before a text
   std::vector<int32_t> suffix;     // and behind it

@@ -17,6 +17,7 @@ namespace {
 using Step = PreTokenizer::Step;
 using Span = Pieces::Span;
 constexpr int kMaxDepth = 16;
+constexpr size_t kMaxSteps = 64;
 constexpr std::string_view kWhere = "tokenizer.json: pre_tokenizer";
 
 // Words, or runs of other characters that are not space.
@@ -144,6 +145,14 @@ void split_regex(Pieces& pieces, const Step& step, Regex::Matcher& matcher) {
   });
 }
 
+void split_words(Pieces& pieces, const Step& step) {
+  const std::string_view text = pieces.text;
+  split_all(pieces, step, [&](const Span&, size_t from, size_t end, Span& match) {
+    match = {from, step.scanner->next(text.substr(0, end), from)};
+    return true;
+  });
+}
+
 void split_string(Pieces& pieces, const Step& step) {
   const std::string_view text = pieces.text;
   split_all(pieces, step, [&](const Span&, size_t from, size_t end, Span& match) {
@@ -193,10 +202,33 @@ bool flag(const JsonValue& json, std::string_view key, bool fallback) {
 
 PreTokenizer::PreTokenizer(const JsonValue& json) { parse(json, 0); }
 
+void PreTokenizer::add(Step step) {
+  if (steps_.size() >= kMaxSteps)
+    fail(ErrorCode::kUnsupported, "expected at most ", kMaxSteps, " steps, found more at ", kWhere);
+  const bool single_digits =
+      step.kind == Kind::kDigits && step.behavior == SplitBehavior::kIsolated;
+  // A scanner's words leave no gaps, so removing what lies between them changes nothing.
+  const bool cuts = step.scanner && (step.invert ? step.behavior == SplitBehavior::kRemoved
+                                                 : step.behavior == SplitBehavior::kIsolated);
+  streams_ = streams_ && (cuts || single_digits);
+  if (step.kind == Kind::kDigits) step.classes = std::make_shared<const CharClasses>();
+  steps_.push_back(std::move(step));
+}
+
+void PreTokenizer::compile(const std::string& pattern, std::string_view where, Step& step) {
+  step.regex = std::make_shared<const Regex>(pattern, where);
+  if (const auto known = WordPattern::recognise(pattern))
+    step.scanner = std::make_shared<const WordScanner>(*known);
+}
+
 void PreTokenizer::add_regex(const std::string& pattern, std::string_view where) {
   Step step;
-  step.regex = std::make_shared<const Regex>(pattern, where);
-  steps_.push_back(std::move(step));
+  if (pattern == "\\p{N}") {
+    step.kind = Kind::kDigits;
+  } else {
+    compile(pattern, where, step);
+  }
+  add(std::move(step));
 }
 
 void PreTokenizer::parse(const JsonValue& json, int depth) {
@@ -220,28 +252,28 @@ void PreTokenizer::parse(const JsonValue& json, int depth) {
     step.kind = Kind::kDigits;
     const bool each = flag(json, "individual_digits", false);
     step.behavior = each ? SplitBehavior::kIsolated : SplitBehavior::kContiguous;
-    steps_.push_back(std::move(step));
+    add(std::move(step));
   } else if (type == "Whitespace") {
     step.regex = std::make_shared<const Regex>(kWordPattern, kWhere);
     step.behavior = SplitBehavior::kRemoved;
     step.invert = true;
-    steps_.push_back(std::move(step));
+    add(std::move(step));
   } else if (type == "WhitespaceSplit" || type == "BertPreTokenizer") {
     step.kind = Kind::kWhitespaceSplit;
     step.behavior = SplitBehavior::kRemoved;
-    steps_.push_back(step);
+    add(step);
     step.kind = Kind::kPunctuation;
     step.behavior = SplitBehavior::kIsolated;
-    if (type == "BertPreTokenizer") steps_.push_back(std::move(step));
+    if (type == "BertPreTokenizer") add(std::move(step));
   } else if (type == "Punctuation") {
     step.kind = Kind::kPunctuation;
     if (const JsonValue* behavior = json.find("behavior")) step.behavior = behavior_from(*behavior);
-    steps_.push_back(std::move(step));
+    add(std::move(step));
   } else if (type == "CharDelimiterSplit") {
     step.kind = Kind::kString;
     step.text = json.at("delimiter", kWhere).as_string(kWhere);
     step.behavior = SplitBehavior::kRemoved;
-    steps_.push_back(std::move(step));
+    add(std::move(step));
   } else {
     fail(ErrorCode::kUnsupported, "expected a known pre-tokenizer, found \"", type, "\" at ",
          kWhere);
@@ -252,7 +284,7 @@ void PreTokenizer::parse_byte_level(const JsonValue& json) {
   if (flag(json, "add_prefix_space", true)) {
     Step step;
     step.kind = Kind::kPrefixSpace;
-    steps_.push_back(std::move(step));
+    add(std::move(step));
   }
   if (flag(json, "use_regex", true)) add_regex(kByteLevelPattern, kWhere);
   byte_level_ = true;
@@ -264,12 +296,12 @@ void PreTokenizer::parse_split(const JsonValue& json) {
   step.invert = flag(json, "invert", false);
   const JsonValue& pattern = json.at("pattern", kWhere);
   if (const JsonValue* regex = pattern.find("Regex")) {
-    step.regex = std::make_shared<const Regex>(regex->as_string(kWhere), kWhere);
+    compile(regex->as_string(kWhere), kWhere, step);
   } else {
     step.kind = Kind::kString;
     step.text = pattern.at("String", kWhere).as_string(kWhere);
   }
-  steps_.push_back(std::move(step));
+  add(std::move(step));
 }
 
 void PreTokenizer::parse_metaspace(const JsonValue& json) {
@@ -285,7 +317,7 @@ void PreTokenizer::parse_metaspace(const JsonValue& json) {
   step.prepend = scheme == "always"  ? Step::Prepend::kAlways
                  : scheme == "first" ? Step::Prepend::kFirst
                                      : Step::Prepend::kNever;
-  steps_.push_back(std::move(step));
+  add(std::move(step));
 }
 
 void PreTokenizer::apply(Pieces& pieces, Scratch& scratch) const {
@@ -294,11 +326,19 @@ void PreTokenizer::apply(Pieces& pieces, Scratch& scratch) const {
     const Step& step = steps_[i];
     switch (step.kind) {
       case Kind::kRegex:
+        if (step.scanner) {
+          split_words(pieces, step);
+          break;
+        }
         if (!scratch[i]) scratch[i] = std::make_unique<Regex::Matcher>(*step.regex);
         split_regex(pieces, step, *scratch[i]);
         break;
       case Kind::kString: split_string(pieces, step); break;
-      case Kind::kDigits: split_characters(pieces, step, utf8::is_numeric); break;
+      case Kind::kDigits:
+        split_characters(pieces, step, [&](char32_t c) {
+          return (step.classes->of(c) & CharClasses::kNumber) != 0;
+        });
+        break;
       case Kind::kWhitespaceSplit: split_characters(pieces, step, utf8::is_space); break;
       case Kind::kPunctuation: split_characters(pieces, step, utf8::is_punctuation); break;
       case Kind::kMetaspace: metaspace(pieces, step); break;

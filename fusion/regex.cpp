@@ -20,6 +20,32 @@ constexpr size_t kWindow = 512;  // start positions tried between two looks at t
 constexpr std::chrono::seconds kPatience{5};
 constexpr uint64_t kSlowestBytesPerSecond = 20'000;
 
+// White space as Unicode has it. PCRE2's own \s counts U+180E as well, which is none since 6.3.
+std::string with_unicode_spaces(std::string_view pattern) {
+  constexpr std::string_view kSpaces = "\\t-\\r\\x{85}\\p{Z}";
+  std::string out;
+  bool in_class = false;
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    const char c = pattern[i];
+    if (c == '\\' && i + 1 < pattern.size()) {
+      const char kind = pattern[++i];
+      if (kind == 's') {
+        out += in_class ? std::string(kSpaces) : "[" + std::string(kSpaces) + "]";
+      } else if (kind == 'S' && !in_class) {
+        out += "[^" + std::string(kSpaces) + "]";
+      } else {
+        out += c;
+        out += kind;
+      }
+      continue;
+    }
+    if (c == '[') in_class = true;
+    if (c == ']') in_class = false;
+    out += c;
+  }
+  return out;
+}
+
 const uint8_t* bytes(std::string_view text) {
   return reinterpret_cast<const uint8_t*>(text.data());
 }
@@ -38,13 +64,15 @@ Regex::Regex(const std::string& pattern, std::string_view where) : code_(new Cod
     fail(ErrorCode::kUnsupported, "expected a pattern of at most ", kMaxPattern, " bytes, found ",
          pattern.size(), " at ", where);
   code_->where = std::string(where);
+  const std::string translated = with_unicode_spaces(pattern);
   int error = 0;
   size_t offset = 0;
   const uint32_t options =
       PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_USE_OFFSET_LIMIT;
   pcre2_compile_context* context = pcre2_compile_context_create(nullptr);
   pcre2_set_parens_nest_limit(context, 100);
-  code_->code = pcre2_compile(bytes(pattern), pattern.size(), options, &error, &offset, context);
+  code_->code =
+      pcre2_compile(bytes(translated), translated.size(), options, &error, &offset, context);
   pcre2_compile_context_free(context);
   if (code_->code == nullptr) {
     uint8_t message[256] = {};

@@ -135,6 +135,9 @@ void TokenDecoder::parse(const JsonValue& json, int depth) {
     step.kind = Kind::kWordPiece;
     step.pattern = json.at("prefix", kWhere).as_string(kWhere);
     step.cleanup = json.at("cleanup", kWhere).as_bool(kWhere);
+  } else if (type == "BPEDecoder") {
+    step.kind = Kind::kSuffix;
+    step.pattern = json.at("suffix", kWhere).as_string(kWhere);
   } else {
     fail(ErrorCode::kUnsupported, "expected a known decoder, found \"", type, "\" at ", kWhere);
   }
@@ -153,6 +156,7 @@ std::string TokenDecoder::bytes(std::string_view token) const {
       case Kind::kByteLevel: out = from_written(out); break;
       case Kind::kMetaspace: out = replace_all(out, step.pattern, " "); break;
       case Kind::kReplace: out = replace_all(out, step.pattern, step.content); break;
+      case Kind::kSuffix: out = replace_all(out, step.pattern, " "); break;
       case Kind::kWordPiece: out = word_piece(std::move(out), false, step); break;
       case Kind::kByteFallback:
         if (const int byte = byte_of_token(out); byte >= 0) return {static_cast<char>(byte)};
@@ -176,6 +180,9 @@ std::string TokenDecoder::text(std::vector<std::string> tokens) const {
           break;
         case Kind::kStrip: token = strip(token, step); break;
         case Kind::kReplace: token = replace_all(token, step.pattern, step.content); break;
+        case Kind::kSuffix:
+          token = replace_all(token, step.pattern, i + 1 == tokens.size() ? "" : " ");
+          break;
         case Kind::kWordPiece: token = word_piece(std::move(token), i == 0, step); break;
         case Kind::kByteFallback:
         case Kind::kFuse: break;

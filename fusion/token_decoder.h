@@ -11,10 +11,20 @@ namespace onnuri {
 
 class TokenDecoder {
  public:
-  enum class Kind { kByteLevel, kMetaspace, kByteFallback, kFuse, kStrip, kReplace, kWordPiece };
+  enum class Kind {
+    kByteLevel,
+    kMetaspace,
+    kByteFallback,
+    kFuse,
+    kStrip,
+    kReplace,
+    kWordPiece,
+    kSuffix
+  };
   struct Step {
     Kind kind = Kind::kFuse;
-    std::string pattern;  // replace; metaspace's replacement; the prefix of word pieces
+    std::string pattern;  // replace; metaspace's replacement; the prefix of word pieces;
+                          // the suffix of words' ends
     std::string content;  // replace; strip
     size_t start = 0;     // strip: at most so many at either end
     size_t stop = 0;

@@ -34,10 +34,14 @@ class Tokenizer {
   virtual bool is_special(int32_t id) const = 0;
   virtual std::optional<int32_t> bos_id() const = 0;
   virtual std::vector<int32_t> eos_ids() const = 0;  // as far as the tokenizer's own files say
+  /// Text for encode from bytes that may not be UTF-8: broken parts become U+FFFD, one for each
+  /// longest broken start of a character unless the vocabulary's own library counts otherwise.
+  virtual std::string repair(std::string_view bytes) const;
 };
 
-/// From a checkpoint folder (tokenizer.json, else tokenizer.model), a tokenizer.json, or a
-/// tokenizer.model. Throws kNotFound, kCorruptData, kUnsupported (naming the component).
+/// From a checkpoint folder or a file: tokenizer.json, tokenizer.model (SentencePiece, or ranked
+/// tokens in base64 lines), tekken.json, *.tiktoken; a folder is searched in this order. Throws
+/// kNotFound, kCorruptData, kUnsupported (naming the component).
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path);
 
 /// From GGUF metadata (tokenizer.ggml.*).

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "core/json.h"
 #include "fusion/pipeline_tokenizer.h"
@@ -18,6 +19,14 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(const JsonValue& json, const Json
 std::unique_ptr<Tokenizer> tokenizer_from_sentencepiece(const std::string& path,
                                                         const JsonValue& config,
                                                         const JsonValue& added);
+
+/// From ranked tokens, one "base64 rank" a line; `path` names the vocabulary and the errors.
+std::unique_ptr<Tokenizer> tokenizer_from_ranks(std::string_view text, const std::string& path,
+                                                const JsonValue& config);
+/// True when the first line reads as a ranked token.
+bool looks_like_ranks(std::string_view text);
+/// From a parsed tekken.json.
+std::unique_ptr<Tokenizer> tokenizer_from_tekken(const JsonValue& json, const std::string& path);
 
 /// The text of a token as configuration files write it: a string, or an object with "content".
 std::string token_content(const JsonValue* json);

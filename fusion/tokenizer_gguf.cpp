@@ -42,6 +42,9 @@ constexpr const char* kAsciiPunctuationWords =
 constexpr const char* kMarkedWords = ONNURI_CONTRACTIONS
     "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}"
     "| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+constexpr const char* kSingleBreaks =
+    "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+    "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+";
 // Letters joined across single spaces: tokens may span words.
 constexpr const char* kJoinedWords = ONNURI_CONTRACTIONS
     "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}"
@@ -58,6 +61,13 @@ constexpr PreType kPreTypes[] = {
     {"default", {"[\\p{P}\\$\\+<=>\\^~\\|]+", kGpt2, "\\p{N}+", "[0-9][0-9][0-9]"}},
     {"gpt-2", {kGpt2}},
     {"phi-2", {kGpt2}},
+    {"roberta-bpe", {kGpt2}},
+    {"jina-es", {kGpt2}},
+    {"jina-de", {kGpt2}},
+    {"jina-v1-en", {kGpt2}},
+    {"jina-v2-es", {kGpt2}},
+    {"jina-v2-de", {kGpt2}},
+    {"jina-v2-code", {kGpt2}},
     {"mpt", {kGpt2}},
     {"olmo", {kGpt2}},
     {"jais", {kGpt2}},
@@ -85,6 +95,7 @@ constexpr PreType kPreTypes[] = {
     {"pixtral", {ONNURI_WORDS("\\p{N}{1,3}")}, true, true},
     {"midm-2.0", {ONNURI_WORDS("\\p{N}{1,3}")}, true, true},
     {"lfm2", {ONNURI_WORDS("\\p{N}{1,3}")}, true, true},
+    {"jina-v5-nano", {ONNURI_WORDS("\\p{N}{1,3}")}, true, true},
     {"dbrx", {ONNURI_WORDS("\\p{N}{1,3}")}},
     {"smaug-bpe", {ONNURI_WORDS("\\p{N}{1,3}")}},
     {"chatglm-bpe", {ONNURI_WORDS("\\p{N}{1,3}")}},
@@ -92,6 +103,7 @@ constexpr PreType kPreTypes[] = {
     {"glm5", {ONNURI_WORDS("\\p{N}{1,3}")}, true},
     {"qwen2", {ONNURI_WORDS("\\p{N}")}},
     {"deepseek-r1-qwen", {ONNURI_WORDS("\\p{N}")}},
+    {"f2llmv2", {ONNURI_WORDS("\\p{N}")}},
     {"kormo", {ONNURI_WORDS("\\p{N}")}},
     {"megrez", {ONNURI_WORDS("\\p{N}")}},
     {"stablelm2", {ONNURI_WORDS("\\p{N}")}},
@@ -102,6 +114,7 @@ constexpr PreType kPreTypes[] = {
     {"exaone-moe", {kJoinedWords}},
     {"gpt-4o", {ONNURI_CASED_WORDS("\\p{N}{1,3}")}},
     {"llama4", {ONNURI_CASED_WORDS("\\p{N}{1,3}")}},
+    {"talkie", {ONNURI_CASED_WORDS("\\p{N}{1,3}")}},
     {"kanana2", {ONNURI_CASED_WORDS("\\p{N}{1,3}")}},
     {"minimax-m2", {ONNURI_CASED_WORDS("\\p{N}{1,3}")}},
     {"tekken",
@@ -120,9 +133,9 @@ constexpr PreType kPreTypes[] = {
     {"hunyuan-dense", {kDigitTriples, kKanaAndHan, kAsciiPunctuationWords}},
     {"joyai-llm", {kDigitTriples, kKanaAndHan, kAsciiPunctuationWords}},
     {"hy_v4", {kDigitTriples, kKanaAndHan, kAsciiPunctuationWords}},
-    {"bailingmoe",
-     {"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-      "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"}},
+    {"bailingmoe", {kSingleBreaks}},
+    {"bailingmoe2", {kSingleBreaks}},
+    {"llada-moe", {kSingleBreaks}},
     {"seed-coder",
      {ONNURI_CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|"
                           "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}},

@@ -1,4 +1,4 @@
-// tokenizer.json of the `tokenizers` library: BPE and Unigram models with their pipeline.
+// tokenizer.json of the `tokenizers` library: its models with their pipeline.
 #include <algorithm>
 
 #include "core/check.h"
@@ -55,6 +55,11 @@ void add_added(Vocabulary& vocabulary, const AddedTokens& added) {
     vocabulary.add(token.content, token.id, "tokenizer.json: added_tokens");
 }
 
+std::string text_or_empty(const JsonValue& model, std::string_view key) {
+  const JsonValue* v = model.find(key);
+  return v == nullptr || v->is_null() ? std::string() : v->as_string(kModel);
+}
+
 int32_t unknown_id(const JsonValue& model, const Vocabulary& vocabulary) {
   const JsonValue* token = model.find("unk_token");
   if (token == nullptr || token->is_null()) return -1;
@@ -85,8 +90,7 @@ void read_merges(const JsonValue& model, BpeModel& bpe) {
 }
 
 void read_bpe(const JsonValue& model, TokenizerParts& parts) {
-  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix", "dropout"})
-    refuse(model, key);
+  refuse(model, "dropout");
   const JsonValue::Object& vocab = model.at("vocab", kModel).as_object(kModel);
   parts.vocabulary = new_vocabulary(vocab.size(), parts.added);
   for (const auto& [token, id] : vocab) parts.vocabulary->add(token, id.as_int(kModel), kModel);
@@ -96,6 +100,8 @@ void read_bpe(const JsonValue& model, TokenizerParts& parts) {
   options.byte_fallback = flag(model, "byte_fallback", false);
   options.fuse_unk = flag(model, "fuse_unk", false);
   options.unk_id = unknown_id(model, *parts.vocabulary);
+  options.prefix = text_or_empty(model, "continuing_subword_prefix");
+  options.suffix = text_or_empty(model, "end_of_word_suffix");
   add_added(*parts.vocabulary, parts.added);
   parts.bpe = std::make_unique<BpeModel>(*parts.vocabulary, options,
                                          blocked_tokens(parts.added, parts.vocabulary->size()));
@@ -126,6 +132,32 @@ void read_unigram(const JsonValue& model, TokenizerParts& parts) {
   parts.unigram = std::make_unique<UnigramModel>(
       *parts.vocabulary, std::move(scores), static_cast<int32_t>(unk_id),
       flag(model, "byte_fallback", false), blocked_tokens(parts.added, parts.vocabulary->size()));
+}
+
+void read_word_piece(const JsonValue& model, bool whole_words_only, TokenizerParts& parts) {
+  if (parts.pre_tokenizer.byte_level())
+    fail(ErrorCode::kUnsupported, "expected no ByteLevel with a model of whole words at ", kModel);
+  const JsonValue::Object& vocab = model.at("vocab", kModel).as_object(kModel);
+  parts.vocabulary = new_vocabulary(vocab.size(), parts.added);
+  for (const auto& [token, id] : vocab) parts.vocabulary->add(token, id.as_int(kModel), kModel);
+  WordPieceOptions options;
+  options.whole_words_only = whole_words_only;
+  const std::string unk = text_or_empty(model, "unk_token");
+  options.unk_id = unk.empty() ? -1 : parts.vocabulary->find(unk);
+  if (!whole_words_only) {
+    options.prefix = text_or_empty(model, "continuing_subword_prefix");
+    if (const JsonValue* most = model.find("max_input_chars_per_word")) {
+      const int64_t characters = most->as_int(kModel);
+      if (characters < 0 || characters > 1000)
+        fail(ErrorCode::kUnsupported, "expected max_input_chars_per_word in [0, 1000], found ",
+             characters, " at ", kModel);
+      options.max_characters = static_cast<size_t>(characters);
+    }
+  }
+  add_added(*parts.vocabulary, parts.added);
+  parts.word_piece = std::make_unique<WordPieceModel>(
+      *parts.vocabulary, std::move(options),
+      blocked_tokens(parts.added, parts.vocabulary->size()));
 }
 
 int32_t checked_id(const JsonValue& json, const Vocabulary& vocabulary, std::string_view where) {
@@ -222,9 +254,11 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(const JsonValue& json, const Json
     read_bpe(model, parts);
   } else if (type == "Unigram") {
     read_unigram(model, parts);
+  } else if (type == "WordPiece" || type == "WordLevel") {
+    read_word_piece(model, type == "WordLevel", parts);
   } else {
-    fail(ErrorCode::kUnsupported, "expected a BPE or Unigram model, found \"", type, "\" at ",
-         kModel);
+    fail(ErrorCode::kUnsupported,
+         "expected a BPE, Unigram, WordPiece or WordLevel model, found \"", type, "\" at ", kModel);
   }
   parts.added.finish(parts.normalizer);
   read_post_processor(member_or_null(json, "post_processor", null), parts, 0);

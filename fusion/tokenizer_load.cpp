@@ -1,4 +1,5 @@
 // Which tokenizer file a checkpoint folder has, and how it is read.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -45,7 +46,16 @@ std::unique_ptr<Tokenizer> load_file(const fs::path& path) {
         config.set(key, *map.find(key));
     }
   }
-  if (path.extension() == ".json") return tokenizer_from_json(read_json(path), config);
+  if (path.extension() == ".json") {
+    const JsonValue json = read_json(path);
+    // Ranked vocabularies in JSON have no "model", but a list of tokens with their bytes.
+    if (json.find("model") == nullptr && json.find("vocab") != nullptr)
+      return tokenizer_from_tekken(json, path.string());
+    return tokenizer_from_json(json, config);
+  }
+  const std::string text = read_text(path);
+  if (path.extension() == ".tiktoken" || looks_like_ranks(text))
+    return tokenizer_from_ranks(text, path.string(), config);
   return tokenizer_from_sentencepiece(path.string(), config,
                                       read_json_if_there(folder / "added_tokens.json"));
 }
@@ -59,11 +69,18 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path) {
       fail(ErrorCode::kNotFound, "expected a tokenizer file or folder, found nothing at ", path);
     return load_file(path);
   }
-  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "tiktoken.model", "tekken.json"}) {
     const fs::path file = fs::path(path) / name;
     if (fs::is_regular_file(file, error)) return load_file(file);
   }
-  fail(ErrorCode::kNotFound, "expected tokenizer.json or tokenizer.model, found neither in ", path);
+  std::vector<fs::path> ranked;
+  for (const auto& entry : fs::directory_iterator(path, error)) {
+    if (entry.path().extension() == ".tiktoken") ranked.push_back(entry.path());
+  }
+  std::sort(ranked.begin(), ranked.end());
+  if (!ranked.empty()) return load_file(ranked.front());
+  fail(ErrorCode::kNotFound,
+       "expected tokenizer.json, tokenizer.model, tekken.json or *.tiktoken, found none in ", path);
 }
 
 }  // namespace onnuri

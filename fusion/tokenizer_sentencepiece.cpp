@@ -3,6 +3,8 @@
 #include <sentencepiece_processor.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "core/check.h"
@@ -25,7 +27,8 @@ bool flag(const JsonValue& json, std::string_view key, bool fallback) {
 class SentencePieceTokenizer : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::string& path, const JsonValue& config, const JsonValue& added) {
-    const auto status = pieces_.Load(path);
+    const std::string bytes = read_model(path);
+    const auto status = pieces_.LoadFromSerializedProto(bytes);
     if (!status.ok())
       fail(ErrorCode::kCorruptData, "expected a SentencePiece model at ", path,
            ", found: ", status.message());
@@ -38,6 +41,18 @@ class SentencePieceTokenizer : public Tokenizer {
     if (const auto id = token_to_id(token_content(config.find("eos_token")))) eos_ = {*id};
     adds_bos_ = flag(config, "add_bos_token", has_bos);
     adds_eos_ = flag(config, "add_eos_token", false);
+    if (!flag(config, "legacy", true)) load_unprefixed(bytes, path);
+  }
+
+  // The library counts every broken byte on its own.
+  std::string repair(std::string_view bytes) const override {
+    std::string out;
+    for (size_t pos = 0; pos < bytes.size();) {
+      const utf8::Scan scan = utf8::scan(bytes, pos);
+      out += scan.valid ? bytes.substr(pos, scan.length) : std::string_view("\xEF\xBF\xBD");
+      pos += scan.valid ? scan.length : 1;
+    }
+    return out;
   }
 
   std::vector<int32_t> encode(std::string_view text, bool add_special,
@@ -56,7 +71,8 @@ class SentencePieceTokenizer : public Tokenizer {
         continue;
       }
       std::vector<int> ids;
-      const auto status = pieces_.Encode(segment.text, &ids);
+      const bool inside = unprefixed_ && segment.text.data() != text.data();
+      const auto status = (inside ? *unprefixed_ : pieces_).Encode(segment.text, &ids);
       if (!status.ok())
         fail(ErrorCode::kInvalidArgument,
              "expected text that SentencePiece encodes, found: ", status.message());
@@ -128,6 +144,31 @@ class SentencePieceTokenizer : public Tokenizer {
   std::vector<int32_t> eos_ids() const override { return eos_; }
 
  private:
+  static std::string read_model(const std::string& path) {
+    std::error_code error;
+    const uintmax_t size = std::filesystem::file_size(path, error);
+    if (error || size > kMaxText)
+      fail(error ? ErrorCode::kNotFound : ErrorCode::kCorruptData,
+           "expected a SentencePiece model of at most ", kMaxText, " bytes at ", path);
+    std::ifstream in(path, std::ios::binary);
+    std::string bytes(static_cast<size_t>(size), '\0');
+    if (!in.read(bytes.data(), static_cast<std::streamsize>(size)))
+      fail(ErrorCode::kNotFound, "expected a readable file at ", path);
+    return bytes;
+  }
+
+  // Checkpoints with "legacy": false write no space before text that follows a special token. A
+  // message that is appended to another replaces its fields: here normalizer_spec (3) with
+  // add_dummy_prefix (3) false.
+  void load_unprefixed(const std::string& bytes, const std::string& path) {
+    unprefixed_ = std::make_unique<sentencepiece::SentencePieceProcessor>();
+    const auto status =
+        unprefixed_->LoadFromSerializedProto(bytes + std::string("\x1A\x02\x18\x00", 4));
+    if (!status.ok())
+      fail(ErrorCode::kCorruptData, "expected a SentencePiece model at ", path,
+           ", found: ", status.message());
+  }
+
   void add(int64_t id, AddedToken token) {
     const int64_t limit = static_cast<int64_t>(num_pieces_) * 4 + 65536;
     if (id < 0 || id >= limit)
@@ -173,6 +214,7 @@ class SentencePieceTokenizer : public Tokenizer {
   }
 
   sentencepiece::SentencePieceProcessor pieces_;
+  std::unique_ptr<sentencepiece::SentencePieceProcessor> unprefixed_;  // no space in front
   int num_pieces_ = 0;
   std::map<int32_t, AddedToken> by_id_;
   AddedTokens added_;

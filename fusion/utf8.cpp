@@ -3,6 +3,8 @@
 
 #include <utf8proc.h>
 
+#include <cstring>
+
 #include "core/check.h"
 
 namespace onnuri::utf8 {
@@ -52,6 +54,14 @@ Scan scan(std::string_view text, size_t pos) {
 size_t valid_prefix(std::string_view text) {
   size_t pos = 0;
   while (pos < text.size()) {
+    uint64_t eight = 0;
+    if (pos + 8 <= text.size()) {
+      std::memcpy(&eight, text.data() + pos, 8);
+      if ((eight & 0x8080808080808080ULL) == 0) {
+        pos += 8;
+        continue;
+      }
+    }
     if (static_cast<uint8_t>(text[pos]) < 0x80) {
       ++pos;
       continue;

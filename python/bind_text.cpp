@@ -5,6 +5,20 @@
 
 namespace onnuri::python {
 
+namespace {
+
+// A str, or bytes that need not be UTF-8.
+std::vector<int32_t> encode_text(const TextTokenizer& self, const py::object& text,
+                                 bool add_special_tokens, bool parse_special_tokens) {
+  const bool is_bytes = py::isinstance<py::bytes>(text);
+  const auto copy = text.cast<std::string>();
+  const py::gil_scoped_release release;
+  return is_bytes ? self.encode_bytes(copy, add_special_tokens, parse_special_tokens)
+                  : self.encode(copy, add_special_tokens, parse_special_tokens);
+}
+
+}  // namespace
+
 std::string json_text(const py::object& object) {
   const py::module_ json = py::module_::import("json");
   return json.attr("dumps")(object, py::arg("ensure_ascii") = false).cast<std::string>();
@@ -39,8 +53,20 @@ void bind_text(py::module_& module) {
                  py::module_::import("os").attr("fspath")(path).cast<std::string>());
            }),
            py::arg("path"))
-      .def("encode", &TextTokenizer::encode, py::arg("text"),
-           py::arg("add_special_tokens") = false, py::arg("parse_special_tokens") = true)
+      .def("encode", &encode_text, py::arg("text"), py::arg("add_special_tokens") = false,
+           py::arg("parse_special_tokens") = true)
+      .def(
+          "encode_batch",
+          [](const TextTokenizer& self, const py::iterable& texts, bool add_special_tokens,
+             bool parse_special_tokens) {
+            std::vector<std::vector<int32_t>> out;
+            for (const py::handle text : texts)
+              out.push_back(encode_text(self, py::reinterpret_borrow<py::object>(text),
+                                        add_special_tokens, parse_special_tokens));
+            return out;
+          },
+          py::arg("texts"), py::arg("add_special_tokens") = false,
+          py::arg("parse_special_tokens") = true)
       .def(
           "decode",
           [](const TextTokenizer& self, const py::object& ids, bool skip_special_tokens) {

@@ -21,6 +21,9 @@ class TextTokenizer {
 
   std::vector<int32_t> encode(const std::string& text, bool add_special_tokens,
                               bool parse_special_tokens) const;
+  /// The same for bytes that may not be UTF-8: broken parts count as U+FFFD.
+  std::vector<int32_t> encode_bytes(const std::string& bytes, bool add_special_tokens,
+                                    bool parse_special_tokens) const;
   std::string decode(std::span<const int32_t> ids, bool skip_special_tokens) const;
   int64_t vocab_size() const;
 

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, overload
 
@@ -136,8 +136,13 @@ class Tokenizer:
     vocab_size: int
     def __init__(self, path: Path) -> None: ...
     def encode(
-        self, text: str, add_special_tokens: bool = False, parse_special_tokens: bool = True,
+        self, text: str | bytes, add_special_tokens: bool = False,
+        parse_special_tokens: bool = True,
     ) -> list[int]: ...
+    def encode_batch(
+        self, texts: Iterable[str | bytes], add_special_tokens: bool = False,
+        parse_special_tokens: bool = True,
+    ) -> list[list[int]]: ...
     def decode(self, ids: Ids, skip_special_tokens: bool = False) -> str: ...
 
 def render_chat_template(template: str, **variables: Any) -> str: ...

@@ -155,7 +155,7 @@ TEST_F(HostileJson, UnknownComponentsAreNamed) {
                  "UnicodeScripts");
   expect_refused(with(R"("decoder":{"type":"CTC"})"), unsupported, "CTC");
   expect_refused(with(R"("post_processor":{"type":"Odd"})"), unsupported, "Odd");
-  expect_refused(with("", R"({"type":"WordLevel","vocab":{}})"), unsupported, "WordLevel");
+  expect_refused(with("", R"({"type":"CharLevel","vocab":{}})"), unsupported, "CharLevel");
   expect_refused(with("", R"({"type":"BPE","vocab":{"a":0},"merges":[],"dropout":0.1})"),
                  unsupported, "dropout");
 }
