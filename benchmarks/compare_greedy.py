@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares Onnuri with llama.cpp on one GGUF file: token ids, greedy text, perplexity.
 
-    python benchmarks/compare_greedy.py MODEL.gguf [--llama-cpp FOLDER] [--tokens 32] [--json OUT]
+    python benchmarks/compare_greedy.py MODEL.gguf [--llama-cpp FOLDER] [--tokens 32] [--greedy-only] [--json OUT]
 
 llama.cpp is reached through its Python binding: `import llama_cpp`, or the folder that holds it
 (LLAMA_CPP_LIB_PATH may name the folder of the shared library). Onnuri is `import onnuri`.
@@ -146,6 +146,7 @@ def main():
     parser.add_argument("--llama-cpp", help="folder that holds the llama_cpp package")
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--greedy-only", action="store_true", help="leave the perplexity out")
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
     if args.llama_cpp:
@@ -157,7 +158,7 @@ def main():
     facts = engine.describe()
     print(f"{facts['model_name']}: kernels {facts['kernels']}")
     out = {"model": facts["model_name"], "kernels": facts["kernels"],
-           "perplexity": compare_perplexity(engine, exact, llama),
+           "perplexity": None if args.greedy_only else compare_perplexity(engine, exact, llama),
            "greedy": compare_greedy(engine, exact, llama, args.tokens)}
     same = sum(r["agree"] == args.tokens for r in out["greedy"])
     print(f"  {same} of {len(PROMPTS)} prompts identical over {args.tokens} tokens, "

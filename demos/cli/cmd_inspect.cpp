@@ -66,9 +66,16 @@ std::string token_text(const Json& token) {
   return std::to_string(token.value("id", -1)) + " " + token.value("text", "");
 }
 
+// Some vocabularies hold thousands of reserved tokens: the JSON has all of them.
 std::string token_list(const Json& tokens) {
+  constexpr size_t kMostShown = 24;
   std::string line;
-  for (const Json& token : tokens) line += (line.empty() ? "" : ", ") + token_text(token);
+  size_t shown = 0;
+  for (const Json& token : tokens) {
+    if (shown++ == kMostShown)
+      return line + " and " + std::to_string(tokens.size() - kMostShown) + " more (--json)";
+    line += (line.empty() ? "" : ", ") + token_text(token);
+  }
   return line;
 }
 
