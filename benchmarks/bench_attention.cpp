@@ -7,8 +7,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <ctime>
 #include <cstdint>
+#include <ctime>
 #include <random>
 #include <vector>
 
@@ -77,9 +77,15 @@ struct Cache {
     k.assign(static_cast<size_t>(entries * 64 * heads * dim), 0x3400);
     v.assign(k.size(), 0x3400);
     for (int64_t e = 0; e < entries; ++e) table.push_back(static_cast<int32_t>(e));
-    view = {.dtype = DType::kF16, .k_pages = k.data(), .v_pages = v.data(),
-            .page_table = table.data(), .num_entries = entries, .page_rows = 64,
-            .num_kv_heads = heads, .k_dim = dim, .v_dim = dim};
+    view = {.dtype = DType::kF16,
+            .k_pages = k.data(),
+            .v_pages = v.data(),
+            .page_table = table.data(),
+            .num_entries = entries,
+            .page_rows = 64,
+            .num_kv_heads = heads,
+            .k_dim = dim,
+            .v_dim = dim};
   }
 };
 
@@ -164,8 +170,13 @@ void prefill_cases(benchmark::internal::Benchmark* b) {
 }
 BENCHMARK(decode)->Apply(decode_cases)->UseRealTime()->MinTime(0.2);
 BENCHMARK(prefill)->Apply(prefill_cases)->UseRealTime()->MinTime(0.2);
-BENCHMARK(packed)->Args({1, 1500, 8, 64})->Args({2, 1500, 8, 64})->Args({1, 1024, 16, 72})
-    ->Args({2, 1024, 16, 72})->UseRealTime()->MinTime(0.2);
+BENCHMARK(packed)
+    ->Args({1, 1500, 8, 64})
+    ->Args({2, 1500, 8, 64})
+    ->Args({1, 1024, 16, 72})
+    ->Args({2, 1024, 16, 72})
+    ->UseRealTime()
+    ->MinTime(0.2);
 
 }  // namespace
 }  // namespace onnuri

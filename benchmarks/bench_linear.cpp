@@ -32,9 +32,9 @@ void bench_linear(benchmark::State& state, DType dtype) {
     benchmark::DoNotOptimize(y.data());
   }
   state.SetBytesProcessed(state.iterations() * weight.streamed_bytes());
-  state.counters["MAC"] = benchmark::Counter(
-      static_cast<double>(n * k * m) * static_cast<double>(state.iterations()),
-      benchmark::Counter::kIsRate);
+  state.counters["MAC"] =
+      benchmark::Counter(static_cast<double>(n * k * m) * static_cast<double>(state.iterations()),
+                         benchmark::Counter::kIsRate);
 }
 
 void bench_pack(benchmark::State& state, DType dtype) {

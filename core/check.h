@@ -19,9 +19,9 @@ template <typename... Parts>
 }  // namespace onnuri
 
 /// States what must hold inside our own code; a failure is kInternal and never depends on input.
-#define ONNURI_CHECK(condition)                                                             \
-  do {                                                                                      \
-    if (!(condition))                                                                       \
-      ::onnuri::fail(::onnuri::ErrorCode::kInternal, "internal check failed: " #condition,  \
-                     " at ", __FILE__, ":", __LINE__);                                      \
+#define ONNURI_CHECK(condition)                                                                    \
+  do {                                                                                             \
+    if (!(condition))                                                                              \
+      ::onnuri::fail(::onnuri::ErrorCode::kInternal, "internal check failed: " #condition, " at ", \
+                     __FILE__, ":", __LINE__);                                                     \
   } while (false)

@@ -6,10 +6,11 @@ namespace onnuri {
 
 const DTypeInfo& dtype_info(DType dtype) {
   static constexpr DTypeInfo kF32{"f32", 1, 4}, kF16{"f16", 1, 2}, kBF16{"bf16", 1, 2},
-      kF8E4M3{"f8_e4m3", 1, 1}, kF8E5M2{"f8_e5m2", 1, 1}, kI64{"i64", 1, 8}, kI32{"i32", 1, 4}, kI16{"i16", 1, 2},
-      kI8{"i8", 1, 1}, kU8{"u8", 1, 1}, kBool{"bool", 1, 1}, kQ4_0{"q4_0", 32, 18},
-      kQ4_1{"q4_1", 32, 20}, kQ5_0{"q5_0", 32, 22}, kQ5_1{"q5_1", 32, 24}, kQ8_0{"q8_0", 32, 34},
-      kQ2_K{"q2_k", 256, 84}, kQ3_K{"q3_k", 256, 110}, kQ4_K{"q4_k", 256, 144}, kQ5_K{"q5_k", 256, 176}, kQ6_K{"q6_k", 256, 210},
+      kF8E4M3{"f8_e4m3", 1, 1}, kF8E5M2{"f8_e5m2", 1, 1}, kI64{"i64", 1, 8}, kI32{"i32", 1, 4},
+      kI16{"i16", 1, 2}, kI8{"i8", 1, 1}, kU8{"u8", 1, 1}, kBool{"bool", 1, 1},
+      kQ4_0{"q4_0", 32, 18}, kQ4_1{"q4_1", 32, 20}, kQ5_0{"q5_0", 32, 22}, kQ5_1{"q5_1", 32, 24},
+      kQ8_0{"q8_0", 32, 34}, kQ2_K{"q2_k", 256, 84}, kQ3_K{"q3_k", 256, 110},
+      kQ4_K{"q4_k", 256, 144}, kQ5_K{"q5_k", 256, 176}, kQ6_K{"q6_k", 256, 210},
       kIQ4_NL{"iq4_nl", 32, 18}, kIQ4_XS{"iq4_xs", 256, 136}, kMXFP4{"mxfp4", 32, 17},
       kNVFP4{"nvfp4", 64, 36}, kEncoded{"encoded", 1, 0};
   switch (dtype) {

@@ -14,8 +14,8 @@ int64_t ceil_div(int64_t value, int64_t unit) { return (value + unit - 1) / unit
 [[noreturn]] void fail_part(const EncodingParts& parts, const char* part, const std::string& wanted,
                             const TensorView& found) {
   fail(ErrorCode::kCorruptData, parts.where, ": ", part, ": expected ", wanted, ", found ",
-       found.empty() ? "none" : std::string(dtype_name(found.dtype)) + " " +
-                                    found.shape.to_string());
+       found.empty() ? "none"
+                     : std::string(dtype_name(found.dtype)) + " " + found.shape.to_string());
 }
 
 void require_part(const EncodingParts& parts, const char* part, const TensorView& view,
@@ -118,9 +118,10 @@ EncodedWeight encode_gptq(const EncodingParts& parts, const QuantizationConfig& 
   const int64_t per_word = 32 / config.bits;
   const int64_t rows = parts.codes.shape[1];
   const int64_t cols = parts.codes.shape[0] * per_word;
-  EncodedWeight out = begin_weight(parts, config.bits == 4   ? "gptq 4 bits"
-                                          : config.bits == 8 ? "gptq 8 bits"
-                                                             : "gptq 2 bits",
+  EncodedWeight out = begin_weight(parts,
+                                   config.bits == 4   ? "gptq 4 bits"
+                                   : config.bits == 8 ? "gptq 8 bits"
+                                                      : "gptq 2 bits",
                                    {rows, cols});
   WeightEncoding& e = out.encoding;
   e.code_layout = CodeLayout::kWordsDown;
@@ -196,9 +197,10 @@ EncodedWeight encode_packed(const EncodingParts& parts, const QuantizationConfig
                   ") weights",
               parts.codes);
   }
-  EncodedWeight out = begin_weight(parts, bits == 4   ? "pack-quantized 4 bits"
-                                          : bits == 8 ? "pack-quantized 8 bits"
-                                                      : "pack-quantized 2 bits",
+  EncodedWeight out = begin_weight(parts,
+                                   bits == 4   ? "pack-quantized 4 bits"
+                                   : bits == 8 ? "pack-quantized 8 bits"
+                                               : "pack-quantized 2 bits",
                                    {rows, cols});
   WeightEncoding& e = out.encoding;
   e.bits = bits;
@@ -206,8 +208,10 @@ EncodedWeight encode_packed(const EncodingParts& parts, const QuantizationConfig
   const bool single = !scales.empty() && scales.shape.num_elements() == 1;
   const int64_t groups =
       single ? 1 : (scales.empty() || scales.shape.rank() != 2 ? 0 : scales.shape[1]);
-  if (!single) require_float_scales(parts, "weight_scale", {rows, groups});
-  else if (!is_float(scales.dtype)) fail_part(parts, "weight_scale", "floats", scales);
+  if (!single)
+    require_float_scales(parts, "weight_scale", {rows, groups});
+  else if (!is_float(scales.dtype))
+    fail_part(parts, "weight_scale", "floats", scales);
   if (groups < 1) fail_part(parts, "weight_scale", "(rows, groups)", scales);
   e.num_groups = groups;
   e.block_cols = find_group_size(parts, config, cols, groups);
@@ -237,8 +241,10 @@ void set_byte_scales(const EncodingParts& parts, const QuantizationConfig& confi
   const int64_t n = e->matrix_rows, k = e->cols;
   const int rank = scales.shape.rank();
   const int64_t count = scales.shape.num_elements();
-  if (scales.dtype == DType::kU8) e->scale_type = ScaleType::kE8M0;
-  else if (!is_float(scales.dtype)) fail_part(parts, "scale", "f32, f16 or bf16", scales);
+  if (scales.dtype == DType::kU8)
+    e->scale_type = ScaleType::kE8M0;
+  else if (!is_float(scales.dtype))
+    fail_part(parts, "scale", "f32, f16 or bf16", scales);
   if (count == 1 || (count == matrices && (rank == 1 || (scales.shape[0] == matrices)))) {
     e->block_rows = n;
     e->scale_row_stride = count == 1 ? 0 : 1;
@@ -254,8 +260,7 @@ void set_byte_scales(const EncodingParts& parts, const QuantizationConfig& confi
   if (rank != 2 && !stacked) fail_part(parts, "scale", "one per tensor, row or block", scales);
   const int64_t found_rows = scales.shape[-2], found_cols = scales.shape[-1];
   const bool by_blocks = config.block[0] > 0 && found_rows == ceil_div(n, config.block[0]) &&
-                         found_cols == ceil_div(k, config.block[1]) &&
-                         (stacked || matrices == 1);
+                         found_cols == ceil_div(k, config.block[1]) && (stacked || matrices == 1);
   if (by_blocks) {
     e->block_rows = config.block[0];
     e->block_cols = config.block[1];
@@ -322,8 +327,8 @@ EncodedWeight encode_float4(const EncodingParts& parts, const QuantizationConfig
   e.scale_type = is_mx ? ScaleType::kE8M0 : ScaleType::kReal;
   e.scale_row_stride = e.num_groups;
   e.scale_group_stride = 1;
-  const Shape wanted = stacked ? Shape{pairs[0], pairs[1], e.num_groups}
-                               : Shape{pairs[0], e.num_groups};
+  const Shape wanted =
+      stacked ? Shape{pairs[0], pairs[1], e.num_groups} : Shape{pairs[0], e.num_groups};
   if (!(scales.shape == wanted)) fail_part(parts, "weight_scale", wanted.to_string(), scales);
   const int64_t matrices = e.rows / e.matrix_rows;
   const TensorView& second = parts.tensor_scale;

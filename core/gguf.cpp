@@ -55,8 +55,8 @@ class Cursor {
   uint64_t read_count(std::string_view field, uint64_t min_bytes) {
     const auto count = read<uint64_t>(field);
     if (count > remaining() / min_bytes) {
-      fail(ErrorCode::kCorruptData, path_, ": ", field, ": ", count,
-           " cannot fit the remaining ", remaining(), " bytes");
+      fail(ErrorCode::kCorruptData, path_, ": ", field, ": ", count, " cannot fit the remaining ",
+           remaining(), " bytes");
     }
     return count;
   }
@@ -81,17 +81,39 @@ struct TypeEntry {
 };
 
 /// ggml's numbering. Types without a DType are known by name, for the message.
-constexpr TypeEntry kTensorTypes[] = {
-    {0, "F32", DType::kF32}, {1, "F16", DType::kF16}, {2, "Q4_0", DType::kQ4_0},
-    {3, "Q4_1", DType::kQ4_1}, {6, "Q5_0", DType::kQ5_0}, {7, "Q5_1", DType::kQ5_1},
-    {8, "Q8_0", DType::kQ8_0}, {9, "Q8_1", {}}, {10, "Q2_K", DType::kQ2_K}, {11, "Q3_K", DType::kQ3_K},
-    {12, "Q4_K", DType::kQ4_K}, {13, "Q5_K", DType::kQ5_K}, {14, "Q6_K", DType::kQ6_K},
-    {15, "Q8_K", {}}, {16, "IQ2_XXS", {}}, {17, "IQ2_XS", {}}, {18, "IQ3_XXS", {}},
-    {19, "IQ1_S", {}}, {20, "IQ4_NL", DType::kIQ4_NL}, {21, "IQ3_S", {}}, {22, "IQ2_S", {}},
-    {23, "IQ4_XS", DType::kIQ4_XS}, {24, "I8", DType::kI8}, {25, "I16", DType::kI16},
-    {26, "I32", DType::kI32}, {27, "I64", DType::kI64}, {28, "F64", {}}, {29, "IQ1_M", {}},
-    {30, "BF16", DType::kBF16}, {34, "TQ1_0", {}}, {35, "TQ2_0", {}}, {39, "MXFP4", DType::kMXFP4},
-    {40, "NVFP4", DType::kNVFP4}};
+constexpr TypeEntry kTensorTypes[] = {{0, "F32", DType::kF32},
+                                      {1, "F16", DType::kF16},
+                                      {2, "Q4_0", DType::kQ4_0},
+                                      {3, "Q4_1", DType::kQ4_1},
+                                      {6, "Q5_0", DType::kQ5_0},
+                                      {7, "Q5_1", DType::kQ5_1},
+                                      {8, "Q8_0", DType::kQ8_0},
+                                      {9, "Q8_1", {}},
+                                      {10, "Q2_K", DType::kQ2_K},
+                                      {11, "Q3_K", DType::kQ3_K},
+                                      {12, "Q4_K", DType::kQ4_K},
+                                      {13, "Q5_K", DType::kQ5_K},
+                                      {14, "Q6_K", DType::kQ6_K},
+                                      {15, "Q8_K", {}},
+                                      {16, "IQ2_XXS", {}},
+                                      {17, "IQ2_XS", {}},
+                                      {18, "IQ3_XXS", {}},
+                                      {19, "IQ1_S", {}},
+                                      {20, "IQ4_NL", DType::kIQ4_NL},
+                                      {21, "IQ3_S", {}},
+                                      {22, "IQ2_S", {}},
+                                      {23, "IQ4_XS", DType::kIQ4_XS},
+                                      {24, "I8", DType::kI8},
+                                      {25, "I16", DType::kI16},
+                                      {26, "I32", DType::kI32},
+                                      {27, "I64", DType::kI64},
+                                      {28, "F64", {}},
+                                      {29, "IQ1_M", {}},
+                                      {30, "BF16", DType::kBF16},
+                                      {34, "TQ1_0", {}},
+                                      {35, "TQ2_0", {}},
+                                      {39, "MXFP4", DType::kMXFP4},
+                                      {40, "NVFP4", DType::kNVFP4}};
 
 DType parse_tensor_type(uint32_t id, const std::string& where) {
   for (const TypeEntry& entry : kTensorTypes) {

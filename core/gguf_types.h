@@ -8,8 +8,20 @@
 namespace onnuri {
 
 enum GgufValueType : uint32_t {
-  kGgufU8, kGgufI8, kGgufU16, kGgufI16, kGgufU32, kGgufI32, kGgufF32, kGgufBool, kGgufString,
-  kGgufArray, kGgufU64, kGgufI64, kGgufF64, kNumGgufTypes
+  kGgufU8,
+  kGgufI8,
+  kGgufU16,
+  kGgufI16,
+  kGgufU32,
+  kGgufI32,
+  kGgufF32,
+  kGgufBool,
+  kGgufString,
+  kGgufArray,
+  kGgufU64,
+  kGgufI64,
+  kGgufF64,
+  kNumGgufTypes
 };
 
 /// Bytes of a value in the file; of strings and arrays the least there can be. Throws kCorruptData

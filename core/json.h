@@ -20,15 +20,15 @@ class JsonValue {
   using Member = std::pair<std::string, JsonValue>;
   using Object = std::vector<Member>;
 
-  JsonValue() = default;  // null
-  JsonValue(bool v) : value_(v) {}                    // NOLINT(google-explicit-constructor)
-  JsonValue(int64_t v) : value_(v) {}                 // NOLINT(google-explicit-constructor)
+  JsonValue() = default;                                 // null
+  JsonValue(bool v) : value_(v) {}                       // NOLINT(google-explicit-constructor)
+  JsonValue(int64_t v) : value_(v) {}                    // NOLINT(google-explicit-constructor)
   JsonValue(int v) : value_(static_cast<int64_t>(v)) {}  // NOLINT(google-explicit-constructor)
-  JsonValue(double v) : value_(v) {}                  // NOLINT(google-explicit-constructor)
-  JsonValue(std::string v) : value_(std::move(v)) {}  // NOLINT(google-explicit-constructor)
-  JsonValue(const char* v) : value_(std::string(v)) {}  // NOLINT(google-explicit-constructor)
-  JsonValue(Array v) : value_(std::move(v)) {}        // NOLINT(google-explicit-constructor)
-  JsonValue(Object v) : value_(std::move(v)) {}       // NOLINT(google-explicit-constructor)
+  JsonValue(double v) : value_(v) {}                     // NOLINT(google-explicit-constructor)
+  JsonValue(std::string v) : value_(std::move(v)) {}     // NOLINT(google-explicit-constructor)
+  JsonValue(const char* v) : value_(std::string(v)) {}   // NOLINT(google-explicit-constructor)
+  JsonValue(Array v) : value_(std::move(v)) {}           // NOLINT(google-explicit-constructor)
+  JsonValue(Object v) : value_(std::move(v)) {}          // NOLINT(google-explicit-constructor)
 
   bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
   bool is_bool() const { return std::holds_alternative<bool>(value_); }

@@ -1,5 +1,5 @@
-// JsonValue -> JSON text. What JSON cannot say is replaced, never emitted: infinities and NaN become
-// null, bytes that are not UTF-8 become U+FFFD.
+// JsonValue -> JSON text. What JSON cannot say is replaced, never emitted: infinities and NaN
+// become null, bytes that are not UTF-8 become U+FFFD.
 #include <charconv>
 #include <cmath>
 

@@ -23,10 +23,13 @@ using Suffixes = std::initializer_list<std::string_view>;
 bool is_runtime_scale(std::string_view name) {
   const std::string_view leaf = name.substr(name.rfind('.') + 1);
   static constexpr std::string_view kNames[] = {
-      "input_scale", "input_zero_point", "input_global_scale", "input_scale_ub", "input_g_idx",
-      "activation_scale", "output_scale", "output_zero_point", "k_scale", "v_scale", "q_scale",
-      "kv_scale", "prob_scale", "k_zero_point", "v_zero_point", "q_zero_point", "k_global_scale",
-      "v_global_scale", "q_global_scale"};
+      "input_scale",    "input_zero_point",  "input_global_scale",
+      "input_scale_ub", "input_g_idx",       "activation_scale",
+      "output_scale",   "output_zero_point", "k_scale",
+      "v_scale",        "q_scale",           "kv_scale",
+      "prob_scale",     "k_zero_point",      "v_zero_point",
+      "q_zero_point",   "k_global_scale",    "v_global_scale",
+      "q_global_scale"};
   return std::find(std::begin(kNames), std::end(kNames), leaf) != std::end(kNames) ||
          leaf.ends_with("_activation_scale") || leaf.ends_with("_input_scale");
 }
@@ -60,9 +63,12 @@ class QuantizedCheckpoint : public Checkpoint {
   void collect() {
     for (const std::string& name : stored_->names()) {
       const TensorView view = stored_->find(name);
-      if (name.ends_with(".qweight") && uses_words()) add_words(name, view);
-      else if (name.ends_with("_packed")) add_packed(name, view);
-      else if (name.ends_with("_blocks") && view.dtype == DType::kU8) add_blocks(name, view);
+      if (name.ends_with(".qweight") && uses_words())
+        add_words(name, view);
+      else if (name.ends_with("_packed"))
+        add_packed(name, view);
+      else if (name.ends_with("_blocks") && view.dtype == DType::kU8)
+        add_blocks(name, view);
       else if (view.dtype == DType::kF8E4M3 || view.dtype == DType::kI8 || view.dtype == DType::kU8)
         add_scaled(name, view);
     }
@@ -85,7 +91,7 @@ class QuantizedCheckpoint : public Checkpoint {
     parts.groups = take(module, "g_idx");
     parts_.insert(name);
     publish(module + "weight", config_.method == QuantMethod::kGptq ? encode_gptq(parts, config_)
-                                                                     : encode_awq(parts, config_));
+                                                                    : encode_awq(parts, config_));
   }
 
   void add_packed(const std::string& name, const TensorView& packed) {
@@ -124,8 +130,10 @@ class QuantizedCheckpoint : public Checkpoint {
            " or ", in_quotes(name + "_scale"), " beside it, found neither");
     }
     parts_.insert(name);
-    if (bytes.dtype == DType::kU8) publish(name, encode_float4(parts, config_));
-    else publish(name, encode_scaled(parts, config_));
+    if (bytes.dtype == DType::kU8)
+      publish(name, encode_float4(parts, config_));
+    else
+      publish(name, encode_scaled(parts, config_));
   }
 
   // Names that end like a part of another tensor that is there.

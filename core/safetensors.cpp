@@ -23,9 +23,10 @@ constexpr uint64_t kMaxHeaderBytes = uint64_t{100} << 20;  // the limit of the f
 
 DType parse_dtype(const std::string& name, const std::string& where) {
   static constexpr std::pair<std::string_view, DType> kTypes[] = {
-      {"F32", DType::kF32}, {"F16", DType::kF16}, {"BF16", DType::kBF16},
-      {"F8_E4M3", DType::kF8E4M3}, {"F8_E5M2", DType::kF8E5M2}, {"F8_E8M0", DType::kU8}, {"I64", DType::kI64}, {"I32", DType::kI32},
-      {"I16", DType::kI16}, {"I8", DType::kI8}, {"U8", DType::kU8}, {"BOOL", DType::kBool}};
+      {"F32", DType::kF32},        {"F16", DType::kF16},        {"BF16", DType::kBF16},
+      {"F8_E4M3", DType::kF8E4M3}, {"F8_E5M2", DType::kF8E5M2}, {"F8_E8M0", DType::kU8},
+      {"I64", DType::kI64},        {"I32", DType::kI32},        {"I16", DType::kI16},
+      {"I8", DType::kI8},          {"U8", DType::kU8},          {"BOOL", DType::kBool}};
   for (const auto& [text, dtype] : kTypes) {
     if (text == name) return dtype;
   }
@@ -122,9 +123,8 @@ ShardHeader read_header(const MappedFile& file) {
   JsonLimits limits;
   limits.max_depth = 8;
   limits.duplicate_keys = DuplicateKeys::kReject;
-  const JsonValue root =
-      parse_json({reinterpret_cast<const char*>(header.data()), header.size()},
-                 path + ": header", limits);
+  const JsonValue root = parse_json({reinterpret_cast<const char*>(header.data()), header.size()},
+                                    path + ": header", limits);
   ShardHeader shard;
   for (const auto& [name, entry] : root.as_object(path + ": header")) {
     if (name == "__metadata__") {
@@ -194,9 +194,9 @@ std::shared_ptr<const Checkpoint> open_safetensors_index(const std::string& inde
     std::sort(shard.tensors.begin(), shard.tensors.end(),
               [](const StoredTensor& a, const StoredTensor& b) { return a.name < b.name; });
     for (const std::string& name : names) {
-      const auto it = std::lower_bound(
-          shard.tensors.begin(), shard.tensors.end(), name,
-          [](const StoredTensor& a, const std::string& b) { return a.name < b; });
+      const auto it =
+          std::lower_bound(shard.tensors.begin(), shard.tensors.end(), name,
+                           [](const StoredTensor& a, const std::string& b) { return a.name < b; });
       if (it == shard.tensors.end() || it->name != name) {
         fail(ErrorCode::kCorruptData, where, ": tensor ", in_quotes(name), " is not in ",
              in_quotes(shard_name));

@@ -63,8 +63,7 @@ TensorView TensorView::slice(int64_t index) const {
   std::array<int64_t, Shape::kMaxRank> rest{};
   for (int i = 1; i < shape.rank(); ++i) rest[static_cast<size_t>(i - 1)] = shape[i];
   TensorView out = *this;
-  out.shape =
-      Shape(std::span<const int64_t>(rest.data(), static_cast<size_t>(shape.rank() - 1)));
+  out.shape = Shape(std::span<const int64_t>(rest.data(), static_cast<size_t>(shape.rank() - 1)));
   if (encoding != nullptr) {
     ONNURI_CHECK(shape.rank() >= 2);
     out.first_row += index * rows_per_index(shape) * row_step;

@@ -50,7 +50,9 @@ struct TensorView {
   int64_t num_bytes() const { return dtype_bytes(dtype, shape.num_elements()); }
   bool empty() const { return data == nullptr; }
   template <typename T>
-  const T* as() const { return static_cast<const T*>(data); }
+  const T* as() const {
+    return static_cast<const T*>(data);
+  }
   /// The i-th slice along the first axis.
   TensorView slice(int64_t index) const;
   /// Rows [begin, begin + count) of the first axis.
@@ -79,7 +81,9 @@ class Tensor {
   const std::byte* bytes() const { return data_.get(); }
 
  private:
-  struct Free { void operator()(std::byte* p) const; };
+  struct Free {
+    void operator()(std::byte* p) const;
+  };
   std::unique_ptr<std::byte[], Free> data_;
   DType dtype_ = DType::kF32;
   Shape shape_;

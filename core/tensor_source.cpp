@@ -107,9 +107,8 @@ TensorSource::TensorSource(std::shared_ptr<const Checkpoint> checkpoint, TensorN
 
 bool TensorSource::has(const std::string& canonical) const {
   const std::vector<TensorRef> refs = map_(canonical);
-  return std::any_of(refs.begin(), refs.end(), [this](const TensorRef& ref) {
-    return !checkpoint_->find(ref.name).empty();
-  });
+  return std::any_of(refs.begin(), refs.end(),
+                     [this](const TensorRef& ref) { return !checkpoint_->find(ref.name).empty(); });
 }
 
 TensorView TensorSource::get(const std::string& canonical, const Shape& expected) {

@@ -1,5 +1,5 @@
-// A checkpoint seen through a family's names: rooms ask for canonical tensors, the family says where
-// they are.
+// A checkpoint seen through a family's names: rooms ask for canonical tensors, the family says
+// where they are.
 #pragma once
 
 #include <functional>
@@ -14,12 +14,12 @@ namespace onnuri {
 
 /// Where a canonical tensor lives: a stored tensor, or a slice of one along leading axes.
 struct TensorRef {
-  std::string name;             ///< name in the checkpoint
-  std::vector<int64_t> index;   ///< fixed indices of leading axes (stacked experts), may be empty
-  int64_t row_begin = 0;        ///< then rows of the first remaining axis (fused matrices)
-  int64_t row_count = -1;       ///< -1: all
-  int64_t row_step = 1;         ///< distance of those rows (interleaved matrices)
-  bool transposed = false;      ///< the stored matrix is (K, N); rows above are its columns
+  std::string name;            ///< name in the checkpoint
+  std::vector<int64_t> index;  ///< fixed indices of leading axes (stacked experts), may be empty
+  int64_t row_begin = 0;       ///< then rows of the first remaining axis (fused matrices)
+  int64_t row_count = -1;      ///< -1: all
+  int64_t row_step = 1;        ///< distance of those rows (interleaved matrices)
+  bool transposed = false;     ///< the stored matrix is (K, N); rows above are its columns
 };
 
 /// Maps a canonical name to candidates, the first one present wins.

@@ -48,8 +48,8 @@ int available_cores() {
 
 }  // namespace
 
-// `ticket` packs (generation << 32 | next chunk): a late worker of an old generation can never claim
-// a chunk of a new one, because its compare-and-swap sees another generation.
+// `ticket` packs (generation << 32 | next chunk): a late worker of an old generation can never
+// claim a chunk of a new one, because its compare-and-swap sees another generation.
 struct ThreadPool::Impl {
   std::vector<std::thread> workers;
   alignas(64) std::atomic<uint64_t> ticket{0};
@@ -151,14 +151,18 @@ void ThreadPool::run_chunks(int64_t num_chunks, ChunkFn fn) {
   p.work(gen, 0);
   // The last chunk may be with a thread that lost its core: spin first, then let it run.
   for (int spin = 0; p.done.load(std::memory_order_acquire) < num_chunks; ++spin) {
-    if (spin < kSpins) cpu_pause();
-    else std::this_thread::yield();
+    if (spin < kSpins)
+      cpu_pause();
+    else
+      std::this_thread::yield();
   }
   // `fn` is on this stack: nobody may still hold it when we return. Workers that enter later see a
   // ticket without chunks, and they re-check the generation after announcing themselves.
   for (int spin = 0; p.inside.load(std::memory_order_acquire) > 0; ++spin) {
-    if (spin < kSpins) cpu_pause();
-    else std::this_thread::yield();
+    if (spin < kSpins)
+      cpu_pause();
+    else
+      std::this_thread::yield();
   }
   if (p.error) std::rethrow_exception(p.error);
 }

@@ -17,9 +17,8 @@ class ChunkFn {
  public:
   template <typename F>
   ChunkFn(F& f)  // NOLINT(google-explicit-constructor)
-      : object_(&f), call_([](void* o, int64_t chunk, int worker) {
-          (*static_cast<F*>(o))(chunk, worker);
-        }) {}
+      : object_(&f),
+        call_([](void* o, int64_t chunk, int worker) { (*static_cast<F*>(o))(chunk, worker); }) {}
   void operator()(int64_t chunk, int worker) const { call_(object_, chunk, worker); }
 
  private:

@@ -39,9 +39,9 @@ enum class ZeroLayout : uint8_t {
 enum class ScaleType : uint8_t { kReal, kE8M0 };
 
 struct WeightEncoding {
-  std::string scheme;  // "gptq 4 bits", for people
-  int64_t rows = 0;    // N, of all stacked matrices together
-  int64_t cols = 0;    // K
+  std::string scheme;       // "gptq 4 bits", for people
+  int64_t rows = 0;         // N, of all stacked matrices together
+  int64_t cols = 0;         // K
   int64_t matrix_rows = 0;  // rows of one of the stacked matrices
   int64_t stored_bytes = 0;
 

@@ -44,9 +44,9 @@ void cut_segments(std::span<const SequenceSlice> sequences, const QueryRows& que
       slice = &*std::find_if(sequences.begin(), sequences.end(), [&](const SequenceSlice& s) {
         return row >= s.first_row && row < s.first_row + s.num_rows;
       });
-      segments.push_back({static_cast<int64_t>(i), 1,
-                          slice->start_position + row - slice->first_row,
-                          slice->start_position + slice->num_rows, (slice->kv->*cache)(layer_index)});
+      segments.push_back(
+          {static_cast<int64_t>(i), 1, slice->start_position + row - slice->first_row,
+           slice->start_position + slice->num_rows, (slice->kv->*cache)(layer_index)});
       segments.back().final_keys = slice->prompt_end;
     }
     previous = row;

@@ -29,20 +29,20 @@ struct RowOverride {
 };
 
 struct Batch {
-  std::span<const int32_t> ids;          // (T)
-  std::span<const int32_t> positions;    // (position_axes, T), rope positions
+  std::span<const int32_t> ids;        // (T)
+  std::span<const int32_t> positions;  // (position_axes, T), rope positions
   std::span<const SequenceSlice> sequences;
   std::span<const RowOverride> overrides;
-  std::span<const int64_t> logit_rows;   // rows whose logits are wanted
+  std::span<const int64_t> logit_rows;  // rows whose logits are wanted
   MatrixView hidden_out = {};  // (logit rows, hidden_size), what draft takes; no data: unwanted
 };
 
 /// Rows of the module that guesses the token after next: row t joins the hidden row of position p
 /// with the id at p + 1 and answers with logits of the token at p + 2.
 struct DraftBatch {
-  ConstMatrixView hidden;              // (T, hidden_size), from hidden_out of the pass before
-  std::span<const int32_t> next_ids;   // (T)
-  std::span<const int32_t> positions;  // (position_axes, T), of the hidden rows
+  ConstMatrixView hidden;                    // (T, hidden_size), from hidden_out of the pass before
+  std::span<const int32_t> next_ids;         // (T)
+  std::span<const int32_t> positions;        // (position_axes, T), of the hidden rows
   std::span<const SequenceSlice> sequences;  // of a cache made for Decoder::draft_config()
   std::span<const int64_t> logit_rows;
   MatrixView hidden_out = {};  // (logit rows, hidden_size), to draft once more; or no data

@@ -145,7 +145,8 @@ std::unique_ptr<CrossDecoder> CrossDecoder::load(const CrossDecoderConfig& confi
 int64_t CrossDecoder::weight_bytes() const {
   int64_t bytes = weights_->head.resident_bytes();
   for (const Layer& l : weights_->layers) {
-    for (const Projection* p : {&l.qkv, &l.o, &l.cross_q, &l.cross_kv, &l.cross_o, &l.fc1, &l.fc2}) {
+    for (const Projection* p :
+         {&l.qkv, &l.o, &l.cross_q, &l.cross_kv, &l.cross_o, &l.fc1, &l.fc2}) {
       bytes += p->weight.resident_bytes();
     }
   }

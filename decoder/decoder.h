@@ -58,8 +58,8 @@ class Decoder {
   void check_rows(int64_t rows, size_t num_positions, std::span<const SequenceSlice> sequences,
                   std::span<const int64_t> logit_rows, const MatrixView& hidden_out,
                   const MatrixView& logits) const;
-  void check_wanted(int64_t rows, std::span<const int64_t> logit_rows,
-                    const MatrixView& hidden_out, const MatrixView& logits) const;
+  void check_wanted(int64_t rows, std::span<const int64_t> logit_rows, const MatrixView& hidden_out,
+                    const MatrixView& logits) const;
   void compute_angles(std::span<const int32_t> positions, int64_t rows);
   void run_layer(const DecoderConfig& config, int64_t index, const LayerWeights& weights,
                  std::span<const SequenceSlice> sequences, const QueryRows& rows,

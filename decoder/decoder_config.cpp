@@ -90,8 +90,8 @@ void check_latent(const DecoderConfig& config, const LayerSpec& layer, const std
   if (m.qk_nope_dim + m.qk_rope_dim != config.head_dim || m.v_dim != config.v_dim ||
       config.num_kv_heads != 1) {
     fail(ErrorCode::kCorruptData, "expected head_dim ", m.qk_nope_dim + m.qk_rope_dim, ", v_dim ",
-         m.v_dim, " and one key head with latent attention in ", where, ", found ",
-         config.head_dim, ", ", config.v_dim, " and ", config.num_kv_heads);
+         m.v_dim, " and one key head with latent attention in ", where, ", found ", config.head_dim,
+         ", ", config.v_dim, " and ", config.num_kv_heads);
   }
   if (!(m.norm_eps >= 0.0f) || m.norm_eps > 1.0f) {
     fail(ErrorCode::kCorruptData, "expected mla.norm_eps in [0, 1], found ", m.norm_eps);
@@ -101,7 +101,8 @@ void check_latent(const DecoderConfig& config, const LayerSpec& layer, const std
     fail(ErrorCode::kCorruptData, "expected at most ", m.qk_rope_dim, " rotary columns in ", where,
          ", found ", config.rope_tables[static_cast<size_t>(layer.rope)].rotary_dim);
   }
-  if (layer.output_gate && m.q_lora_rank == 0) unsupported(where, "output_gate without q_lora_rank");
+  if (layer.output_gate && m.q_lora_rank == 0)
+    unsupported(where, "output_gate without q_lora_rank");
   if (!layer.sparse_index) return;
   if (m.q_lora_rank == 0) unsupported(where, "sparse_index without q_lora_rank");
   if (layer.window > 0) unsupported(where, "sparse_index with a window");
@@ -115,8 +116,7 @@ void check_latent(const DecoderConfig& config, const LayerSpec& layer, const std
 }
 
 bool is_differential(const LayerSpec& layer) {
-  return layer.mixer == MixerKind::kDifferential ||
-         layer.mixer == MixerKind::kGroupedDifferential;
+  return layer.mixer == MixerKind::kDifferential || layer.mixer == MixerKind::kGroupedDifferential;
 }
 
 void check_differential(const DecoderConfig& c, const LayerSpec& layer, const std::string& where) {
@@ -194,8 +194,8 @@ int64_t mixer_parameters(const DecoderConfig& c, const LayerSpec& layer) {
         c.num_heads * (m.qk_nope_dim + m.qk_rope_dim + (layer.output_gate ? m.v_dim : 0));
     const int64_t q_input = m.q_lora_rank * (layer.output_gate ? 2 : 1);
     const int64_t q = m.q_lora_rank > 0 ? (h + 1) * m.q_lora_rank + q_input * q_width : h * q_width;
-    const int64_t kv = h * m.key_row() + m.kv_lora_rank +
-                       m.kv_lora_rank * c.num_heads * (m.qk_nope_dim + m.v_dim);
+    const int64_t kv =
+        h * m.key_row() + m.kv_lora_rank + m.kv_lora_rank * c.num_heads * (m.qk_nope_dim + m.v_dim);
     const int64_t biases = (layer.q_bias ? m.q_lora_rank : 0) + (layer.k_bias ? m.key_row() : 0) +
                            (layer.o_bias ? h : 0) + (layer.sinks ? c.num_heads : 0);
     const int64_t index =
@@ -250,7 +250,7 @@ int64_t count_parameters(const DecoderConfig& c, int64_t num_experts) {
     module.mtp.num_layers = 0;
     module.layers = {c.mtp.layer};
     const int64_t shared = c.vocab_size * c.hidden_size * (c.tied_head ? 1 : 2);
-    n += count_parameters(module, num_experts) - shared;     // its layer and norm
+    n += count_parameters(module, num_experts) - shared;         // its layer and norm
     n += 2 * c.hidden_size + 2 * c.hidden_size * c.hidden_size;  // two norms, the join
   }
   return n;

@@ -24,13 +24,13 @@ enum class NormForm {
 
 /// One table of rotary frequencies, scaling already applied.
 struct RopeTable {
-  int64_t rotary_dim = 0;            // columns that rotate
-  std::vector<float> inv_freq;       // (rotary_dim / 2)
-  float attention_factor = 1.0f;     // multiplies cos and sin
+  int64_t rotary_dim = 0;         // columns that rotate
+  std::vector<float> inv_freq;    // (rotary_dim / 2)
+  float attention_factor = 1.0f;  // multiplies cos and sin
   RopeLayout layout = RopeLayout::kHalf;
   // Multi-axis positions (T, H, W): how many frequencies each axis owns; empty for one axis.
   std::vector<int64_t> mrope_sections;
-  bool mrope_interleaved = false;    // axes alternate instead of following one another
+  bool mrope_interleaved = false;  // axes alternate instead of following one another
 };
 
 enum class MixerKind { kGqa, kMla, kDifferential, kGroupedDifferential };
@@ -39,14 +39,14 @@ enum class FfnKind { kDense, kMoe };
 struct LayerSpec {
   // Mixer
   MixerKind mixer = MixerKind::kGqa;
-  int64_t window = 0;      // 0: full attention; else keys seen, the own one included
-  int rope = -1;           // index into DecoderConfig::rope_tables; -1: no positions
-  bool qk_norm = false;    // RMS norm per head on q and k, before rope
+  int64_t window = 0;    // 0: full attention; else keys seen, the own one included
+  int rope = -1;         // index into DecoderConfig::rope_tables; -1: no positions
+  bool qk_norm = false;  // RMS norm per head on q and k, before rope
   bool q_bias = false, k_bias = false, v_bias = false, o_bias = false;
-  bool sinks = false;       // one learned extra softmax logit per head
-  float lambda_init = 0.0f; // of differential attention
-  bool output_gate = false; // attention output times sigmoid(gate)
-  bool sparse_index = false;// keys chosen by an indexer (kMla only)
+  bool sinks = false;         // one learned extra softmax logit per head
+  float lambda_init = 0.0f;   // of differential attention
+  bool output_gate = false;   // attention output times sigmoid(gate)
+  bool sparse_index = false;  // keys chosen by an indexer (kMla only)
   // Norm sites
   bool pre_mixer_norm = true;
   bool post_mixer_norm = false;
@@ -72,8 +72,8 @@ struct RouterSpec {
   int64_t num_groups = 1;
   int64_t num_groups_kept = 1;
   GroupScore group_score = GroupScore::kSumOfTop2;
-  bool mask_with_zero = false;   // excluded groups score 0 instead of -inf
-  bool renormalize = true;       // weights sum to one before scaling
+  bool mask_with_zero = false;  // excluded groups score 0 instead of -inf
+  bool renormalize = true;      // weights sum to one before scaling
   float scale = 1.0f;
 };
 
@@ -96,8 +96,8 @@ struct IndexSpec {
 };
 
 /// Multi-head latent attention ranks (arXiv 2405.04434, section 2.1). In a decoder of such layers
-/// num_kv_heads is 1, head_dim is qk_nope_dim + qk_rope_dim, v_dim is v_dim; in LayerSpec q_bias and
-/// k_bias stand for the biases of q_a and kv_a.
+/// num_kv_heads is 1, head_dim is qk_nope_dim + qk_rope_dim, v_dim is v_dim; in LayerSpec q_bias
+/// and k_bias stand for the biases of q_a and kv_a.
 struct MlaSpec {
   int64_t q_lora_rank = 0;  // 0: plain q projection
   int64_t kv_lora_rank = 0;
@@ -116,8 +116,8 @@ struct MlaSpec {
 ///   out_s = (1 - lambda_init) * head_norm(softmax(q_s k_signal) v - lambda softmax(q_n k_noise) v)
 ///   lambda = exp(lambda_q1 . lambda_k1) - exp(lambda_q2 . lambda_k2) + lambda_init
 ///
-/// kDifferential has one signal head per noise head (arXiv 2410.05258), kGroupedDifferential several
-/// (arXiv 2510.06949).
+/// kDifferential has one signal head per noise head (arXiv 2410.05258), kGroupedDifferential
+/// several (arXiv 2510.06949).
 struct DifferentialSpec {
   int64_t num_noise_heads = 0;  // of the num_heads query heads
   float norm_eps = 1e-5f;       // of head_norm
@@ -138,10 +138,10 @@ struct LongSkip {
 ///
 /// `hidden` is the trunk's row, and with several steps the module's own row of the step before.
 struct MtpSpec {
-  int64_t num_layers = 0;       // 1, or 0 without a module
-  int64_t num_steps = 1;        // how often the checkpoint means it to be applied in a row
-  bool normed_hidden = true;    // the trunk's row is taken after its final norm
-  bool normed_recursion = true; // the module's own row is taken after `norm`
+  int64_t num_layers = 0;        // 1, or 0 without a module
+  int64_t num_steps = 1;         // how often the checkpoint means it to be applied in a row
+  bool normed_hidden = true;     // the trunk's row is taken after its final norm
+  bool normed_recursion = true;  // the module's own row is taken after `norm`
   LayerSpec layer;
 };
 
@@ -208,7 +208,8 @@ struct DecoderConfig {
 //   layers.i.experts.e.{gate,up,down}.{weight,bias}
 //   layers.i.shared.{gate,up,down}.weight
 //   mtp.{embed_norm,hidden_norm,norm}.weight (H)   mtp.join.weight (H, 2 H)
-//   mtp.X for every layers.i.X of its layer   mtp.embed.weight, mtp.head.weight where it has its own
+//   mtp.X for every layers.i.X of its layer   mtp.embed.weight, mtp.head.weight where it has its
+//   own
 
 /// Frequencies theta^(-2i/dim), then scaled.
 struct RopeScaling {

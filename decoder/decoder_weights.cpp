@@ -135,7 +135,8 @@ Tensor transposed(const TensorView& view, ComputeType compute) {
 void load_kv_b(Loader& load, const DecoderConfig& c, const std::string& prefix, LatentWeights& w) {
   const MlaSpec& m = c.mla;
   if (load.has(prefix + "k_b.weight")) {  // the key half is stored turned around
-    const TensorView k = load.view(prefix + "k_b.weight", {c.num_heads, m.kv_lora_rank, m.qk_nope_dim});
+    const TensorView k =
+        load.view(prefix + "k_b.weight", {c.num_heads, m.kv_lora_rank, m.qk_nope_dim});
     const TensorView v = load.view(prefix + "v_b.weight", {c.num_heads, m.v_dim, m.kv_lora_rank});
     for (int64_t h = 0; h < c.num_heads; ++h) {
       w.key_up.push_back(load.pack(k.slice(h)));
@@ -234,8 +235,8 @@ void load_differential(Loader& load, const DecoderConfig& c, const LayerSpec& sp
   };
   w.lambda = exp_of("lambda_q1", "lambda_k1") - exp_of("lambda_q2", "lambda_k2") + spec.lambda_init;
   if (!std::isfinite(w.lambda)) {
-    fail(ErrorCode::kCorruptData, "expected a finite lambda of ", prefix, "lambda_q1 to lambda_k2, found ",
-         w.lambda);
+    fail(ErrorCode::kCorruptData, "expected a finite lambda of ", prefix,
+         "lambda_q1 to lambda_k2, found ", w.lambda);
   }
   w.head_norm = load.vector(prefix + "head_norm.weight", 2 * c.head_dim);
   for (int64_t i = 0; i < 2 * c.head_dim; ++i) w.head_norm.f32()[i] *= 1.0f - spec.lambda_init;

@@ -35,18 +35,18 @@ struct MoeWeights {
 /// Latent attention. The halves of kv_b are split by head, and the key half turned around, so that
 /// both act on latents.
 struct LatentWeights {
-  PackedMatrix q_a;    // (q_lora, H), empty without a query latent
-  PackedMatrix q_up;   // (num_heads * query row, q_lora or H)
-  PackedMatrix kv_a;   // (kv_lora + rope, H)
+  PackedMatrix q_a;            // (q_lora, H), empty without a query latent
+  PackedMatrix q_up;           // (num_heads * query row, q_lora or H)
+  PackedMatrix kv_a;           // (kv_lora + rope, H)
   Tensor q_a_bias, kv_a_bias;  // or empty
   Tensor q_a_norm, kv_a_norm;
   // Of the indexer, empty without one.
-  PackedMatrix index_q;        // (index heads * dim, q_lora)
-  PackedMatrix index_k;        // (dim, H)
-  PackedMatrix index_weights;  // (index heads, H)
+  PackedMatrix index_q;                    // (index heads * dim, q_lora)
+  PackedMatrix index_k;                    // (dim, H)
+  PackedMatrix index_weights;              // (index heads, H)
   Tensor index_k_norm, index_k_norm_bias;  // (dim)
-  std::vector<PackedMatrix> key_up;    // (num_heads) of (kv_lora, nope)
-  std::vector<PackedMatrix> value_up;  // (num_heads) of (v, kv_lora)
+  std::vector<PackedMatrix> key_up;        // (num_heads) of (kv_lora, nope)
+  std::vector<PackedMatrix> value_up;      // (num_heads) of (v, kv_lora)
   // The same as linear_grouped takes them.
   std::vector<const PackedMatrix*> key_up_list, value_up_list;
 };
@@ -66,13 +66,13 @@ struct LayerWeights {
   Tensor sinks;           // (num_heads) or empty
   // Differential attention; in qkv, heads of signal queries come before those of noise, and
   // likewise the keys.
-  Tensor head_norm;       // (2 * head_dim), times 1 - lambda_init
+  Tensor head_norm;  // (2 * head_dim), times 1 - lambda_init
   float lambda = 0.0f;
-  PackedMatrix o;         // (H, num_heads * v_dim)
-  Tensor o_bias;          // (H) or empty
+  PackedMatrix o;  // (H, num_heads * v_dim)
+  Tensor o_bias;   // (H) or empty
   LatentWeights latent;
-  FfnWeights ffn;         // of a dense layer
-  MoeWeights moe;         // of an MoE layer
+  FfnWeights ffn;  // of a dense layer
+  MoeWeights moe;  // of an MoE layer
 };
 
 /// The module that guesses the token after next.
@@ -88,8 +88,8 @@ struct DecoderWeights {
   std::shared_ptr<const Checkpoint> checkpoint;  // views below look into it
   TensorView embed;                              // (V, H)
   std::vector<LayerWeights> layers;
-  Tensor norm;        // (H)
-  PackedMatrix head;  // (V, H), the embedding again when tied
+  Tensor norm;                      // (H)
+  PackedMatrix head;                // (V, H), the embedding again when tied
   std::unique_ptr<MtpWeights> mtp;  // null without the module
 
   int64_t num_bytes() const;
@@ -98,8 +98,9 @@ struct DecoderWeights {
 };
 
 /// Binds every tensor of `config`. Throws kNotFound or kCorruptData naming the tensor.
-std::unique_ptr<DecoderWeights> load_decoder_weights(
-    const DecoderConfig& config, TensorSource& source, Backend& backend, ComputeType compute,
-    const std::function<void(double)>& progress);
+std::unique_ptr<DecoderWeights> load_decoder_weights(const DecoderConfig& config,
+                                                     TensorSource& source, Backend& backend,
+                                                     ComputeType compute,
+                                                     const std::function<void(double)>& progress);
 
 }  // namespace onnuri

@@ -28,8 +28,8 @@ enum class Half { kSignal, kNoise };
 KvView half_of(KvView kv, Half half) {
   const int64_t pairs = kv.num_kv_heads / 2;
   if (half == Half::kNoise) {
-    kv.k_pages = static_cast<char*>(kv.k_pages) +
-                 dtype_bytes(kv.dtype, pairs * kv.page_rows * kv.k_dim);
+    kv.k_pages =
+        static_cast<char*>(kv.k_pages) + dtype_bytes(kv.dtype, pairs * kv.page_rows * kv.k_dim);
   }
   kv.k_page_heads = kv.num_kv_heads;
   kv.num_kv_heads = pairs;

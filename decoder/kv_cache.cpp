@@ -138,8 +138,8 @@ int64_t KvCache::window_bytes(const DecoderConfig& config, const KvCacheOptions&
   int64_t bytes = 0;
   for (const LayerSpec& layer : config.layers) {
     if (layer.window == 0) continue;
-    bytes += ring_pages(layer, options) * options.page_rows *
-             row_bytes(config, layer, options.dtype);
+    bytes +=
+        ring_pages(layer, options) * options.page_rows * row_bytes(config, layer, options.dtype);
   }
   return bytes * options.max_sequences;
 }

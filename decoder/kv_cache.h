@@ -20,11 +20,11 @@
 namespace onnuri {
 
 struct KvCacheOptions {
-  DType dtype = DType::kF16;    // kF32, kF16 or kBF16
+  DType dtype = DType::kF16;  // kF32, kF16 or kBF16
   int64_t page_rows = 64;
-  int64_t max_tokens = 0;       // capacity over all sequences, in tokens of full layers
+  int64_t max_tokens = 0;  // capacity over all sequences, in tokens of full layers
   int64_t max_sequences = 1;
-  int64_t max_chunk = 512;      // longest forward pass of one sequence; rings hold window + chunk
+  int64_t max_chunk = 512;  // longest forward pass of one sequence; rings hold window + chunk
 };
 
 class KvCache;

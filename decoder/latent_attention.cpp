@@ -44,9 +44,7 @@ class LatentLayer {
   MatrixView attend(const MatrixView& q);
 
  private:
-  int64_t query_width() const {
-    return config_.head_dim + (spec_.output_gate ? mla_.v_dim : 0);
-  }
+  int64_t query_width() const { return config_.head_dim + (spec_.output_gate ? mla_.v_dim : 0); }
   void norm(const Tensor& weight, const MatrixView& x) {
     const float offset = config_.norm_form == NormForm::kOnePlusWeight ? 1.0f : 0.0f;
     rms_norm(backend_, x, weight.f32(), offset, mla_.norm_eps, x);
@@ -250,8 +248,8 @@ void LatentLayer::expand_values(const MatrixView& latent, const MatrixView& mixe
   const int64_t heads = config_.num_heads;
   const int64_t rank = mla_.kv_lora_rank;
   if (latent.rows == 1) {
-    linear_grouped(backend_, matrix(latent.data, heads, rank), head_offsets(1), w_.value_up_list, {},
-                   matrix(mixed.data, heads, mla_.v_dim));
+    linear_grouped(backend_, matrix(latent.data, heads, rank), head_offsets(1), w_.value_up_list,
+                   {}, matrix(mixed.data, heads, mla_.v_dim));
     return;
   }
   const int64_t rows = latent.rows;
@@ -291,8 +289,7 @@ void LatentLayer::attend_block(const MatrixView& q, const MatrixView& mixed) {
 
 // The mixed values (query rows, num_heads * v_dim) of all segments.
 MatrixView LatentLayer::attend(const MatrixView& q) {
-  const MatrixView mixed =
-      ws_.get(Buffer::kAttention, q.rows, config_.num_heads * mla_.v_dim);
+  const MatrixView mixed = ws_.get(Buffer::kAttention, q.rows, config_.num_heads * mla_.v_dim);
   const int64_t step = std::max<int64_t>(1, kBlockPairs / config_.num_heads);
   for (int64_t begin = 0; begin < q.rows; begin += step) {
     const int64_t count = std::min(step, q.rows - begin);

@@ -39,8 +39,8 @@ size_t next_best(std::span<const float> values, std::span<const bool> taken) {
   return best;
 }
 
-// Marks the `count` best. Excluded experts that score zero tie by nature: they are told apart as the
-// reference implementation does (torch.topk on the host).
+// Marks the `count` best. Excluded experts that score zero tie by nature: they are told apart as
+// the reference implementation does (torch.topk on the host).
 void take_best_with_ties(std::span<const float> values, size_t count, std::span<bool> taken) {
   std::vector<std::pair<float, size_t>> queue;
   for (size_t i = 0; i < values.size(); ++i) queue.emplace_back(values[i], i);

@@ -17,8 +17,8 @@ namespace onnuri {
 
 /// The experts of one token from its router logits (E), which become scratch. `correction` (E) may
 /// be null. Writes num_experts_per_token ids, ascending, and their weights. Equal scores go to the
-/// lower id, but those of excluded groups that score zero as the reference implementation sorts them;
-/// NaN never wins over a number.
+/// lower id, but those of excluded groups that score zero as the reference implementation sorts
+/// them; NaN never wins over a number.
 void route(const MoeSpec& spec, std::span<float> logits, const float* correction,
            std::span<int32_t> experts, std::span<float> weights);
 

@@ -67,8 +67,8 @@ void Sampler::penalize(std::span<const int32_t> prompt, std::span<const int32_t>
   const auto size = adjusted_.size();
   for (const auto& [id, bias] : params_.logit_bias) {
     if (static_cast<size_t>(id) >= size) {
-      fail(ErrorCode::kInvalidArgument, "expected token ids of logit_bias below ", size,
-           ", found ", id);
+      fail(ErrorCode::kInvalidArgument, "expected token ids of logit_bias below ", size, ", found ",
+           id);
     }
     adjusted_[static_cast<size_t>(id)] += bias;
   }

@@ -24,10 +24,10 @@ struct TransformerConfig {
   int64_t intermediate_size = 0;
   EncoderNorm norm = EncoderNorm::kLayerNorm;
   float norm_eps = 1e-6f;
-  bool gated_ffn = false;                     // down(act(gate) * up), else fc2(act(fc1))
+  bool gated_ffn = false;                        // down(act(gate) * up), else fc2(act(fc1))
   Activation activation = Activation::kGeluErf;  // with gated_ffn: kSilu
   bool q_bias = true, k_bias = true, v_bias = true, o_bias = true, ffn_bias = true;
-  bool rope = false;                          // half layout over the whole head
+  bool rope = false;  // half layout over the whole head
 };
 
 // Canonical names, `prefix` prepended as it is ("vision."; i = layer):

@@ -13,7 +13,8 @@ std::shared_ptr<const TokenTrie> make_token_trie(const Tokenizer& tokenizer, int
   for (int64_t i = 0; i < known; ++i) {
     const auto id = static_cast<int32_t>(i);
     const bool end = std::find(end_tokens.begin(), end_tokens.end(), id) != end_tokens.end();
-    if (!end && !tokenizer.is_special(id)) bytes[static_cast<size_t>(i)] = tokenizer.token_bytes(id);
+    if (!end && !tokenizer.is_special(id))
+      bytes[static_cast<size_t>(i)] = tokenizer.token_bytes(id);
   }
   return std::make_shared<const TokenTrie>(bytes);
 }

@@ -45,8 +45,10 @@ AnswerReader::Step AnswerReader::finish() {
 }
 
 void AnswerReader::read(std::string_view text, Step& step) {
-  if (!parser_) step.text += text;
-  else if (!text.empty()) sort(parser_->push(text), step);
+  if (!parser_)
+    step.text += text;
+  else if (!text.empty())
+    sort(parser_->push(text), step);
 }
 
 void AnswerReader::sort(std::vector<OutputPiece> pieces, Step& step) {

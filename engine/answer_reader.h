@@ -1,5 +1,5 @@
-// One answer from token ids to what is shown: whole characters, stop strings, and where the prompt was a
-// conversation, thoughts and tool calls apart from the text.
+// One answer from token ids to what is shown: whole characters, stop strings, and where the prompt
+// was a conversation, thoughts and tool calls apart from the text.
 #pragma once
 
 #include <optional>

@@ -52,7 +52,8 @@ class Disguise {
       : special_(&special) {
     for (const auto& [text, id] : special) {
       const std::string first = first_character(text);
-      if (std::find(firsts_.begin(), firsts_.end(), first) == firsts_.end()) firsts_.push_back(first);
+      if (std::find(firsts_.begin(), firsts_.end(), first) == firsts_.end())
+        firsts_.push_back(first);
     }
   }
 
@@ -62,8 +63,8 @@ class Disguise {
     for (const auto& [spelling, id] : *special_) {
       if (text.find(spelling) == std::string::npos) continue;
       const std::string first = first_character(spelling);
-      const auto index = static_cast<size_t>(
-          std::find(firsts_.begin(), firsts_.end(), first) - firsts_.begin());
+      const auto index =
+          static_cast<size_t>(std::find(firsts_.begin(), firsts_.end(), first) - firsts_.begin());
       replace_all(text, spelling, stand_in(index) + spelling.substr(first.size()));
     }
     return text;
@@ -79,7 +80,8 @@ class Disguise {
     }
     if (!value.is_object()) return value;
     JsonValue::Object out;
-    for (const auto& [key, member] : value.as_object(kWhere)) out.emplace_back(hide(key), hide(member));
+    for (const auto& [key, member] : value.as_object(kWhere))
+      out.emplace_back(hide(key), hide(member));
     return out;
   }
 
@@ -103,8 +105,10 @@ namespace {
 std::vector<ContentPart> merged(const std::vector<ContentPart>& content) {
   std::vector<ContentPart> out;
   for (const ContentPart& part : content) {
-    if (!part.is_media && !out.empty() && !out.back().is_media) out.back().text += part.text;
-    else out.push_back(part);
+    if (!part.is_media && !out.empty() && !out.back().is_media)
+      out.back().text += part.text;
+    else
+      out.push_back(part);
   }
   return out;
 }
@@ -165,8 +169,7 @@ void add_assistant_parts(const ChatMessage& message, JsonValue& item) {
 void add_variables(const std::string& json, const char* where, JsonValue& variables) {
   if (json.empty()) return;
   const JsonValue extra = parse_json(json, where);
-  if (!extra.is_object())
-    fail(ErrorCode::kInvalidArgument, "expected a JSON object as ", where);
+  if (!extra.is_object()) fail(ErrorCode::kInvalidArgument, "expected a JSON object as ", where);
   for (const auto& [key, value] : extra.as_object(where)) variables.set(key, value);
 }
 
@@ -207,8 +210,10 @@ JsonValue messages_to_json(std::span<const ChatMessage> messages) {
 ChatRenderer::ChatRenderer(const ModelFiles& files, const Tokenizer& tokenizer)
     : tokenizer_(&tokenizer), path_(files.path) {
   find_special_tokens();
-  if (files.is_gguf()) read_gguf(files.checkpoint->metadata());
-  else read_folder(files.path);
+  if (files.is_gguf())
+    read_gguf(files.checkpoint->metadata());
+  else
+    read_folder(files.path);
   grammar_ = find_output_grammar(source_);
   switch_ = find_reasoning_switch(source_);
 }
@@ -226,9 +231,12 @@ void ChatRenderer::find_special_tokens() {
 }
 
 void ChatRenderer::read_gguf(const JsonValue& metadata) {
-  if (const JsonValue* text = metadata.find("tokenizer.chat_template")) source_ = template_text(*text);
-  constexpr std::pair<const char*, const char*> kTokens[] = {
-      {"bos", "bos_token"}, {"eos", "eos_token"}, {"unknown", "unk_token"}, {"padding", "pad_token"}};
+  if (const JsonValue* text = metadata.find("tokenizer.chat_template"))
+    source_ = template_text(*text);
+  constexpr std::pair<const char*, const char*> kTokens[] = {{"bos", "bos_token"},
+                                                             {"eos", "eos_token"},
+                                                             {"unknown", "unk_token"},
+                                                             {"padding", "pad_token"}};
   for (const auto& [key, variable] : kTokens) {
     const JsonValue* id = metadata.find("tokenizer.ggml." + std::string(key) + "_token_id");
     if (!id || !id->is_int()) continue;
@@ -315,7 +323,8 @@ std::vector<int32_t> ChatRenderer::encode_disguised(const std::string& text,
     plain.clear();
   };
   std::array<bool, 256> may_begin{};
-  for (const auto& [spelling, id] : special_) may_begin[static_cast<unsigned char>(spelling[0])] = true;
+  for (const auto& [spelling, id] : special_)
+    may_begin[static_cast<unsigned char>(spelling[0])] = true;
   for (size_t at = 0; at < text.size();) {
     if (!may_begin[static_cast<unsigned char>(text[at])]) {
       plain += text[at++];
@@ -339,16 +348,18 @@ std::vector<int32_t> ChatRenderer::encode_disguised(const std::string& text,
 JsonValue ChatRenderer::describe() const {
   using Kind = ReasoningSwitch::Kind;
   JsonValue out;
-  constexpr std::pair<OutputShape, const char*> kShapes[] = {
-      {OutputShape::kPlain, "plain"}, {OutputShape::kInline, "inline tags"}, {OutputShape::kTurns, "turns"}};
+  constexpr std::pair<OutputShape, const char*> kShapes[] = {{OutputShape::kPlain, "plain"},
+                                                             {OutputShape::kInline, "inline tags"},
+                                                             {OutputShape::kTurns, "turns"}};
   for (const auto& [shape, name] : kShapes)
     if (shape == grammar_.shape) out.set("output", name);
   if (grammar_.shape == OutputShape::kTurns && grammar_.style == TurnStyle::kChannel)
     out.set("output", "channels");
-  constexpr std::pair<Kind, const char*> kSwitches[] = {{Kind::kEnableThinking, "enable_thinking"},
-                                                        {Kind::kThinking, "thinking"},
-                                                        {Kind::kForceSkip, "force_reasoning, skip_reasoning"},
-                                                        {Kind::kEffort, "reasoning_effort"}};
+  constexpr std::pair<Kind, const char*> kSwitches[] = {
+      {Kind::kEnableThinking, "enable_thinking"},
+      {Kind::kThinking, "thinking"},
+      {Kind::kForceSkip, "force_reasoning, skip_reasoning"},
+      {Kind::kEffort, "reasoning_effort"}};
   for (const auto& [kind, name] : kSwitches)
     if (kind == switch_.kind) out.set("reasoning_switch", name);
   if (switch_.kind == Kind::kNone) {

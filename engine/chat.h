@@ -1,9 +1,10 @@
 // Messages to token ids through the checkpoint's own chat template.
 //
-// Words from outside must not forge special tokens. Before rendering, every special token that is spelt
-// out inside a message, a tool's result or a tool's description gets its first character replaced by a stand-in that occurs nowhere else;
-// after rendering, only the template's own special tokens are left to be found, and the stand-ins
-// are turned back while the text between them is tokenised as plain text.
+// Words from outside must not forge special tokens. Before rendering, every special token that is
+// spelt out inside a message, a tool's result or a tool's description gets its first character
+// replaced by a stand-in that occurs nowhere else; after rendering, only the template's own special
+// tokens are left to be found, and the stand-ins are turned back while the text between them is
+// tokenised as plain text.
 #pragma once
 
 #include <span>
@@ -21,9 +22,9 @@ namespace onnuri {
 /// What a chat template is rendered with.
 struct ChatInput {
   std::span<const ChatMessage> messages;
-  std::string tools_json = {};   // a list of tools, or empty
-  std::string kwargs_json = {};  // further variables, an object, or empty; they win
-  std::string reasoning = {};    // see reasoning_variables
+  std::string tools_json = {};        // a list of tools, or empty
+  std::string kwargs_json = {};       // further variables, an object, or empty; they win
+  std::string reasoning = {};         // see reasoning_variables
   bool trust_special_tokens = false;  // special tokens inside the messages become what they spell
 };
 
@@ -61,7 +62,7 @@ class ChatRenderer {
   std::vector<int32_t> encode_disguised(const std::string& text, const Disguise& disguise) const;
 
   std::string source_;
-  JsonValue variables_;  // bos_token and the like
+  JsonValue variables_;                                   // bos_token and the like
   std::vector<std::pair<std::string, int32_t>> special_;  // spelling and id, longest first
   const Tokenizer* tokenizer_;
   std::string path_;

@@ -118,9 +118,10 @@ RopeScaling read_rope_scaling(const ConfigReader& scaling, int64_t max_position)
     return scaling.number_or("original_max_position_embeddings", static_cast<double>(max_position));
   };
   if (type == "yarn" && !scaling.has("factor"))
-    out.factor = static_cast<double>(max_position) /
-                 scaling.number("original_max_position_embeddings");
-  else if (type != "longrope") out.factor = scaling.number("factor");
+    out.factor =
+        static_cast<double>(max_position) / scaling.number("original_max_position_embeddings");
+  else if (type != "longrope")
+    out.factor = scaling.number("factor");
   if (!(out.factor > 0))
     fail(ErrorCode::kCorruptData, "expected a positive number at ", scaling.place("factor"));
   if (type == "linear") {
@@ -170,9 +171,11 @@ RopeSettings read_rope(const ConfigReader& config, int64_t head_dim, std::string
   if (out.scaling.kind != RopeScaling::Kind::kNone &&
       config.has("original_max_position_embeddings"))
     out.scaling.original_max_position = config.number("original_max_position_embeddings");
-  if (!(out.theta > 0)) fail(ErrorCode::kCorruptData, "rope theta is not positive in ", config.where());
+  if (!(out.theta > 0))
+    fail(ErrorCode::kCorruptData, "rope theta is not positive in ", config.where());
   if (!(partial > 0) || partial > 1)
-    fail(ErrorCode::kCorruptData, "expected a share in (0, 1] at ", config.place("partial_rotary_factor"));
+    fail(ErrorCode::kCorruptData, "expected a share in (0, 1] at ",
+         config.place("partial_rotary_factor"));
   out.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
   return out;
 }

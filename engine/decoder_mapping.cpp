@@ -14,8 +14,8 @@ void finish_decoder_sizes(DecoderConfig& out, int64_t num_layers, const std::str
                           bool shared_evenly) {
   constexpr int64_t kMaxHeadDim = 4096;
   if (num_layers > kMaxDecoderLayers)
-    fail(ErrorCode::kCorruptData, "expected at most ", kMaxDecoderLayers, " layers in ", where, ", found ",
-         num_layers);
+    fail(ErrorCode::kCorruptData, "expected at most ", kMaxDecoderLayers, " layers in ", where,
+         ", found ", num_layers);
   if (shared_evenly && out.num_heads % out.num_kv_heads != 0)
     fail(ErrorCode::kCorruptData, out.num_heads, " query heads do not share ", out.num_kv_heads,
          " key heads evenly in ", where);
@@ -49,7 +49,8 @@ ConfigReader text_config(const ModelFiles& files) {
 
 std::string gguf_architecture(const ModelFiles& files) {
   if (!files.is_gguf()) return {};
-  return ConfigReader(files.checkpoint->metadata(), files.path).string_or("general.architecture", "");
+  return ConfigReader(files.checkpoint->metadata(), files.path)
+      .string_or("general.architecture", "");
 }
 
 ConfigReader gguf_config(const ModelFiles& files) {
@@ -75,13 +76,16 @@ DecoderConfig read_decoder(const ConfigReader& config, const ConfigDefaults& def
   out.num_heads = size_or_required(config, "num_attention_heads", defaults.num_heads);
   out.num_kv_heads = config.size_or(
       "num_key_value_heads", defaults.num_kv_heads > 0 ? defaults.num_kv_heads : out.num_heads);
-  if (config.has("head_dim")) out.head_dim = config.size("head_dim");
-  else if (defaults.head_dim > 0) out.head_dim = defaults.head_dim;
-  else out.head_dim = derived_head_dim(out.hidden_size, out.num_heads, config.where());
+  if (config.has("head_dim"))
+    out.head_dim = config.size("head_dim");
+  else if (defaults.head_dim > 0)
+    out.head_dim = defaults.head_dim;
+  else
+    out.head_dim = derived_head_dim(out.hidden_size, out.num_heads, config.where());
   out.max_position = size_or_required(config, "max_position_embeddings", defaults.max_position);
-  out.norm_eps = static_cast<float>(defaults.norm_eps > 0
-                                        ? config.number_or("rms_norm_eps", defaults.norm_eps)
-                                        : config.number("rms_norm_eps"));
+  out.norm_eps =
+      static_cast<float>(defaults.norm_eps > 0 ? config.number_or("rms_norm_eps", defaults.norm_eps)
+                                               : config.number("rms_norm_eps"));
   out.tied_head = config.boolean_or("tie_word_embeddings", defaults.tied_head);
   finish_decoder_sizes(out, config.size("num_hidden_layers"), config.where(),
                        defaults.shared_evenly);
@@ -143,7 +147,8 @@ RopeTable make_table(const RopeSettings& settings, RopeLayout layout) {
   return make_rope_table(settings.theta, settings.rotary_dim, layout, settings.scaling);
 }
 
-void require_activation(const ConfigReader& config, std::string_view key, std::string_view expected) {
+void require_activation(const ConfigReader& config, std::string_view key,
+                        std::string_view expected) {
   const std::string found = config.string_or(key, std::string(expected));
   if (found != expected)
     fail(ErrorCode::kUnsupported, "expected activation \"", expected, "\" at ", config.place(key),
@@ -154,7 +159,8 @@ ModelConfig base_model(const ModelFiles& files, std::string family) {
   ModelConfig out;
   out.family = std::move(family);
   const std::filesystem::path path(files.path);
-  out.model_name = path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
+  out.model_name =
+      path.has_filename() ? path.filename().string() : path.parent_path().filename().string();
   auto add_eos = [&](const std::vector<int32_t>& ids) {
     for (int32_t id : ids)
       if (std::find(out.special.eos.begin(), out.special.eos.end(), id) == out.special.eos.end())
@@ -174,7 +180,8 @@ ModelConfig base_model(const ModelFiles& files, std::string family) {
     add_eos(generation.ids("eos_token_id"));
     out.special.bos = first_or(generation.ids("bos_token_id"));
   }
-  for (const ConfigReader& config : {ConfigReader(files.config, "config.json"), text_config(files)}) {
+  for (const ConfigReader& config :
+       {ConfigReader(files.config, "config.json"), text_config(files)}) {
     add_eos(config.ids("eos_token_id"));
     if (out.special.bos < 0) out.special.bos = first_or(config.ids("bos_token_id"));
   }

@@ -30,7 +30,7 @@ struct ConfigDefaults {
   int64_t max_position = 0;
   double norm_eps = 0;
   bool tied_head = false;
-  bool dense_layers = true;  // false: every layer has experts, "intermediate_size" is not read
+  bool dense_layers = true;   // false: every layer has experts, "intermediate_size" is not read
   bool shared_evenly = true;  // key heads divide the query heads
 };
 
@@ -62,7 +62,8 @@ std::vector<bool> read_gguf_sliding_layers(const ConfigReader& config, int64_t n
 RopeTable make_table(const RopeSettings& settings, RopeLayout layout = RopeLayout::kHalf);
 
 /// Throws kUnsupported unless the activation named at `key` is `expected`.
-void require_activation(const ConfigReader& config, std::string_view key, std::string_view expected);
+void require_activation(const ConfigReader& config, std::string_view key,
+                        std::string_view expected);
 
 /// Names of the norms of a layer in config.json checkpoints, without ".weight"; empty: none.
 struct NormNames {
@@ -98,8 +99,8 @@ enum class GgufGating { kSoftmax = 1, kSigmoid = 2, kSoftmaxAfterTopk = 3 };
 void require_gguf_gating(const ConfigReader& config, GgufGating expected, bool required);
 
 void set_attention_biases(DecoderConfig& decoder, bool qkv, bool output);
-/// "sliding_window" counts only with "use_sliding_window", then on the sliding "layer_types" or from
-/// layer "max_window_layers" on.
+/// "sliding_window" counts only with "use_sliding_window", then on the sliding "layer_types" or
+/// from layer "max_window_layers" on.
 void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder);
 /// Width of all shared experts as one: their number at `key` times `expert_width`.
 int64_t read_shared_width(const ConfigReader& config, std::string_view key, int64_t expert_width,
@@ -107,7 +108,8 @@ int64_t read_shared_width(const ConfigReader& config, std::string_view key, int6
 
 /// Adds the names of transformers checkpoints for each of `prefixes` ("model.").
 void add_names(NameTable& table, const std::vector<std::string>& prefixes, const NormNames& norms);
-/// Adds expert names, one tensor per expert and stacked. `correction` is the router bias below "mlp.".
+/// Adds expert names, one tensor per expert and stacked. `correction` is the router bias below
+/// "mlp.".
 void add_moe_names(NameTable& table, const std::vector<std::string>& prefixes,
                    int64_t moe_intermediate_size, const std::string& correction);
 /// Adds the names of a prediction module whose layer is stored at `stored_layer` ("mtp.layers.0.");

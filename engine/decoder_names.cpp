@@ -73,9 +73,12 @@ void add_moe_names(NameTable& table, const Prefixes& prefixes, int64_t moe_inter
 void add_mtp_names(NameTable& table, const MtpNames& names) {
   table.derive("layers.#.", "mtp.", "model.layers.#.", names.stored_layer);
   const std::pair<const char*, const std::string*> parts[] = {
-      {"mtp.embed_norm.weight", &names.embed_norm}, {"mtp.hidden_norm.weight", &names.hidden_norm},
-      {"mtp.join.weight", &names.join},             {"mtp.norm.weight", &names.norm},
-      {"mtp.embed.weight", &names.embed},           {"mtp.head.weight", &names.head}};
+      {"mtp.embed_norm.weight", &names.embed_norm},
+      {"mtp.hidden_norm.weight", &names.hidden_norm},
+      {"mtp.join.weight", &names.join},
+      {"mtp.norm.weight", &names.norm},
+      {"mtp.embed.weight", &names.embed},
+      {"mtp.head.weight", &names.head}};
   for (const auto& [canonical, stored] : parts)
     if (!stored->empty()) table.add(canonical, {{*stored}});
 }

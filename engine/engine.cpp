@@ -1,7 +1,6 @@
 // The doors of the library that do not need a loaded model, and the one that loads it.
 #include "onnuri/engine.h"
 
-
 #include "core/check.h"
 #include "core/cpu_features.h"
 #include "engine/guarded_engine.h"

@@ -84,8 +84,9 @@ class TextEngine::Generation {
     // A format rules over the whole answer: it is one text, and every byte of it counts.
     const bool free = request_.format.empty();
     const bool split = prompt_->is_chat && request_.split_output && free;
-    reader_.emplace(Detokenizer(*engine_.tokenizer_, true, free), *engine_.tokenizer_, request_.stop,
-                    split ? &engine_.chat_->grammar() : nullptr, prompt_->text, prompt_->has_tools);
+    reader_.emplace(Detokenizer(*engine_.tokenizer_, true, free), *engine_.tokenizer_,
+                    request_.stop, split ? &engine_.chat_->grammar() : nullptr, prompt_->text,
+                    prompt_->has_tools);
   }
 
   void stop() { choice_.finish_reason = "stop"; }
@@ -93,7 +94,8 @@ class TextEngine::Generation {
   void emit(int32_t id, AnswerReader::Step step, std::optional<StepLogProbs> logprobs) {
     choice_.text += step.text;
     choice_.reasoning += step.reasoning;
-    choice_.tool_calls.insert(choice_.tool_calls.end(), step.tool_calls.begin(), step.tool_calls.end());
+    choice_.tool_calls.insert(choice_.tool_calls.end(), step.tool_calls.begin(),
+                              step.tool_calls.end());
     if (choice_.finish_reason == "stop" && !choice_.tool_calls.empty())
       choice_.finish_reason = "tool_calls";
     if (on_token_ && !on_token_({id, std::move(step.text), std::move(step.reasoning),
@@ -134,7 +136,8 @@ class AllowedTokens {
     if (!constraint_) return true;
     if (!constraint_->can_continue()) {
       if (constraint_->complete()) return false;
-      fail(ErrorCode::kUnsupported, "expected a vocabulary that can spell the requested format, found "
+      fail(ErrorCode::kUnsupported,
+           "expected a vocabulary that can spell the requested format, found "
            "no token that goes on");
     }
     const std::span<const uint64_t> mask = constraint_->mask();
@@ -146,9 +149,7 @@ class AllowedTokens {
     return true;
   }
   /// True when the text is whole and nothing can follow.
-  bool ended() {
-    return constraint_ && constraint_->complete() && !constraint_->can_continue();
-  }
+  bool ended() { return constraint_ && constraint_->complete() && !constraint_->can_continue(); }
   void accept(int32_t id) {
     if (!constraint_) return;
     if (!constraint_->accept(id))
@@ -171,7 +172,8 @@ std::vector<Image> TextEngine::decode_images(std::span<const ChatMessage> messag
       if (!part.is_media) continue;
       if (part.media.kind != MediaKind::kImage || !image_encoder_)
         fail(ErrorCode::kUnsupported, "expected messages that family ", config_.family,
-             " can take, found ", part.media.kind == MediaKind::kImage ? "a picture" : "sound or video");
+             " can take, found ",
+             part.media.kind == MediaKind::kImage ? "a picture" : "sound or video");
       images.push_back(decode_image(part.media));
     }
   }
@@ -190,7 +192,8 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
     fail(ErrorCode::kInvalidArgument, "expected tools and reasoning only with messages");
   if (!request.input_ids.empty()) return prepare(request.input_ids, request.images);
   if (!request.images.empty())
-    fail(ErrorCode::kInvalidArgument, "expected images only with input_ids, found them beside text");
+    fail(ErrorCode::kInvalidArgument,
+         "expected images only with input_ids, found them beside text");
   if (!request.prompt.empty()) {
     std::vector<int32_t> ids = tokenizer().encode(request.prompt, true, true);
     check_tokenizer_ids(ids, config_.decoder.vocab_size, path_);
@@ -199,8 +202,9 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
   // Media first: a text-only template would fail on them with a message about itself.
   const std::vector<Image> images = decode_images(request.messages);
   tokenizer();
-  ChatPrompt chat = chat_->encode({request.messages, request.tools_json, request.template_kwargs_json,
-                                   request.reasoning, request.trust_special_tokens});
+  ChatPrompt chat =
+      chat_->encode({request.messages, request.tools_json, request.template_kwargs_json,
+                     request.reasoning, request.trust_special_tokens});
   check_tokenizer_ids(chat.ids, config_.decoder.vocab_size, path_);
   if (!images.empty()) {
     std::vector<MediaGrid> grids;

@@ -1,6 +1,6 @@
 // Names and keys follow llama.cpp's converter (convert_hf_to_gguf.py) as far as its reader asks for
-// them: the llama architecture turns rope over neighbouring pairs, so rows of q and k are reordered;
-// Gemma's norms have the one added; llama3 rope scaling is a tensor of divisors.
+// them: the llama architecture turns rope over neighbouring pairs, so rows of q and k are
+// reordered; Gemma's norms have the one added; llama3 rope scaling is a tensor of divisors.
 #include "engine/gguf_export.h"
 
 #include <cmath>
@@ -8,7 +8,6 @@
 
 #include "core/check.h"
 #include "core/printable.h"
-
 
 namespace onnuri {
 namespace {
@@ -18,10 +17,10 @@ struct Rename {
 };
 
 constexpr Rename kLayerNames[] = {
-    {"self_attn.q_proj", "attn_q"},          {"self_attn.k_proj", "attn_k"},
-    {"self_attn.v_proj", "attn_v"},          {"self_attn.o_proj", "attn_output"},
-    {"self_attn.q_norm", "attn_q_norm"},     {"self_attn.k_norm", "attn_k_norm"},
-    {"mlp.gate_proj", "ffn_gate"},           {"mlp.up_proj", "ffn_up"},
+    {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"},
+    {"self_attn.v_proj", "attn_v"},      {"self_attn.o_proj", "attn_output"},
+    {"self_attn.q_norm", "attn_q_norm"}, {"self_attn.k_norm", "attn_k_norm"},
+    {"mlp.gate_proj", "ffn_gate"},       {"mlp.up_proj", "ffn_up"},
     {"mlp.down_proj", "ffn_down"}};
 constexpr Rename kPreNorms[] = {{"input_layernorm", "attn_norm"},
                                 {"post_attention_layernorm", "ffn_norm"}};
@@ -41,10 +40,10 @@ struct ExportFamily {
 };
 
 constexpr ExportFamily kFamilies[] = {{"llama", "llama", kPreNorms, true, false},
-                                {"qwen2", "qwen2", kPreNorms, false, false},
-                                {"qwen3", "qwen3", kPreNorms, false, false},
-                                {"gemma3_text", "gemma3", kBothNorms, false, true},
-                                {"exaone4", "exaone4", kPostNorms, false, false}};
+                                      {"qwen2", "qwen2", kPreNorms, false, false},
+                                      {"qwen3", "qwen3", kPreNorms, false, false},
+                                      {"gemma3_text", "gemma3", kBothNorms, false, true},
+                                      {"exaone4", "exaone4", kPostNorms, false, false}};
 
 const ExportFamily& find_export(const JsonValue& config) {
   const std::string& type = config.at("model_type", "config.json").as_string("model_type");
@@ -232,8 +231,9 @@ class Exporter {
     out_.pairs.push_back(gguf_string(key("rope.scaling.type"), name));
     key_f32("rope.scaling.factor", number(*scaling, "factor"));
     if (name == "yarn") {
-      key_u32("rope.scaling.original_context_length",
-              scaling->at("original_max_position_embeddings", "rope_scaling").as_int("rope_scaling"));
+      key_u32(
+          "rope.scaling.original_context_length",
+          scaling->at("original_max_position_embeddings", "rope_scaling").as_int("rope_scaling"));
     }
   }
 

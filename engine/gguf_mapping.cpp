@@ -9,7 +9,8 @@ namespace onnuri {
 namespace {
 
 // feed_forward_length and the head counts may be one number or one per layer.
-std::vector<int64_t> per_layer(const ConfigReader& config, std::string_view key, size_t num_layers) {
+std::vector<int64_t> per_layer(const ConfigReader& config, std::string_view key,
+                               size_t num_layers) {
   const std::vector<int32_t> values = config.ids(key);
   if (values.empty()) fail(ErrorCode::kCorruptData, "missing key at ", config.place(key));
   std::vector<int64_t> out(values.begin(), values.end());
@@ -26,7 +27,8 @@ int64_t uniform(const ConfigReader& config, std::string_view key, size_t num_lay
   const std::vector<int64_t> values = per_layer(config, key, num_layers);
   for (size_t i = 0; i < num_layers; ++i)
     if (values[i] != values[0] || values[i] < 1)
-      fail(ErrorCode::kUnsupported, "expected the same count for every layer at ", config.place(key));
+      fail(ErrorCode::kUnsupported, "expected the same count for every layer at ",
+           config.place(key));
   return values[0];
 }
 
@@ -86,8 +88,7 @@ RopeTable read_gguf_rope(const ModelFiles& files, const ConfigReader& config, in
     rope.scaling.kind = RopeScaling::Kind::kLinear;
   } else if (type == "yarn") {
     rope.scaling.kind = RopeScaling::Kind::kYarn;
-    rope.scaling.original_max_position =
-        config.number("rope.scaling.original_context_length");
+    rope.scaling.original_max_position = config.number("rope.scaling.original_context_length");
     rope.scaling.truncate = truncate_yarn;
     rope.scaling.attention_factor = config.number_or("rope.scaling.yarn_attn_factor", 0.0);
     rope.scaling.beta_fast = config.number_or("rope.scaling.yarn_beta_fast", 32.0);
@@ -152,8 +153,8 @@ ModelConfig read_gguf_model(const ModelFiles& files, std::string family, const G
   ModelConfig model = base_model(files, std::move(family));
   const ConfigReader config = gguf_config(files);
   model.decoder = read_gguf_decoder(files, config, config.integer_or("nextn_predict_layers", 0));
-  model.decoder.rope_tables = {read_gguf_rope(files, config, model.decoder.head_dim, rules.rope,
-                                              rules.truncate_yarn)};
+  model.decoder.rope_tables = {
+      read_gguf_rope(files, config, model.decoder.head_dim, rules.rope, rules.truncate_yarn)};
   for (LayerSpec& layer : model.decoder.layers) layer.rope = 0;
   set_stored_biases(*files.checkpoint, model.decoder);
   NameTable names;
@@ -167,7 +168,8 @@ ModelConfig read_gguf_model(const ModelFiles& files, std::string family, const G
   return model;
 }
 
-void read_gguf_experts(const ModelFiles& files, const ConfigReader& config, DecoderConfig& decoder) {
+void read_gguf_experts(const ModelFiles& files, const ConfigReader& config,
+                       DecoderConfig& decoder) {
   MoeSpec& moe = decoder.moe;
   moe.num_experts = config.size("expert_count");
   moe.num_experts_per_token = config.size("expert_used_count");
@@ -180,14 +182,15 @@ void read_gguf_experts(const ModelFiles& files, const ConfigReader& config, Deco
   const double scale = config.number_or("expert_weights_scale", 1.0);
   moe.router.scale = scale == 0.0 ? 1.0f : static_cast<float>(scale);  // 0 stands for absent
   moe.router.num_groups = std::max<int64_t>(1, config.integer_or("expert_group_count", 1));
-  moe.router.num_groups_kept = std::max<int64_t>(1, config.integer_or("expert_group_used_count", 1));
+  moe.router.num_groups_kept =
+      std::max<int64_t>(1, config.integer_or("expert_group_used_count", 1));
   const int64_t num_dense = config.integer_or("leading_dense_block_count", 0);
   if (num_dense < 0 || num_dense > decoder.num_layers())
     fail(ErrorCode::kCorruptData, "expected 0 to ", decoder.num_layers(), " at ",
          config.place("leading_dense_block_count"), ", found ", num_dense);
   const std::string first = "blk." + std::to_string(num_dense) + ".exp_probs_b";
-  moe.router.correction_bias = !files.checkpoint->find(first + ".bias").empty() ||
-                               !files.checkpoint->find(first).empty();
+  moe.router.correction_bias =
+      !files.checkpoint->find(first + ".bias").empty() || !files.checkpoint->find(first).empty();
   for (int64_t i = num_dense; i < decoder.num_layers(); ++i) {
     decoder.layers[static_cast<size_t>(i)].ffn = FfnKind::kMoe;
     decoder.layers[static_cast<size_t>(i)].intermediate_size = 0;

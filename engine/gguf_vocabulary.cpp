@@ -110,7 +110,8 @@ class Vocabulary {
         continue;
       }
       const JsonValue::Array& pair = merge.as_array("merges");
-      if (pair.size() != 2) fail(ErrorCode::kCorruptData, "tokenizer.json: expected pairs in merges");
+      if (pair.size() != 2)
+        fail(ErrorCode::kCorruptData, "tokenizer.json: expected pairs in merges");
       merges_.push_back(pair[0].as_string("merges") + " " + pair[1].as_string("merges"));
     }
   }

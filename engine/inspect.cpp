@@ -19,10 +19,12 @@ namespace fs = std::filesystem;
 constexpr size_t kMaxTokenizerBytes = size_t{256} << 20;
 constexpr size_t kMaxListedSpecials = 64;
 
-// Keys and values of the layers of one kind: what one more token costs, and what a window costs once.
+// Keys and values of the layers of one kind: what one more token costs, and what a window costs
+// once.
 JsonValue cache_of(const DecoderConfig& decoder, const char* kind, bool windowed) {
   DecoderConfig part = decoder;
-  std::erase_if(part.layers, [&](const LayerSpec& layer) { return (layer.window > 0) != windowed; });
+  std::erase_if(part.layers,
+                [&](const LayerSpec& layer) { return (layer.window > 0) != windowed; });
   JsonValue out;
   out.set("kind", kind);
   out.set("layers", part.num_layers());
@@ -64,12 +66,14 @@ std::string tokenizer_kind(const ModelFiles& files) {
   if (files.is_gguf()) {
     const JsonValue& metadata = files.checkpoint->metadata();
     const std::string pre = text_or(metadata.find("tokenizer.ggml.pre"), "");
-    return text_or(metadata.find("tokenizer.ggml.model"), "unknown") + (pre.empty() ? "" : ", " + pre);
+    return text_or(metadata.find("tokenizer.ggml.model"), "unknown") +
+           (pre.empty() ? "" : ", " + pre);
   }
   const fs::path json = fs::path(files.path) / "tokenizer.json";
   std::error_code ignored;
   if (!fs::is_regular_file(json, ignored)) return "SentencePiece";
-  const JsonValue parsed = parse_json(read_text_file(json.string(), kMaxTokenizerBytes), "tokenizer.json");
+  const JsonValue parsed =
+      parse_json(read_text_file(json.string(), kMaxTokenizerBytes), "tokenizer.json");
   const JsonValue* model = parsed.find("model");
   return text_or(model ? model->find("type") : nullptr, "BPE");
 }
@@ -84,7 +88,8 @@ JsonValue template_features(const std::string& source) {
   out.set("bytes", static_cast<int64_t>(source.size()));
   out.set("system", any({"'system'", "\"system\"", "system_message"}));
   out.set("tools", any({"tools", "tool_calls"}));
-  out.set("reasoning", any({"enable_thinking", "reasoning_content", "<think>", "thinking", "reasoning_effort"}));
+  out.set("reasoning",
+          any({"enable_thinking", "reasoning_content", "<think>", "thinking", "reasoning_effort"}));
   out.set("images", any({"image"}));
   out.set("videos", any({"video"}));
   out.set("sounds", any({"audio"}));
@@ -101,7 +106,8 @@ JsonValue named(const Tokenizer& tokenizer, int32_t id) {
 JsonValue tokenizer_facts(const ModelFiles& files, const ModelConfig& config, JsonValue& facts) {
   JsonValue out;
   const std::unique_ptr<Tokenizer> tokenizer =
-      files.is_gguf() ? load_tokenizer_from_gguf(files.checkpoint->metadata()) : load_tokenizer(files.path);
+      files.is_gguf() ? load_tokenizer_from_gguf(files.checkpoint->metadata())
+                      : load_tokenizer(files.path);
   out.set("kind", tokenizer_kind(files));
   out.set("vocab_size", tokenizer->vocab_size());
   const ChatRenderer chat(files, *tokenizer);
@@ -112,7 +118,8 @@ JsonValue tokenizer_facts(const ModelFiles& files, const ModelConfig& config, Js
   JsonValue::Array ends;
   for (const int32_t id : eos) ends.push_back(named(*tokenizer, id));
   out.set("end_tokens", std::move(ends));
-  if (const std::optional<int32_t> bos = tokenizer->bos_id()) out.set("begin_token", named(*tokenizer, *bos));
+  if (const std::optional<int32_t> bos = tokenizer->bos_id())
+    out.set("begin_token", named(*tokenizer, *bos));
   JsonValue::Array specials;
   int64_t count = 0;
   for (int64_t id = 0; id < tokenizer->vocab_size(); ++id) {

@@ -1,5 +1,5 @@
-// Key names: transformers (configuration_deepseek_v3.py and its relatives), and for GGUF the keys of
-// llama.cpp's deepseek2 architecture.
+// Key names: transformers (configuration_deepseek_v3.py and its relatives), and for GGUF the keys
+// of llama.cpp's deepseek2 architecture.
 #include "engine/latent_mapping.h"
 
 #include <cmath>
@@ -45,7 +45,8 @@ DecoderConfig read_latent_decoder(const ConfigReader& config) {
   out.num_heads = config.size("num_attention_heads");
   if (config.size_or("num_key_value_heads", out.num_heads) != out.num_heads)
     fail(ErrorCode::kUnsupported, "expected ", out.num_heads, " at ",
-         config.place("num_key_value_heads"), ": latent attention has as many key heads as query heads");
+         config.place("num_key_value_heads"),
+         ": latent attention has as many key heads as query heads");
   out.max_position = config.size("max_position_embeddings");
   out.norm_eps = static_cast<float>(config.number("rms_norm_eps"));
   out.tied_head = config.boolean_or("tie_word_embeddings", false);
@@ -140,18 +141,18 @@ void set_expert_layers(const std::vector<bool>& sparse, DecoderConfig& decoder) 
 }
 
 void add_latent_names(NameTable& table, const std::vector<std::string>& prefixes) {
-  const std::pair<const char*, const char*> names[] = {{"q_a.weight", "q_a_proj.weight"},
-                                                       {"q_a.bias", "q_a_proj.bias"},
-                                                       {"q_a_norm.weight", "q_a_layernorm.weight"},
-                                                       {"q_b.weight", "q_b_proj.weight"},
-                                                       {"kv_a.weight", "kv_a_proj_with_mqa.weight"},
-                                                       {"kv_a.bias", "kv_a_proj_with_mqa.bias"},
-                                                       {"kv_a_norm.weight", "kv_a_layernorm.weight"},
-                                                       {"kv_b.weight", "kv_b_proj.weight"}};
+  const std::pair<const char*, const char*> names[] = {
+      {"q_a.weight", "q_a_proj.weight"},
+      {"q_a.bias", "q_a_proj.bias"},
+      {"q_a_norm.weight", "q_a_layernorm.weight"},
+      {"q_b.weight", "q_b_proj.weight"},
+      {"kv_a.weight", "kv_a_proj_with_mqa.weight"},
+      {"kv_a.bias", "kv_a_proj_with_mqa.bias"},
+      {"kv_a_norm.weight", "kv_a_layernorm.weight"},
+      {"kv_b.weight", "kv_b_proj.weight"}};
   for (const auto& [canonical, stored] : names)
     for (const std::string& prefix : prefixes)
-      table.add(std::string("layers.#.") + canonical,
-                {{prefix + "layers.#.self_attn." + stored}});
+      table.add(std::string("layers.#.") + canonical, {{prefix + "layers.#.self_attn." + stored}});
 }
 
 void add_index_names(NameTable& table, const std::vector<std::string>& prefixes) {
@@ -167,10 +168,14 @@ void add_index_names(NameTable& table, const std::vector<std::string>& prefixes)
 }
 
 void add_gguf_latent_names(NameTable& table) {
-  const std::pair<const char*, const char*> names[] = {
-      {"q_a", "attn_q_a"},         {"q_a_norm", "attn_q_a_norm"},   {"q_b", "attn_q_b"},
-      {"kv_a", "attn_kv_a_mqa"},   {"kv_a_norm", "attn_kv_a_norm"}, {"kv_b", "attn_kv_b"},
-      {"k_b", "attn_k_b"},         {"v_b", "attn_v_b"}};
+  const std::pair<const char*, const char*> names[] = {{"q_a", "attn_q_a"},
+                                                       {"q_a_norm", "attn_q_a_norm"},
+                                                       {"q_b", "attn_q_b"},
+                                                       {"kv_a", "attn_kv_a_mqa"},
+                                                       {"kv_a_norm", "attn_kv_a_norm"},
+                                                       {"kv_b", "attn_kv_b"},
+                                                       {"k_b", "attn_k_b"},
+                                                       {"v_b", "attn_v_b"}};
   for (const auto& [canonical, stored] : names)
     table.add(std::string("layers.#.") + canonical + ".weight",
               {{std::string("blk.#.") + stored + ".weight"}});
@@ -197,8 +202,8 @@ DecoderConfig read_gguf_latent_decoder(const ModelFiles& files, const ConfigRead
   const char* key = split ? "attention.key_length_mla" : "attention.key_length";
   mla.qk_nope_dim = width(config, key) - mla.qk_rope_dim;
   if (mla.qk_nope_dim < 1)
-    fail(ErrorCode::kCorruptData, "expected more than ", mla.qk_rope_dim, " at ",
-         config.place(key), ", found ", config.size(key));
+    fail(ErrorCode::kCorruptData, "expected more than ", mla.qk_rope_dim, " at ", config.place(key),
+         ", found ", config.size(key));
   mla.v_dim = width(config, split ? "attention.value_length_mla" : "attention.value_length");
   const int64_t extra = config.integer_or("nextn_predict_layers", 0);
   if (extra < 0 || extra > kMaxLayers)

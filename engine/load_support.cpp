@@ -11,8 +11,8 @@ namespace onnuri {
 ComputeType parse_compute_type(const std::string& name) {
   if (name == "float32") return ComputeType::kFloat32;
   if (name == "auto") return ComputeType::kAuto;
-  fail(ErrorCode::kInvalidArgument, "expected compute_dtype \"float32\" or \"auto\", found \"", name,
-       "\"");
+  fail(ErrorCode::kInvalidArgument, "expected compute_dtype \"float32\" or \"auto\", found \"",
+       name, "\"");
 }
 
 std::string chosen_isa(const EngineOptions& options) {
@@ -43,7 +43,8 @@ void add_end_tokens(const Tokenizer& tokenizer, bool is_gguf, std::vector<int32_
   }
 }
 
-void check_tokenizer_ids(std::span<const int32_t> ids, int64_t vocab_size, const std::string& path) {
+void check_tokenizer_ids(std::span<const int32_t> ids, int64_t vocab_size,
+                         const std::string& path) {
   for (int32_t id : ids)
     if (id < 0 || id >= vocab_size)
       fail(ErrorCode::kCorruptData, "expected a tokenizer with ids below ", vocab_size,

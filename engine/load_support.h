@@ -47,7 +47,8 @@ auto guard_memory(const char* what, Call&& call) -> decltype(call()) {
 }
 
 inline double milliseconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
 }
 
 }  // namespace onnuri

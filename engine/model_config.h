@@ -21,9 +21,9 @@ namespace onnuri {
 struct ModelFiles {
   std::string path;
   std::shared_ptr<const Checkpoint> checkpoint;
-  JsonValue config;             // config.json; null for GGUF
-  JsonValue generation_config;  // generation_config.json or null
-  JsonValue preprocessor_config;// preprocessor_config.json or null
+  JsonValue config;               // config.json; null for GGUF
+  JsonValue generation_config;    // generation_config.json or null
+  JsonValue preprocessor_config;  // preprocessor_config.json or null
   bool is_gguf() const { return checkpoint->format() == CheckpointFormat::kGguf; }
 };
 
@@ -38,15 +38,15 @@ struct SpecialTokens {
 };
 
 struct ModelConfig {
-  std::string family;   // "qwen3", "gemma3", ...
+  std::string family;  // "qwen3", "gemma3", ...
   std::string model_name;
   DecoderConfig decoder;
   std::optional<VisionConfig> vision;
-  std::optional<ProjectorConfig> projector;   // of pictures, with `vision`
-  std::optional<AudioConfig> audio;           // Whisper and the like
+  std::optional<ProjectorConfig> projector;  // of pictures, with `vision`
+  std::optional<AudioConfig> audio;          // Whisper and the like
   std::optional<SpeechDecoderConfig> speech_decoder;
-  MtpSpec mtp;                                // the prediction module that the checkpoint offers
-  std::vector<std::string> mtp_prefixes;      // its stored tensors, ignored when it is not loaded
+  MtpSpec mtp;                            // the prediction module that the checkpoint offers
+  std::vector<std::string> mtp_prefixes;  // its stored tensors, ignored when it is not loaded
   SpecialTokens special;
   TensorNameMap names;                        // canonical -> stored, all rooms
   std::vector<std::string> ignored_prefixes;  // stored tensors that are known and not needed

@@ -71,7 +71,8 @@ bool has_weights(const fs::path& folder) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
-    if (entry.path().extension() == ".safetensors" || name.ends_with(".safetensors.index.json")) return true;
+    if (entry.path().extension() == ".safetensors" || name.ends_with(".safetensors.index.json"))
+      return true;
   }
   return false;
 }
@@ -124,20 +125,24 @@ ModelFiles open_model_files(const std::string& path) {
     }
     const std::optional<fs::path> gguf = single_gguf(target);
     if (!gguf)
-      fail(ErrorCode::kNotFound, "expected a checkpoint folder (config.json or one .gguf file, with "
-           "*.safetensors and a tokenizer beside the former), found neither in ", path);
+      fail(ErrorCode::kNotFound,
+           "expected a checkpoint folder (config.json or one .gguf file, with "
+           "*.safetensors and a tokenizer beside the former), found neither in ",
+           path);
     target = *gguf;
   } else if (!fs::is_regular_file(status)) {
     fail(ErrorCode::kNotFound, "expected a checkpoint folder or a .gguf file at ", path,
          ", found something else");
   }
   if (target.extension() == ".safetensors" || target.extension() == ".json")
-    fail(ErrorCode::kInvalidArgument, "expected the folder of the checkpoint, found one of its files: ",
-         path);
+    fail(ErrorCode::kInvalidArgument,
+         "expected the folder of the checkpoint, found one of its files: ", path);
   files.path = target.string();
   if (target.extension() != ".gguf" && !begins_as_gguf(target))
-    fail(ErrorCode::kUnsupported, "expected a checkpoint folder (config.json, *.safetensors, a "
-         "tokenizer) or a .gguf file, found another kind of file: ", path);
+    fail(ErrorCode::kUnsupported,
+         "expected a checkpoint folder (config.json, *.safetensors, a "
+         "tokenizer) or a .gguf file, found another kind of file: ",
+         path);
   files.checkpoint = Checkpoint::open(files.path);
   if (!files.is_gguf())
     fail(ErrorCode::kUnsupported, "expected a checkpoint folder or a .gguf file, found ", path);

@@ -28,8 +28,9 @@ SamplingParams from_json(const JsonValue& json) {
   const JsonValue* do_sample = json.find("do_sample");
   const bool has_temperature = json.find("temperature") && !json.find("temperature")->is_null();
   // Some publishers write the temperature and leave do_sample out; none means greedy by that.
-  const bool samples = do_sample && !do_sample->is_null() ? do_sample->as_bool(where + ": do_sample")
-                                                          : has_temperature;
+  const bool samples = do_sample && !do_sample->is_null()
+                           ? do_sample->as_bool(where + ": do_sample")
+                           : has_temperature;
   read(json, "repetition_penalty", where, 1e-6, 1e6, params.repetition_penalty);
   if (!samples) return params;
   params.temperature = 1.0f;

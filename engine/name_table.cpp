@@ -31,8 +31,10 @@ TensorRef resolve(const StoredName& stored, const std::vector<std::string>& numb
   TensorRef ref;
   size_t next = 0;
   for (char c : stored.pattern) {
-    if (c == '#' && next < numbers.size()) ref.name += numbers[next++];
-    else ref.name += c;
+    if (c == '#' && next < numbers.size())
+      ref.name += numbers[next++];
+    else
+      ref.name += c;
   }
   if (stored.stacked && !numbers.empty()) ref.index = {std::stoll(numbers.back())};
   ref.row_begin = stored.row_begin;

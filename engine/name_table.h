@@ -30,8 +30,8 @@ class NameTable {
  public:
   /// Adds candidates for `canonical`; the first one present in the checkpoint wins.
   void add(const std::string& canonical, const std::vector<StoredName>& stored);
-  /// Repeats every rule of `canonical_from` whose stored pattern begins with `stored_from` under the
-  /// other two prefixes: the names of a layer that is stored apart from the others.
+  /// Repeats every rule of `canonical_from` whose stored pattern begins with `stored_from` under
+  /// the other two prefixes: the names of a layer that is stored apart from the others.
   void derive(const std::string& canonical_from, const std::string& canonical_to,
               const std::string& stored_from, const std::string& stored_to);
   /// The lookup function. Copies the table.

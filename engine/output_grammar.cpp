@@ -26,7 +26,8 @@ bool reads_variable(std::string_view text, std::string_view name) {
     const bool alone = (at == 0 || (!is_word(text[at - 1]) && text[at - 1] != '.' &&
                                     text[at - 1] != '\'' && text[at - 1] != '"')) &&
                        (end >= text.size() || !is_word(text[end]));
-    const bool in_tag = std::max(last("{%", at), last("{{", at)) > std::max(last("%}", at), last("}}", at));
+    const bool in_tag =
+        std::max(last("{%", at), last("{{", at)) > std::max(last("%}", at), last("}}", at));
     if (alone && in_tag) return true;
   }
   return false;
@@ -75,8 +76,8 @@ void add_call_tags(std::string_view source, OutputGrammar& g) {
   else if (has(source, "<function="))
     g.calls.push_back({"<function=", "</function>", CallFormat::kFunction, "", ""});
   if (has(source, "<｜tool▁call▁begin｜>")) {
-    g.calls.push_back({"<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", CallFormat::kNamed, "",
-                       "<｜tool▁sep｜>"});
+    g.calls.push_back(
+        {"<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", CallFormat::kNamed, "", "<｜tool▁sep｜>"});
     g.dropped = {"<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"};
   }
   g.bare_json_calls = g.calls.empty() && has(source, "\"parameters\": ") && has(source, "ipython");
@@ -95,18 +96,22 @@ OutputGrammar find_output_grammar(std::string_view source) {
     g.think_close = "</think>";
   }
   add_call_tags(source, g);
-  if (!g.think_open.empty() || !g.calls.empty() || g.bare_json_calls) g.shape = OutputShape::kInline;
+  if (!g.think_open.empty() || !g.calls.empty() || g.bare_json_calls)
+    g.shape = OutputShape::kInline;
   return g;
 }
 
 ReasoningSwitch find_reasoning_switch(std::string_view source) {
   using Kind = ReasoningSwitch::Kind;
   ReasoningSwitch out;
-  if (reads_variable(source, "enable_thinking")) out.kind = Kind::kEnableThinking;
+  if (reads_variable(source, "enable_thinking"))
+    out.kind = Kind::kEnableThinking;
   else if (reads_variable(source, "force_reasoning") || reads_variable(source, "skip_reasoning"))
     out.kind = Kind::kForceSkip;
-  else if (reads_variable(source, "reasoning_effort")) out.kind = Kind::kEffort;
-  else if (reads_variable(source, "thinking")) out.kind = Kind::kThinking;
+  else if (reads_variable(source, "reasoning_effort"))
+    out.kind = Kind::kEffort;
+  else if (reads_variable(source, "thinking"))
+    out.kind = Kind::kThinking;
   out.always = out.kind == Kind::kNone && has(source, "<think>");
   return out;
 }
@@ -114,16 +119,18 @@ ReasoningSwitch find_reasoning_switch(std::string_view source) {
 std::string reasoning_variables(const ReasoningSwitch& control, const std::string& wish) {
   using Kind = ReasoningSwitch::Kind;
   if (wish.empty() || wish == "auto" || wish == "default") return {};
-  constexpr std::array<std::string_view, 6> kWords = {"on", "off", "minimal", "low", "medium", "high"};
+  constexpr std::array<std::string_view, 6> kWords = {"on",  "off",    "minimal",
+                                                      "low", "medium", "high"};
   if (std::find(kWords.begin(), kWords.end(), wish) == kWords.end())
     fail(ErrorCode::kInvalidArgument,
-         "expected reasoning to be auto, on, off, minimal, low, medium or high, found \"", wish, "\"");
+         "expected reasoning to be auto, on, off, minimal, low, medium or high, found \"", wish,
+         "\"");
   const bool on = wish != "off" && wish != "minimal";
   switch (control.kind) {
-    case Kind::kEnableThinking: return on ? R"({"enable_thinking":true})" : R"({"enable_thinking":false})";
+    case Kind::kEnableThinking:
+      return on ? R"({"enable_thinking":true})" : R"({"enable_thinking":false})";
     case Kind::kThinking: return on ? R"({"thinking":true})" : R"({"thinking":false})";
-    case Kind::kForceSkip:
-      return on ? R"({"force_reasoning":true})" : R"({"skip_reasoning":true})";
+    case Kind::kForceSkip: return on ? R"({"force_reasoning":true})" : R"({"skip_reasoning":true})";
     case Kind::kEffort: {
       const std::string effort = wish == "on" ? "high" : wish == "off" ? "minimal" : wish;
       return "{\"reasoning_effort\":\"" + effort + "\"}";

@@ -1,9 +1,9 @@
 // How a family writes reasoning, answers and tool calls into one stream: its markers as data.
 //
-// Three shapes cover the field. Inline: <think> at the beginning, tool calls between tags. Turns: each
-// kind is a message of its own, told apart by its header ("assistant/think", "assistant -> tool/...").
-// Channels: as turns, with the kind named inside the header (harmony). Which one a checkpoint uses is
-// read from the markers in its chat template.
+// Three shapes cover the field. Inline: <think> at the beginning, tool calls between tags. Turns:
+// each kind is a message of its own, told apart by its header ("assistant/think", "assistant ->
+// tool/..."). Channels: as turns, with the kind named inside the header (harmony). Which one a
+// checkpoint uses is read from the markers in its chat template.
 #pragma once
 
 #include <string>
@@ -16,7 +16,7 @@ namespace onnuri {
 enum class CallFormat {
   kJson,      ///< {"name": ..., "arguments" or "parameters": {...}}, a list of these, or kFunction
   kFunction,  ///< <function=NAME>{arguments}</function>
-  kNamed,     ///< [id or type MARK] NAME MARK arguments, the marks being `name_mark` and `args_mark`
+  kNamed,  ///< [id or type MARK] NAME MARK arguments, the marks being `name_mark` and `args_mark`
 };
 
 struct CallTag {
@@ -42,17 +42,18 @@ struct OutputGrammar {
   // kInline
   std::string think_open;
   std::string think_close;
-  std::vector<CallTag> calls;          // kTurns too: inside a turn of calls
-  std::vector<std::string> dropped;    // wrappers around calls that mean nothing by themselves
-  bool bare_json_calls = false;        // the whole answer may be one call, without tags
+  std::vector<CallTag> calls;        // kTurns too: inside a turn of calls
+  std::vector<std::string> dropped;  // wrappers around calls that mean nothing by themselves
+  bool bare_json_calls = false;      // the whole answer may be one call, without tags
 
   // kTurns
   TurnStyle style = TurnStyle::kHeader;
   std::string turn_open;
   std::vector<std::string> header_ends;
   std::vector<std::string> turn_ends;  // all of them
-  std::vector<std::string> soft_ends;  // of these, the ones that end the answer unless it has only thought
-  std::vector<std::string> stops;      // of these, the ones that end the answer always
+  std::vector<std::string>
+      soft_ends;  // of these, the ones that end the answer unless it has only thought
+  std::vector<std::string> stops;  // of these, the ones that end the answer always
 };
 
 /// The switch of a template: which variables say whether the model thinks.

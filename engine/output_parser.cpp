@@ -1,5 +1,5 @@
-// See output_parser.h. Every step either understands the front of what is held or waits for more; it
-// never decides on what later text could change.
+// See output_parser.h. Every step either understands the front of what is held or waits for more;
+// it never decides on what later text could change.
 #include "engine/output_parser.h"
 
 #include <algorithm>
@@ -15,7 +15,8 @@ struct Found {
   const std::string* marker = nullptr;
 };
 
-Found find_first(const std::string& text, const std::vector<std::string>& markers, size_t from = 0) {
+Found find_first(const std::string& text, const std::vector<std::string>& markers,
+                 size_t from = 0) {
   Found best;
   for (const std::string& marker : markers) {
     const size_t at = text.find(marker, from);
@@ -46,8 +47,10 @@ bool may_become(std::string_view text, std::string_view whole) {
 bool inside_string(std::string_view json) {
   bool inside = false;
   for (size_t i = 0; i < json.size(); ++i) {
-    if (inside && json[i] == '\\') ++i;
-    else if (json[i] == '"') inside = !inside;
+    if (inside && json[i] == '\\')
+      ++i;
+    else if (json[i] == '"')
+      inside = !inside;
   }
   return inside;
 }
@@ -91,7 +94,8 @@ OutputParser::OutputParser(const OutputGrammar& grammar, std::string_view prompt
     resume(prompt);
   } else {
     state_ = State::kStart;
-    const size_t open = grammar_.think_open.empty() ? prompt.npos : prompt.rfind(grammar_.think_open);
+    const size_t open =
+        grammar_.think_open.empty() ? prompt.npos : prompt.rfind(grammar_.think_open);
     if (open != prompt.npos &&
         prompt.find_first_not_of(kSpace, open + grammar_.think_open.size()) == prompt.npos)
       resume(prompt.substr(open));
@@ -129,7 +133,8 @@ bool OutputParser::is_marker(std::string_view spelling) const {
 }
 
 std::vector<OutputPiece> OutputParser::push_special(std::string_view spelling) {
-  const bool part = state_ == State::kHeader || state_ == State::kCall || state_ == State::kCallTurn;
+  const bool part =
+      state_ == State::kHeader || state_ == State::kCall || state_ == State::kCallTurn;
   if (part || is_marker(spelling)) return push(spelling);
   // No marker goes on behind a foreign token.
   run(true);
@@ -148,7 +153,8 @@ std::vector<OutputPiece> OutputParser::finish() {
 std::optional<bool> OutputParser::ends_with(std::string_view token) const {
   if (grammar_.shape != OutputShape::kTurns) return std::nullopt;
   if (contains(grammar_.stops, token)) return true;
-  if (contains(grammar_.soft_ends, token)) return state_ != State::kReasoning && state_ != State::kBetween;
+  if (contains(grammar_.soft_ends, token))
+    return state_ != State::kReasoning && state_ != State::kBetween;
   if (contains(grammar_.turn_ends, token)) return false;
   return std::nullopt;
 }
@@ -251,7 +257,8 @@ bool OutputParser::step_call(bool last) {
   };
   const auto accept = [&](size_t body_end, size_t end) {
     std::vector<ToolCall> calls = read_calls(
-        tag_, std::string_view(held_).substr(tag_.open.size(), body_end - tag_.open.size()), num_calls_);
+        tag_, std::string_view(held_).substr(tag_.open.size(), body_end - tag_.open.size()),
+        num_calls_);
     if (calls.empty()) return false;
     settle_space(Kind::kMarkup);
     num_calls_ += static_cast<int64_t>(calls.size());
@@ -264,8 +271,8 @@ bool OutputParser::step_call(bool last) {
   const std::string_view body = std::string_view(held_).substr(tag_.open.size());
   const std::optional<bool> plausible = looks_like_call(tag_.format, body);
   if (plausible == false) return go_back(tag_.open.size());
-  const bool is_json = body.find_first_not_of(kSpace) != body.npos &&
-                       body[body.find_first_not_of(kSpace)] != '<';
+  const bool is_json =
+      body.find_first_not_of(kSpace) != body.npos && body[body.find_first_not_of(kSpace)] != '<';
   for (size_t at; (at = held_.find(tag_.close, scanned_)) != std::string::npos;) {
     // A closing tag inside a string of the arguments closes nothing.
     if (is_json && inside_string(body.substr(0, at - tag_.open.size()))) {
@@ -307,8 +314,10 @@ bool OutputParser::step_call_turn(bool last) {
   }
   num_calls_ += static_cast<int64_t>(calls.size());
   held_.erase(0, size);
-  if (!calls.empty()) emit(Kind::kCalls, body, std::move(calls));
-  else emit(Kind::kText, body);
+  if (!calls.empty())
+    emit(Kind::kCalls, body, std::move(calls));
+  else
+    emit(Kind::kText, body);
   if (marker.empty()) {
     state_ = State::kBetween;
     return false;
@@ -335,8 +344,10 @@ bool OutputParser::step_header(bool last) {
   if (found.marker != nullptr) {
     const std::string header = held_.substr(0, found.at);
     take(Kind::kMarkup, found.at + found.marker->size());
-    if (contains(grammar_.header_ends, *found.marker)) begin_turn(header, *found.marker);
-    else state_ = State::kBetween;
+    if (contains(grammar_.header_ends, *found.marker))
+      begin_turn(header, *found.marker);
+    else
+      state_ = State::kBetween;
     return true;
   }
   scanned_ = std::max(scanned_, held_.size() - open_tail(held_, ends));
@@ -370,7 +381,10 @@ void OutputParser::begin_turn(const std::string& header, const std::string& mark
       break;
   }
   scanned_ = 0;
-  begin_body(calls ? State::kCallTurn : thinks ? State::kReasoning : State::kText, std::move(ends), thinks);
+  begin_body(calls    ? State::kCallTurn
+             : thinks ? State::kReasoning
+                      : State::kText,
+             std::move(ends), thinks);
 }
 
 // Between turns; only a new one or white space is expected.

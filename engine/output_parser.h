@@ -24,8 +24,8 @@ struct OutputPiece {
 
 class OutputParser {
  public:
-  /// `prompt` is the rendered prompt, whose end says where the model goes on from. `has_tools`: calls
-  /// without tags are looked for.
+  /// `prompt` is the rendered prompt, whose end says where the model goes on from. `has_tools`:
+  /// calls without tags are looked for.
   OutputParser(const OutputGrammar& grammar, std::string_view prompt, bool has_tools);
 
   std::vector<OutputPiece> push(std::string_view text);
@@ -73,12 +73,12 @@ class OutputParser {
   std::string space_;                 // white space behind the last word, not yet shown
   std::vector<std::string> markers_;  // of the current text
   std::vector<OutputPiece> out_;
-  size_t prompt_bytes_ = 0;           // of held_ and what was read before: the prompt's, not shown
+  size_t prompt_bytes_ = 0;  // of held_ and what was read before: the prompt's, not shown
   CallTag tag_;
-  std::string recipient_;             // the function that a turn of a channel is addressed to
-  bool trims_ = false;                // white space before the first word goes
-  bool said_ = false;                 // the current text has shown a word
-  size_t scanned_ = 0;                // of held_, while the end of a call is looked for
+  std::string recipient_;  // the function that a turn of a channel is addressed to
+  bool trims_ = false;     // white space before the first word goes
+  bool said_ = false;      // the current text has shown a word
+  size_t scanned_ = 0;     // of held_, while the end of a call is looked for
   int64_t num_calls_ = 0;
   // Fenced code: tags inside it are talk about tags.
   bool in_fence_ = false;

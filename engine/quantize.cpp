@@ -78,8 +78,8 @@ void write_gguf(const std::string& out, const GgufExport& model, const QuantizeO
       writer.append({t.source.as<std::byte>(), static_cast<size_t>(t.source.num_bytes())});
       report(t.source.num_elements());
     } else {
-      encode_tensor(pool, t, [&](std::span<const std::byte> bytes) { writer.append(bytes); },
-                    report);
+      encode_tensor(
+          pool, t, [&](std::span<const std::byte> bytes) { writer.append(bytes); }, report);
     }
   }
   writer.commit();

@@ -111,9 +111,10 @@ JsonValue quantization_config(bool is_int4, bool per_row) {
                                {"dynamic", false},
                                {"strategy", per_row ? "channel" : "group"}};
   if (!per_row) weights.emplace_back("group_size", kGroupCols);
-  const JsonValue group(JsonValue::Object{
-      {"targets", JsonValue::Array{"Linear"}}, {"weights", JsonValue(std::move(weights))},
-      {"input_activations", JsonValue()}, {"output_activations", JsonValue()}});
+  const JsonValue group(JsonValue::Object{{"targets", JsonValue::Array{"Linear"}},
+                                          {"weights", JsonValue(std::move(weights))},
+                                          {"input_activations", JsonValue()},
+                                          {"output_activations", JsonValue()}});
   return JsonValue::Object{{"quant_method", "compressed-tensors"},
                            {"format", is_int4 ? "pack-quantized" : "int-quantized"},
                            {"quantization_status", "compressed"},
@@ -146,8 +147,10 @@ QuantizeResult quantize_to_safetensors(const ModelFiles& files, const std::strin
          ", found the GGUF file ", files.path);
   }
   if (files.config.find("quantization_config") != nullptr) {
-    fail(ErrorCode::kUnsupported, "expected weights that are not quantised yet, found a "
-         "quantization_config in ", files.path);
+    fail(ErrorCode::kUnsupported,
+         "expected weights that are not quantised yet, found a "
+         "quantization_config in ",
+         files.path);
   }
   std::error_code error;
   if (fs::exists(out, error)) {

@@ -47,9 +47,9 @@ class SpeechEngine final : public Engine {
     for (const std::string& prefix : config_.ignored_prefixes) source.ignore_prefix(prefix);
     report(0.0, "loading the audio encoder");
     encoder_ = AudioEncoder::load(*config_.audio, source, backend_, compute);
-    decoder_ = CrossDecoder::load(
-        decoder_config(config_), source, backend_, compute,
-        [&](double f) { report(0.5 + 0.5 * f, "loading the text decoder"); });
+    decoder_ =
+        CrossDecoder::load(decoder_config(config_), source, backend_, compute,
+                           [&](double f) { report(0.5 + 0.5 * f, "loading the text decoder"); });
     require_all_used(source, files_.path);
     state_ = decoder_->new_state();
     report(1.0, "ready");
@@ -72,8 +72,8 @@ class SpeechEngine final : public Engine {
 
   Transcript transcribe(const Waveform& audio, const TranscribeOptions& options) override {
     const std::lock_guard lock(mutex_);
-    const SpeechParts parts{&backend_,       &*config_.speech_decoder, &mel_, encoder_.get(),
-                            decoder_.get(), tokenizer_.get()};
+    const SpeechParts parts{&backend_,      &*config_.speech_decoder, &mel_,
+                            encoder_.get(), decoder_.get(),           tokenizer_.get()};
     return SpeechTranscriber(parts, state_).run(audio, options);
   }
 

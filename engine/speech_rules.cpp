@@ -12,7 +12,8 @@ constexpr int64_t kFramesPerStep = 2;
 
 void forbid(std::span<float> logits, std::span<const int32_t> ids) {
   for (const int32_t id : ids) {
-    if (id >= 0 && static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] = kNever;
+    if (id >= 0 && static_cast<size_t>(id) < logits.size())
+      logits[static_cast<size_t>(id)] = kNever;
   }
 }
 
@@ -26,8 +27,10 @@ void forbid_range(std::span<float> logits, int64_t begin, int64_t end) {
 
 // True when the timestamps together are more likely than the best text token.
 bool timestamps_win(std::span<const float> logits, size_t first) {
-  const float best_text = *std::max_element(logits.begin(), logits.begin() + static_cast<long>(first));
-  const float best_time = *std::max_element(logits.begin() + static_cast<long>(first), logits.end());
+  const float best_text =
+      *std::max_element(logits.begin(), logits.begin() + static_cast<long>(first));
+  const float best_time =
+      *std::max_element(logits.begin() + static_cast<long>(first), logits.end());
   if (best_time == kNever) return false;
   double sum = 0;
   for (const float x : logits.subspan(first)) sum += std::exp(static_cast<double>(x - best_time));
@@ -46,8 +49,8 @@ void apply_timestamp_rules(const SpeechDecoderConfig& config, std::span<const in
   if (last_is_time && one_before_is_time) forbid_range(logits, first, size);  // text follows a pair
   if (last_is_time && !one_before_is_time) forbid_range(logits, 0, config.end_of_text);
 
-  const auto last = std::find_if(generated.rbegin(), generated.rend(),
-                                 [&](int32_t id) { return id >= first; });
+  const auto last =
+      std::find_if(generated.rbegin(), generated.rend(), [&](int32_t id) { return id >= first; });
   if (last != generated.rend()) {
     const bool closes = last_is_time && !one_before_is_time;
     forbid_range(logits, first, closes ? *last : *last + 1);

@@ -1,4 +1,5 @@
-// What a speech decoder may say next, and where its answer cuts the sound: pure functions of tokens.
+// What a speech decoder may say next, and where its answer cuts the sound: pure functions of
+// tokens.
 //
 // Follows the reference in transformers: WhisperTimeStampLogitsProcessor, the suppress lists, and
 // WhisperGenerationMixin._retrieve_segment.

@@ -175,8 +175,9 @@ std::vector<int32_t> SpeechTranscriber::prompt(const TranscribeOptions& options)
     ids.push_back(options.task == "translate" ? config.task_translate : config.task_transcribe);
   } else if (options.task == "translate" ||
              (!options.language.empty() && options.language != "en")) {
-    fail(ErrorCode::kUnsupported, "expected English to be transcribed by this model, found language \"",
-         options.language, "\" and task \"", options.task, "\"");
+    fail(ErrorCode::kUnsupported,
+         "expected English to be transcribed by this model, found language \"", options.language,
+         "\" and task \"", options.task, "\"");
   }
   if (!timestamps_) ids.push_back(config.no_timestamps);
   return ids;
@@ -202,8 +203,7 @@ SpeechTranscriber::Answer SpeechTranscriber::decode(float temperature) {
   // The start token's own logits tell how likely it is that nobody speaks.
   std::vector<float> prompt_logits(prompt_.size() * static_cast<size_t>(vocab));
   parts_.decoder->forward(
-      state_, prompt_,
-      matrix(prompt_logits.data(), static_cast<int64_t>(prompt_.size()), vocab));
+      state_, prompt_, matrix(prompt_logits.data(), static_cast<int64_t>(prompt_.size()), vocab));
   const std::span<const float> first(prompt_logits.data(), static_cast<size_t>(vocab));
   answer.no_speech_prob = std::exp(
       static_cast<double>(first[static_cast<size_t>(config.no_speech)]) - log_sum_exp(first));
@@ -248,7 +248,8 @@ double SpeechTranscriber::compression_ratio(std::span<const int32_t> tokens) con
   std::vector<Bytef> packed(size);
   if (compress(packed.data(), &size, reinterpret_cast<const Bytef*>(text.data()), text.size()) !=
       Z_OK) {
-    fail(ErrorCode::kOutOfMemory, "expected memory to compress ", text.size(), " bytes, found none");
+    fail(ErrorCode::kOutOfMemory, "expected memory to compress ", text.size(),
+         " bytes, found none");
   }
   return static_cast<double>(text.size()) / static_cast<double>(size);
 }
@@ -270,10 +271,10 @@ bool SpeechTranscriber::append_segments(const SpeechCuts& cuts, const Answer& an
   for (const SpeechCut& cut : cuts.cuts) {
     TranscriptSegment segment;
     segment.token_ids.assign(answer.tokens.begin() + cut.begin, answer.tokens.begin() + cut.end);
-    segment.start_s = std::min(offset_s + static_cast<double>(2 * cut.start_step) * frame_s,
-                               out.audio_s);
-    segment.end_s = std::min(offset_s + static_cast<double>(2 * cut.end_step) * frame_s,
-                             out.audio_s);
+    segment.start_s =
+        std::min(offset_s + static_cast<double>(2 * cut.start_step) * frame_s, out.audio_s);
+    segment.end_s =
+        std::min(offset_s + static_cast<double>(2 * cut.end_step) * frame_s, out.audio_s);
     const std::string text = text_of(segment.token_ids);
     segment.text = trimmed(text);
     if (segment.text.empty()) continue;

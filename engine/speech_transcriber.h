@@ -23,8 +23,8 @@ struct SpeechThresholds {
   std::vector<float> temperatures = {0.0f, 0.2f, 0.4f, 0.6f, 0.8f, 1.0f};
   double max_compression_ratio = 2.4;  // of the text by deflate: repetition
   double min_mean_log_prob = -1.0;
-  double max_no_speech_prob = 0.6;     // with a doubtful answer
-  float silence_peak = 1e-4f;          // quieter windows are not decoded at all
+  double max_no_speech_prob = 0.6;  // with a doubtful answer
+  float silence_peak = 1e-4f;       // quieter windows are not decoded at all
 };
 
 /// Borrowed parts of a loaded speech model.
@@ -42,8 +42,8 @@ class SpeechTranscriber {
   SpeechTranscriber(const SpeechParts& parts, CrossDecoder::State& state,
                     const SpeechThresholds& thresholds = {});
 
-  /// Throws kInvalidArgument for another sample rate, an unknown language or task; kCancelled never:
-  /// when on_text returns false the transcript so far is returned.
+  /// Throws kInvalidArgument for another sample rate, an unknown language or task; kCancelled
+  /// never: when on_text returns false the transcript so far is returned.
   Transcript run(const Waveform& audio, const TranscribeOptions& options);
 
  private:
@@ -71,8 +71,8 @@ class SpeechTranscriber {
 
   // Of the sound at hand:
   PaddedSignal signal_;
-  int64_t total_frames_ = 0;   // of the padded signal
-  float peak_ = 0;             // of its log-mel
+  int64_t total_frames_ = 0;  // of the padded signal
+  float peak_ = 0;            // of its log-mel
   bool timestamps_ = false;
   std::vector<int32_t> prompt_;
   std::vector<float> mel_, features_, logits_;

@@ -37,10 +37,12 @@ void TextEngine::load(const ModelFiles& files) {
   };
   report(0.0, "reading the tokenizer");
   try {
-    if (!files.is_gguf()) tokenizer_ = load_tokenizer(files.path);
+    if (!files.is_gguf())
+      tokenizer_ = load_tokenizer(files.path);
     else if (checkpoint_->metadata().find("tokenizer.ggml.model"))
       tokenizer_ = load_tokenizer_from_gguf(checkpoint_->metadata());
-    else tokenizer_error_ = "the file has no tokenizer.ggml.model";
+    else
+      tokenizer_error_ = "the file has no tokenizer.ggml.model";
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kNotFound && error.code() != ErrorCode::kUnsupported) throw;
     tokenizer_error_ = error.what();
@@ -51,7 +53,8 @@ void TextEngine::load(const ModelFiles& files) {
     chat_ = std::make_unique<ChatRenderer>(files, *tokenizer_);
     add_end_tokens(*tokenizer_, files.is_gguf(), eos_);
     for (const std::string& stop : chat_->grammar().stops)
-      if (const auto id = tokenizer_->token_to_id(stop); id && std::find(eos_.begin(), eos_.end(), *id) == eos_.end())
+      if (const auto id = tokenizer_->token_to_id(stop);
+          id && std::find(eos_.begin(), eos_.end(), *id) == eos_.end())
         eos_.push_back(*id);
   }
   TensorSource source(checkpoint_, config_.names);
@@ -77,7 +80,8 @@ void TextEngine::load(const ModelFiles& files) {
   if (options_.context_size < 0)
     fail(ErrorCode::kInvalidArgument, "expected a context size of at least 1, found ",
          options_.context_size);
-  context_size_ = options_.context_size > 0 ? options_.context_size : std::min(longest, kDefaultContext);
+  context_size_ =
+      options_.context_size > 0 ? options_.context_size : std::min(longest, kDefaultContext);
   if (context_size_ > longest)
     fail(ErrorCode::kInvalidArgument, "expected a context size of at most ", longest,
          " tokens, the model's own, found ", context_size_);
@@ -123,15 +127,15 @@ PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, std::span<const Ima
   const auto num_tokens = static_cast<int64_t>(prompt.ids.size());
   if (!images.empty()) {
     if (!image_encoder_)
-      fail(ErrorCode::kUnsupported, "expected no pictures: family ", config_.family, " has no eyes");
+      fail(ErrorCode::kUnsupported, "expected no pictures: family ", config_.family,
+           " has no eyes");
     std::vector<MediaGrid> grids;
     for (const Image& image : images) grids.push_back(image_encoder_->grid(image));
     prompt.spans = find_media_spans(prompt.ids, config_.special.image_placeholder, grids);
     for (const Image& image : images) prompt.features.push_back(image_encoder_->encode(image));
   }
-  prompt.positions = config_.decoder.position_axes() > 1
-                         ? mrope_positions(num_tokens, prompt.spans)
-                         : text_positions(num_tokens);
+  prompt.positions = config_.decoder.position_axes() > 1 ? mrope_positions(num_tokens, prompt.spans)
+                                                         : text_positions(num_tokens);
   return prompt;
 }
 
@@ -172,8 +176,10 @@ int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, 
 }
 
 void TextEngine::forward_token(KvSequence& kv, int32_t id, int32_t position, float* logits) {
-  if (!kv.reserve(1)) fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
-  const std::vector<int32_t> positions(static_cast<size_t>(config_.decoder.position_axes()), position);
+  if (!kv.reserve(1))
+    fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
+  const std::vector<int32_t> positions(static_cast<size_t>(config_.decoder.position_axes()),
+                                       position);
   const SequenceSlice slice{0, 1, kv.num_tokens(), &kv};
   constexpr int64_t kRow = 0;
   Batch batch;
@@ -242,7 +248,8 @@ Transcript TextEngine::transcribe(const Waveform&, const TranscribeOptions&) {
 FloatMatrix TextEngine::encode_image(const Image& image) {
   const std::lock_guard lock(mutex_);
   if (!image_encoder_)
-    fail(ErrorCode::kUnsupported, "expected a vision model: family ", config_.family, " has no eyes");
+    fail(ErrorCode::kUnsupported, "expected a vision model: family ", config_.family,
+         " has no eyes");
   const Tensor rows = image_encoder_->encode(image);
   FloatMatrix out{rows.shape()[0], rows.shape()[1], {}};
   out.values.assign(rows.f32(), rows.f32() + out.rows * out.cols);
@@ -279,7 +286,8 @@ std::string TextEngine::describe_json() const {
   facts.set("weight_bytes", decoder_->weight_bytes());
   facts.set("streamed_bytes_per_token", decoder_->streamed_bytes_per_token());
   facts.set("kv_dtype", std::string(dtype_name(cache_->options().dtype)));
-  facts.set("kv_bytes_per_token", KvCache::bytes_per_token(config_.decoder, cache_->options().dtype));
+  facts.set("kv_bytes_per_token",
+            KvCache::bytes_per_token(config_.decoder, cache_->options().dtype));
   facts.set("kv_window_bytes", KvCache::window_bytes(config_.decoder, cache_->options()));
   facts.set("has_tokenizer", tokenizer_ != nullptr);
   facts.set("has_chat_template", chat_ && chat_->has_template());

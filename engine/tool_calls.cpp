@@ -56,8 +56,8 @@ std::optional<ToolCall> json_call(const JsonValue& value, int64_t number) {
   return ToolCall{has_id ? id->as_string("id") : call_id(number), name->as_string("name"), *text};
 }
 
-// <parameter=KEY>VALUE</parameter>, any number of times. A value that is JSON of its own is that, all
-// else is a string.
+// <parameter=KEY>VALUE</parameter>, any number of times. A value that is JSON of its own is that,
+// all else is a string.
 std::optional<std::string> parameters_of(std::string_view text) {
   constexpr std::string_view kOpen = "<parameter=";
   constexpr std::string_view kClose = "</parameter>";
@@ -131,7 +131,8 @@ std::vector<ToolCall> read_json_calls(std::string_view text, int64_t first_id) {
   if (!json) return {};
   std::vector<ToolCall> calls;
   if (!json->is_array()) {
-    if (std::optional<ToolCall> call = json_call(*json, first_id)) calls.push_back(std::move(*call));
+    if (std::optional<ToolCall> call = json_call(*json, first_id))
+      calls.push_back(std::move(*call));
     return calls;
   }
   for (const JsonValue& item : json->as_array("tool calls")) {

@@ -113,7 +113,8 @@ bool CharSet::contains(char32_t c) const {
 
 Expr Grammar::add(Node node) {
   if (nodes_.size() >= kMaxNodes)
-    fail(ErrorCode::kUnsupported, "expected a grammar of at most ", kMaxNodes, " parts, found more");
+    fail(ErrorCode::kUnsupported, "expected a grammar of at most ", kMaxNodes,
+         " parts, found more");
   nodes_.push_back(std::move(node));
   return static_cast<Expr>(nodes_.size()) - 1;
 }
@@ -124,7 +125,8 @@ Expr Grammar::byte_range(uint8_t low, uint8_t high) {
 
 Expr Grammar::literal(std::string_view bytes) {
   std::vector<Expr> parts;
-  for (const char c : bytes) parts.push_back(byte_range(static_cast<uint8_t>(c), static_cast<uint8_t>(c)));
+  for (const char c : bytes)
+    parts.push_back(byte_range(static_cast<uint8_t>(c), static_cast<uint8_t>(c)));
   return sequence(std::move(parts));
 }
 
@@ -152,8 +154,8 @@ Expr Grammar::choice(std::vector<Expr> children) {
 
 Expr Grammar::repeat(Expr child, int64_t low, int64_t high) {
   if (low < 0 || (high >= 0 && high < low))
-    fail(ErrorCode::kInvalidArgument, "expected a repetition {low,high} in order, found {", low, ",",
-         high, "}");
+    fail(ErrorCode::kInvalidArgument, "expected a repetition {low,high} in order, found {", low,
+         ",", high, "}");
   if (std::max(low, high) > kMaxRepeat)
     fail(ErrorCode::kUnsupported, "expected at most ", kMaxRepeat, " repetitions, found ",
          std::max(low, high));
@@ -224,14 +226,17 @@ Expr spell(Grammar& grammar, const CharSet& set, Spelling spelling) {
   const CharSet plain = set.without(escaped);
   if (!plain.empty()) options.push_back(grammar.chars(plain));
   for (const char32_t c : {U'"', U'\\'}) {
-    if (set.contains(c)) options.push_back(grammar.literal(std::string("\\") + static_cast<char>(c)));
+    if (set.contains(c))
+      options.push_back(grammar.literal(std::string("\\") + static_cast<char>(c)));
   }
   constexpr const char* kHex = "0123456789abcdef";
   for (char32_t c = 0; c < 0x20; ++c) {
     if (!set.contains(c)) continue;
     std::string text = "\\";
-    if (const char letter = short_escape(c)) text += letter;
-    else text += std::string("u00") + kHex[c >> 4] + kHex[c & 15];
+    if (const char letter = short_escape(c))
+      text += letter;
+    else
+      text += std::string("u00") + kHex[c >> 4] + kHex[c & 15];
     options.push_back(grammar.literal(text));
   }
   return grammar.choice(std::move(options));

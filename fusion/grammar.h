@@ -1,7 +1,8 @@
 // Context-free grammars over bytes, as a small tree language.
 //
-// Readers (regular expressions, EBNF, JSON schemas) build expressions; fusion/grammar_automaton turns
-// them into automata. Texts are UTF-8; a set of characters becomes the byte sequences that spell it.
+// Readers (regular expressions, EBNF, JSON schemas) build expressions; fusion/grammar_automaton
+// turns them into automata. Texts are UTF-8; a set of characters becomes the byte sequences that
+// spell it.
 #pragma once
 
 #include <cstdint>

@@ -13,8 +13,9 @@ constexpr size_t kMaxDfaNodes = size_t{1} << 19;
 constexpr size_t kMaxSubsetWork = size_t{1} << 26;
 
 [[noreturn]] void too_large() {
-  fail(ErrorCode::kUnsupported, "expected a grammar of bounded size, found one that needs more than ",
-       kMaxNfaNodes, " states");
+  fail(ErrorCode::kUnsupported,
+       "expected a grammar of bounded size, found one that needs more than ", kMaxNfaNodes,
+       " states");
 }
 
 /// One rule on its own. Calls name rules, not nodes.
@@ -283,7 +284,8 @@ class Linker {
     }
     find_productive();
     if (!productive_[num_rules])
-      fail(ErrorCode::kInvalidArgument, "expected a grammar that matches some text, found one that "
+      fail(ErrorCode::kInvalidArgument,
+           "expected a grammar that matches some text, found one that "
            "matches none (no branch can ever end)");
     refuse_left_recursion();
   }
@@ -408,7 +410,8 @@ class Linker {
         }
         const auto next = static_cast<size_t>(opens[rule][index++]);
         if (state[next] == 1)
-          fail(ErrorCode::kInvalidArgument, "expected a grammar without left recursion, found rule \"",
+          fail(ErrorCode::kInvalidArgument,
+               "expected a grammar without left recursion, found rule \"",
                grammar_.rules()[next].name, "\" that begins with itself");
         if (state[next] == 0) {
           state[next] = 1;
@@ -419,9 +422,9 @@ class Linker {
   }
 
   const Grammar& grammar_;
-  std::vector<RuleAutomaton> rules_;      // empty where unreachable; the last one is the root
+  std::vector<RuleAutomaton> rules_;  // empty where unreachable; the last one is the root
   std::vector<bool> productive_;
-  std::vector<std::vector<bool>> ends_;   // by rule and node
+  std::vector<std::vector<bool>> ends_;  // by rule and node
   std::vector<bool> nullable_;
 };
 

@@ -33,8 +33,8 @@ struct GrammarAutomaton {
   int32_t start = 0;
 };
 
-/// Throws kInvalidArgument for a grammar that matches no text or is left-recursive, kUnsupported for
-/// one that would become too large.
+/// Throws kInvalidArgument for a grammar that matches no text or is left-recursive, kUnsupported
+/// for one that would become too large.
 std::shared_ptr<const GrammarAutomaton> compile_grammar(const Grammar& grammar);
 
 }  // namespace onnuri

@@ -1,5 +1,5 @@
-// Grammars as text: rules `name ::= alternatives`, with "literals", [classes], ( ), * + ? {m,n}, `.`
-// and # comments. A rule goes on over line ends until the next `name ::=`.
+// Grammars as text: rules `name ::= alternatives`, with "literals", [classes], ( ), * + ? {m,n},
+// `.` and # comments. A rule goes on over line ends until the next `name ::=`.
 #include <algorithm>
 #include <map>
 
@@ -43,7 +43,8 @@ class EbnfReader {
 
  private:
   [[noreturn]] void wrong(const char* expected) const {
-    const auto line = 1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(pos_), '\n');
+    const auto line =
+        1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(pos_), '\n');
     fail(ErrorCode::kInvalidArgument, "expected ", expected, " in line ", line,
          " of the grammar, found ",
          pos_ < text_.size() ? "\"" + text_.substr(pos_, 1) + "\"" : std::string("its end"));
@@ -100,7 +101,8 @@ class EbnfReader {
     pos_ += 3;
     const int32_t id = rule(name);
     if (grammar_.rules()[static_cast<size_t>(id)].body >= 0)
-      fail(ErrorCode::kInvalidArgument, "expected one definition of rule \"", name, "\", found two");
+      fail(ErrorCode::kInvalidArgument, "expected one definition of rule \"", name,
+           "\", found two");
     grammar_.define(id, read_alternatives());
     skip();
     if (pos_ < text_.size() && !at_rule()) wrong("the next rule");
@@ -131,11 +133,16 @@ class EbnfReader {
   Expr read_piece() {
     Expr atom = read_atom();
     for (;;) {
-      if (take('*')) atom = grammar_.repeat(atom, 0, -1);
-      else if (take('+')) atom = grammar_.repeat(atom, 1, -1);
-      else if (take('?')) atom = grammar_.repeat(atom, 0, 1);
-      else if (take('{')) atom = read_count(atom);
-      else return atom;
+      if (take('*'))
+        atom = grammar_.repeat(atom, 0, -1);
+      else if (take('+'))
+        atom = grammar_.repeat(atom, 1, -1);
+      else if (take('?'))
+        atom = grammar_.repeat(atom, 0, 1);
+      else if (take('{'))
+        atom = read_count(atom);
+      else
+        return atom;
     }
   }
 
@@ -200,10 +207,14 @@ class EbnfReader {
     char32_t value = 0;
     for (int i = 0; i < digits; ++i, ++pos_) {
       const char c = peek();
-      if (c >= '0' && c <= '9') value = value * 16 + static_cast<char32_t>(c - '0');
-      else if (c >= 'a' && c <= 'f') value = value * 16 + static_cast<char32_t>(c - 'a' + 10);
-      else if (c >= 'A' && c <= 'F') value = value * 16 + static_cast<char32_t>(c - 'A' + 10);
-      else wrong("a hexadecimal digit");
+      if (c >= '0' && c <= '9')
+        value = value * 16 + static_cast<char32_t>(c - '0');
+      else if (c >= 'a' && c <= 'f')
+        value = value * 16 + static_cast<char32_t>(c - 'a' + 10);
+      else if (c >= 'A' && c <= 'F')
+        value = value * 16 + static_cast<char32_t>(c - 'A' + 10);
+      else
+        wrong("a hexadecimal digit");
     }
     if (value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) wrong("a Unicode character");
     return value;

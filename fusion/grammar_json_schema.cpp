@@ -1,8 +1,8 @@
 // JSON schemas to grammars of the JSON texts that they accept.
 //
 // Members come in the order of the schema; members that it does not declare only where
-// additionalProperties says so. Everything that comes out is valid; not everything that is valid can
-// come out (one spelling of a number, at most a line break and an indent between two tokens).
+// additionalProperties says so. Everything that comes out is valid; not everything that is valid
+// can come out (one spelling of a number, at most a line break and an indent between two tokens).
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -20,23 +20,30 @@ constexpr int64_t kMaxIndent = 24;
 
 const char* format_pattern(const std::string& format) {
   static const std::map<std::string, const char*> kPatterns = {
-      {"date", "^(19|20)[0-9]{2}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|"
-               "(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))$"},
-      {"time", "^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"},
+      {"date",
+       "^(19|20)[0-9]{2}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|"
+       "(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))$"},
+      {"time",
+       "^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-"
+       "9])$"},
       {"date-time",
-       "^(19|20)[0-9]{2}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|"
+       "^(19|20)[0-9]{2}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|"
+       "30)|"
        "02-(0[1-9]|1[0-9]|2[0-8]))T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?"
        "(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"},
       {"duration", "^P([0-9]{1,4}D(T[0-9]{1,2}H)?|T[0-9]{1,3}(H|M|S)|[0-9]{1,3}W)$"},
       {"uuid", "^[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"},
-      {"ipv4", "^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.){3}"
-               "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])$"},
+      {"ipv4",
+       "^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.){3}"
+       "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])$"},
       {"ipv6", "^([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}$"},
       {"hostname", "^[a-z]([a-z0-9]|-[a-z0-9]){0,20}(\\.[a-z]([a-z0-9]|-[a-z0-9]){0,20}){0,4}$"},
-      {"email", "^[A-Za-z0-9]([A-Za-z0-9_+-]|\\.[A-Za-z0-9_+-]){0,40}@[a-z]([a-z0-9]|-[a-z0-9]){0,20}"
-                "(\\.[a-z]([a-z0-9]|-[a-z0-9]){0,10}){0,2}\\.[a-z]{2,10}$"},
-      {"uri", "^https?://[a-z]([a-z0-9]|-[a-z0-9]){0,20}(\\.[a-z]([a-z0-9]|-[a-z0-9]){0,10}){0,3}"
-              "(/[A-Za-z0-9._~-]{0,40}){0,8}$"},
+      {"email",
+       "^[A-Za-z0-9]([A-Za-z0-9_+-]|\\.[A-Za-z0-9_+-]){0,40}@[a-z]([a-z0-9]|-[a-z0-9]){0,20}"
+       "(\\.[a-z]([a-z0-9]|-[a-z0-9]){0,10}){0,2}\\.[a-z]{2,10}$"},
+      {"uri",
+       "^https?://[a-z]([a-z0-9]|-[a-z0-9]){0,20}(\\.[a-z]([a-z0-9]|-[a-z0-9]){0,10}){0,3}"
+       "(/[A-Za-z0-9._~-]{0,40}){0,8}$"},
   };
   const auto it = kPatterns.find(format);
   return it == kPatterns.end() ? nullptr : it->second;
@@ -58,8 +65,9 @@ class SchemaReader {
   // ---- Pieces of JSON ----
 
   Expr gap() {
-    return g_.optional(g_.choice(
-        {g_.literal(" "), g_.sequence({g_.literal("\n"), g_.repeat(g_.literal(" "), 0, kMaxIndent)})}));
+    return g_.optional(
+        g_.choice({g_.literal(" "),
+                   g_.sequence({g_.literal("\n"), g_.repeat(g_.literal(" "), 0, kMaxIndent)})}));
   }
   Expr colon() { return g_.sequence({g_.literal(":"), g_.optional(g_.literal(" "))}); }
   Expr comma() { return g_.sequence({g_.literal(","), gap()}); }
@@ -79,13 +87,14 @@ class SchemaReader {
       return g_.byte_range(static_cast<uint8_t>(low), static_cast<uint8_t>(high));
     };
     const Expr hex = g_.choice({digit, range('a', 'f'), range('A', 'F')});
-    const Expr not_d = g_.choice({digit, range('a', 'c'), range('A', 'C'), range('e', 'f'), range('E', 'F')});
+    const Expr not_d =
+        g_.choice({digit, range('a', 'c'), range('A', 'C'), range('e', 'f'), range('E', 'F')});
     const Expr d = g_.choice({g_.literal("d"), g_.literal("D")});
     const Expr upper = g_.choice({range('8', '9'), range('a', 'b'), range('A', 'B')});
     const Expr lower = g_.choice({range('c', 'f'), range('C', 'F')});
-    const Expr unit = g_.choice({g_.sequence({not_d, hex, hex, hex}),
-                                 g_.sequence({d, range('0', '7'), hex, hex}),
-                                 g_.sequence({d, upper, hex, hex, g_.literal("\\u"), d, lower, hex, hex})});
+    const Expr unit =
+        g_.choice({g_.sequence({not_d, hex, hex, hex}), g_.sequence({d, range('0', '7'), hex, hex}),
+                   g_.sequence({d, upper, hex, hex, g_.literal("\\u"), d, lower, hex, hex})});
     std::vector<Expr> escapes;
     for (const char c : std::string_view("\"\\/bfnrt")) escapes.push_back(g_.literal({&c, 1}));
     escapes.push_back(g_.sequence({g_.literal("u"), unit}));
@@ -95,7 +104,8 @@ class SchemaReader {
   Expr quoted(Expr content) { return g_.sequence({g_.literal("\""), content, g_.literal("\"")}); }
 
   Expr object(std::vector<Expr> inside) {
-    return g_.sequence({g_.literal("{"), gap(), g_.sequence(std::move(inside)), gap(), g_.literal("}")});
+    return g_.sequence(
+        {g_.literal("{"), gap(), g_.sequence(std::move(inside)), gap(), g_.literal("}")});
   }
   Expr empty_object() { return g_.literal("{}"); }
 
@@ -107,11 +117,12 @@ class SchemaReader {
     const auto list = [&](Expr item) {
       return g_.sequence({item, g_.repeat(g_.sequence({comma(), item}), 0, -1)});
     };
-    g_.define(value_rule_,
-              g_.choice({g_.call(string_rule_), number_expr(g_, {}), g_.literal("true"),
-                         g_.literal("false"), g_.literal("null"), empty_object(), object({list(pair)}),
-                         g_.literal("[]"),
-                         g_.sequence({g_.literal("["), gap(), list(value), gap(), g_.literal("]")})}));
+    g_.define(
+        value_rule_,
+        g_.choice({g_.call(string_rule_), number_expr(g_, {}), g_.literal("true"),
+                   g_.literal("false"), g_.literal("null"), empty_object(), object({list(pair)}),
+                   g_.literal("[]"),
+                   g_.sequence({g_.literal("["), gap(), list(value), gap(), g_.literal("]")})}));
   }
 
   // ---- Schemas ----
@@ -153,7 +164,8 @@ class SchemaReader {
     for (const char* key : {"anyOf", "oneOf"})
       if (const JsonValue* branches = flat.find(key)) return alternatives(flat, key, *branches);
     JsonValue storage;
-    if (const JsonValue* constants = schema_constants(flat, storage)) return constant(flat, *constants);
+    if (const JsonValue* constants = schema_constants(flat, storage))
+      return constant(flat, *constants);
     std::vector<std::string> types = schema_types(flat);
     if (types.empty()) {
       if (const JsonValue* type = flat.find("type"); type) return g_.nothing();
@@ -162,7 +174,8 @@ class SchemaReader {
     std::vector<Expr> options;
     for (const std::string& type : types) {
       // Whole numbers are numbers already.
-      if (type == "integer" && std::find(types.begin(), types.end(), "number") != types.end()) continue;
+      if (type == "integer" && std::find(types.begin(), types.end(), "number") != types.end())
+        continue;
       options.push_back(typed(flat, type));
     }
     return g_.choice(std::move(options));
@@ -174,28 +187,44 @@ class SchemaReader {
       if (name != key) rest.set(name, value);
     const auto& list = branches.as_array("JSON schema: " + key);
     if (list.empty())
-      fail(ErrorCode::kInvalidArgument, "expected branches at \"", key, "\" of the JSON schema, found none");
+      fail(ErrorCode::kInvalidArgument, "expected branches at \"", key,
+           "\" of the JSON schema, found none");
     const bool alone = only_annotations_beside(flat, key);
     std::vector<Expr> options;
     for (size_t i = 0; i < list.size(); ++i) {
       for (size_t j = 0; key == "oneOf" && j < i; ++j)
         if (!document_.disjoint(alone ? list[i] : document_.merge(rest, list[i]),
                                 alone ? list[j] : document_.merge(rest, list[j])))
-          fail(ErrorCode::kUnsupported, "expected branches of \"oneOf\" that exclude one another (by type, "
-               "by a required constant, or by members), found branches ", j, " and ", i,
-               " that may overlap: use \"anyOf\"");
+          fail(ErrorCode::kUnsupported,
+               "expected branches of \"oneOf\" that exclude one another (by type, "
+               "by a required constant, or by members), found branches ",
+               j, " and ", i, " that may overlap: use \"anyOf\"");
       options.push_back(alone ? schema(list[i]) : schema(document_.merge(rest, list[i])));
     }
     return g_.choice(std::move(options));
   }
 
   Expr constant(const JsonValue& flat, const JsonValue& constants) {
-    static const char* const kChecked[] = {"minLength", "maxLength", "minimum", "maximum", "pattern",
-        "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "properties", "required", "items",
-        "minItems", "maxItems", "minProperties", "maxProperties", "additionalProperties"};
+    static const char* const kChecked[] = {"minLength",
+                                           "maxLength",
+                                           "minimum",
+                                           "maximum",
+                                           "pattern",
+                                           "exclusiveMinimum",
+                                           "exclusiveMaximum",
+                                           "multipleOf",
+                                           "properties",
+                                           "required",
+                                           "items",
+                                           "minItems",
+                                           "maxItems",
+                                           "minProperties",
+                                           "maxProperties",
+                                           "additionalProperties"};
     for (const char* key : kChecked)
       if (flat.find(key))
-        fail(ErrorCode::kUnsupported, "expected no \"", key, "\" beside constants in the JSON schema");
+        fail(ErrorCode::kUnsupported, "expected no \"", key,
+             "\" beside constants in the JSON schema");
     const std::vector<std::string> types = schema_types(flat);
     std::vector<Expr> options;
     for (const JsonValue& value : constants.as_array("JSON schema: enum")) {
@@ -230,7 +259,8 @@ class SchemaReader {
     NumberBounds out;
     out.low = bound(flat, "minimum");
     out.high = bound(flat, "maximum");
-    const auto exclusive = [&](const char* key, bool is_low, std::optional<double>& value, bool& flag) {
+    const auto exclusive = [&](const char* key, bool is_low, std::optional<double>& value,
+                               bool& flag) {
       const JsonValue* found = flat.find(key);
       if (!found) return;
       if (found->is_bool()) {
@@ -265,8 +295,9 @@ class SchemaReader {
     constexpr int64_t kMaxListed = 10000;
     if (*step < 1 || *step != std::floor(*step) || *step > 1e15 || !low || !high ||
         (*high - *low) / static_cast<int64_t>(*step) > kMaxListed)
-      fail(ErrorCode::kUnsupported, "expected \"multipleOf\" as a whole number between bounds with at most ",
-           kMaxListed, " multiples in the JSON schema, found another one");
+      fail(ErrorCode::kUnsupported,
+           "expected \"multipleOf\" as a whole number between bounds with at most ", kMaxListed,
+           " multiples in the JSON schema, found another one");
     const auto n = static_cast<int64_t>(*step);
     std::vector<Expr> options;
     int64_t value = *low / n * n;
@@ -278,7 +309,8 @@ class SchemaReader {
   Expr number(const JsonValue& flat) {
     if (const std::optional<double> step = bound(flat, "multipleOf")) {
       if (*step == std::floor(*step)) return integer(flat);
-      fail(ErrorCode::kUnsupported, "expected \"multipleOf\" as a whole number in the JSON schema, found ", *step);
+      fail(ErrorCode::kUnsupported,
+           "expected \"multipleOf\" as a whole number in the JSON schema, found ", *step);
     }
     return number_expr(g_, bounds(flat));
   }
@@ -299,7 +331,8 @@ class SchemaReader {
     if (high >= 0 && high < low) return g_.nothing();
     std::vector<Expr> contents;
     if (const JsonValue* pattern = flat.find("pattern"))
-      contents.push_back(regex_expr(g_, pattern->as_string("JSON schema: pattern"), Spelling::kJsonString, true));
+      contents.push_back(
+          regex_expr(g_, pattern->as_string("JSON schema: pattern"), Spelling::kJsonString, true));
     if (const JsonValue* format = flat.find("format"); format && format->is_string())
       if (const char* pattern = format_pattern(format->as_string("")))
         contents.push_back(regex_expr(g_, pattern, Spelling::kJsonString, true));
@@ -318,7 +351,8 @@ class SchemaReader {
     if (items && items->is_array()) std::swap(prefix, items);  // older drafts
     std::vector<Expr> first;
     if (prefix)
-      for (const JsonValue& item : prefix->as_array("JSON schema: prefixItems")) first.push_back(schema(item));
+      for (const JsonValue& item : prefix->as_array("JSON schema: prefixItems"))
+        first.push_back(schema(item));
     const auto given = static_cast<int64_t>(first.size());
     const int64_t low = count(flat, "minItems", 0);
     int64_t high = count(flat, "maxItems", -1);
@@ -364,8 +398,10 @@ class SchemaReader {
     std::map<unsigned char, std::vector<std::string>> next;
     bool ends = false;
     for (const std::string& name : names) {
-      if (name.size() == pos) ends = true;
-      else next[static_cast<unsigned char>(name[pos])].push_back(name);
+      if (name.size() == pos)
+        ends = true;
+      else
+        next[static_cast<unsigned char>(name[pos])].push_back(name);
     }
     CharSet taken;
     for (const auto& [byte, group] : next) taken.add(byte, byte);
@@ -373,7 +409,8 @@ class SchemaReader {
     CharSet ascii(0x20, 0x7E);
     std::vector<Expr> options;
     const CharSet free = ascii.without(taken);
-    options.push_back(g_.sequence({plain_chars(free.complement()), g_.repeat(plain_chars(), 0, -1)}));
+    options.push_back(
+        g_.sequence({plain_chars(free.complement()), g_.repeat(plain_chars(), 0, -1)}));
     for (const auto& [byte, group] : next) {
       if (byte < 0x20 || byte >= 0x7F || byte == '"' || byte == '\\') continue;
       const char c = static_cast<char>(byte);
@@ -384,12 +421,15 @@ class SchemaReader {
   }
 
   // A pair that the schema does not declare; nothing when there may be none.
-  std::optional<Expr> additional_pair(const JsonValue& flat, const std::vector<std::string>& names) {
+  std::optional<Expr> additional_pair(const JsonValue& flat,
+                                      const std::vector<std::string>& names) {
     const JsonValue* extra = flat.find("additionalProperties");
     const JsonValue* key_schema = flat.find("propertyNames");
     const bool declared = !names.empty();
     if (!extra && declared) return std::nullopt;  // allowed, but never asked for
-    if (const JsonValue* open = flat.find("unevaluatedProperties"); !extra && open && open->is_bool() && !open->as_bool("")) return std::nullopt;
+    if (const JsonValue* open = flat.find("unevaluatedProperties");
+        !extra && open && open->is_bool() && !open->as_bool(""))
+      return std::nullopt;
     if (extra && extra->is_bool() && !extra->as_bool("")) return std::nullopt;
     Expr key = declared ? quoted(other_key(names, 0)) : g_.call(string_rule_);
     if (key_schema && key_schema->is_object()) {
@@ -408,13 +448,15 @@ class SchemaReader {
     if (const JsonValue* properties = flat.find("properties")) {
       for (const auto& [name, sub] : properties->as_object("JSON schema: properties")) {
         names.push_back(name);
-        list.push_back({name, g_.sequence({g_.literal(JsonValue(name).dump()), colon(), schema(sub)}), false});
+        list.push_back(
+            {name, g_.sequence({g_.literal(JsonValue(name).dump()), colon(), schema(sub)}), false});
       }
     }
     if (const JsonValue* required = flat.find("required")) {
       for (const JsonValue& item : required->as_array("JSON schema: required")) {
         const std::string& name = item.as_string("JSON schema: required");
-        const auto it = std::find_if(list.begin(), list.end(), [&](const Member& m) { return m.name == name; });
+        const auto it =
+            std::find_if(list.begin(), list.end(), [&](const Member& m) { return m.name == name; });
         if (it != list.end()) {
           it->required = true;
           continue;
@@ -422,24 +464,29 @@ class SchemaReader {
         const JsonValue* extra = flat.find("additionalProperties");
         const Expr value = extra ? schema(*extra) : g_.call(value_rule_);
         names.push_back(name);
-        list.push_back({name, g_.sequence({g_.literal(JsonValue(name).dump()), colon(), value}), true});
+        list.push_back(
+            {name, g_.sequence({g_.literal(JsonValue(name).dump()), colon(), value}), true});
       }
     }
     return member_list(flat, list, additional_pair(flat, names));
   }
 
   // Declared members in order, then others: one rule for each (next member, number so far).
-  Expr member_list(const JsonValue& flat, const std::vector<Member>& list, std::optional<Expr> extra) {
+  Expr member_list(const JsonValue& flat, const std::vector<Member>& list,
+                   std::optional<Expr> extra) {
     const int64_t low = count(flat, "minProperties", 0);
     const int64_t high = count(flat, "maxProperties", -1);
     const auto size = static_cast<int64_t>(list.size());
     constexpr int64_t kMaxRules = 200000;
     // Beyond `cap` the number makes no difference.
-    const int64_t cap = high >= 0 ? std::min(high, size) : std::min(std::max<int64_t>(low, 1), std::max<int64_t>(size, 1));
+    const int64_t cap = high >= 0 ? std::min(high, size)
+                                  : std::min(std::max<int64_t>(low, 1), std::max<int64_t>(size, 1));
     if ((cap + 1) * (size + 1) > kMaxRules)
-      fail(ErrorCode::kUnsupported, "expected an object with fewer members in the JSON schema, found ", size,
+      fail(ErrorCode::kUnsupported,
+           "expected an object with fewer members in the JSON schema, found ", size,
            " with a bound on their number");
-    std::vector<Expr> after(static_cast<size_t>(cap) + 1);  // what follows member i, by number so far
+    std::vector<Expr> after(static_cast<size_t>(cap) +
+                            1);  // what follows member i, by number so far
     for (int64_t have = 0; have <= cap; ++have)
       after[static_cast<size_t>(have)] = tail(have, low, high, extra);
     for (int64_t i = size - 1; i >= 0; --i) {
@@ -464,7 +511,8 @@ class SchemaReader {
       after = std::move(before);
     }
     // An object without members has no room for a line break.
-    const bool may_be_empty = low == 0 && std::none_of(list.begin(), list.end(), [](const Member& m) { return m.required; });
+    const bool may_be_empty = low == 0 && std::none_of(list.begin(), list.end(),
+                                                       [](const Member& m) { return m.required; });
     const Expr inside = g_.sequence({g_.literal("{"), gap(), after[0], gap(), g_.literal("}")});
     return may_be_empty ? g_.choice({empty_object(), inside}) : inside;
   }

@@ -33,8 +33,8 @@ Expr digits_between(Grammar& g, std::string_view low, std::string_view high) {
       g.sequence({first(high[0], high[0]), digits_between(g, zeros, high_rest)})};
   if (low[0] + 1 < high[0]) {
     const auto n = static_cast<int64_t>(low_rest.size());
-    options.push_back(g.sequence({first(static_cast<char>(low[0] + 1), static_cast<char>(high[0] - 1)),
-                                  digits(g, n, n)}));
+    options.push_back(g.sequence(
+        {first(static_cast<char>(low[0] + 1), static_cast<char>(high[0] - 1)), digits(g, n, n)}));
   }
   return g.choice(std::move(options));
 }
@@ -93,7 +93,8 @@ Expr at_least(Grammar& g, std::string_view low) {
 // Decimals that are at most `high`.
 Expr at_most(Grammar& g, std::string_view high) {
   if (high.empty()) return g.empty();
-  std::vector<Expr> options = {g.sequence({one_of(g, high[0], high[0]), g.optional(at_most(g, high.substr(1)))})};
+  std::vector<Expr> options = {
+      g.sequence({one_of(g, high[0], high[0]), g.optional(at_most(g, high.substr(1)))})};
   if (high[0] > '0')
     options.push_back(g.sequence({one_of(g, '0', high[0] - 1), digits(g, 0, kFraction - 6)}));
   return g.choice(std::move(options));
@@ -103,12 +104,14 @@ Expr at_most(Grammar& g, std::string_view high) {
 Expr decimals_between(Grammar& g, std::string_view low, std::string_view high) {
   if (low == high) return g.literal(low);
   if (low[0] == high[0])
-    return g.sequence({one_of(g, low[0], low[0]), decimals_between(g, low.substr(1), high.substr(1))});
+    return g.sequence(
+        {one_of(g, low[0], low[0]), decimals_between(g, low.substr(1), high.substr(1))});
   std::vector<Expr> options = {
       g.sequence({one_of(g, low[0], low[0]), at_least(g, low.substr(1))}),
       g.sequence({one_of(g, high[0], high[0]), g.optional(at_most(g, high.substr(1)))})};
   if (low[0] + 1 < high[0])
-    options.push_back(g.sequence({one_of(g, low[0] + 1, high[0] - 1), digits(g, 0, kFraction - 6)}));
+    options.push_back(
+        g.sequence({one_of(g, low[0] + 1, high[0] - 1), digits(g, 0, kFraction - 6)}));
   return g.choice(std::move(options));
 }
 
@@ -125,11 +128,12 @@ Expr decimals(Grammar& g, uint64_t low, std::optional<uint64_t> high) {
         {whole(low_whole), point(decimals_between(g, low_part, six_digits(*high % kScale)))}));
     return g.choice(std::move(options));
   }
-  options.push_back(g.sequence({whole(low_whole), low % kScale == 0 ? fraction(g, 1, kFraction)
-                                                                    : point(at_least(g, low_part))}));
+  options.push_back(
+      g.sequence({whole(low_whole),
+                  low % kScale == 0 ? fraction(g, 1, kFraction) : point(at_least(g, low_part))}));
   if (!high || low_whole + 1 < *high / kScale) {
-    const Expr between = high ? whole_between(g, low_whole + 1, *high / kScale - 1)
-                              : whole_from(g, low_whole + 1);
+    const Expr between =
+        high ? whole_between(g, low_whole + 1, *high / kScale - 1) : whole_from(g, low_whole + 1);
     options.push_back(g.sequence({between, g.optional(fraction(g, 1, kFraction))}));
   }
   if (high)
@@ -154,20 +158,22 @@ Expr integer_expr(Grammar& g, std::optional<int64_t> low, std::optional<int64_t>
   std::vector<Expr> options;
   if (!high || *high >= 0) {
     const auto from = static_cast<uint64_t>(std::max<int64_t>(low.value_or(0), 0));
-    options.push_back(high ? whole_between(g, from, static_cast<uint64_t>(*high)) : whole_from(g, from));
+    options.push_back(high ? whole_between(g, from, static_cast<uint64_t>(*high))
+                           : whole_from(g, from));
   }
   if (!low || *low < 0) {
     const uint64_t from = high && *high < 0 ? magnitude(*high) : 1;
-    options.push_back(minus(g, low ? whole_between(g, from, magnitude(*low)) : whole_from(g, from)));
+    options.push_back(
+        minus(g, low ? whole_between(g, from, magnitude(*low)) : whole_from(g, from)));
   }
   return g.choice(std::move(options));
 }
 
 Expr number_expr(Grammar& g, const NumberBounds& bounds) {
   if (!bounds.low && !bounds.high) {
-    const Expr exponent = g.sequence({g.choice({g.literal("e"), g.literal("E")}),
-                                      g.optional(g.choice({g.literal("+"), g.literal("-")})),
-                                      digits(g, 1, 2)});
+    const Expr exponent =
+        g.sequence({g.choice({g.literal("e"), g.literal("E")}),
+                    g.optional(g.choice({g.literal("+"), g.literal("-")})), digits(g, 1, 2)});
     return g.sequence({g.optional(g.literal("-")), whole_from(g, 0),
                        g.optional(fraction(g, 1, kOpenDigits)), g.optional(exponent)});
   }
@@ -179,13 +185,13 @@ Expr number_expr(Grammar& g, const NumberBounds& bounds) {
   std::vector<Expr> options;
   if (!high || *high >= 0) {
     const auto from = static_cast<uint64_t>(std::max<int64_t>(low.value_or(0), 0));
-    options.push_back(
-        decimals(g, from, high ? std::optional<uint64_t>(static_cast<uint64_t>(*high)) : std::nullopt));
+    options.push_back(decimals(
+        g, from, high ? std::optional<uint64_t>(static_cast<uint64_t>(*high)) : std::nullopt));
   }
   if (!low || *low < 0) {
     const uint64_t from = high && *high < 0 ? magnitude(*high) : 1;
-    options.push_back(minus(
-        g, decimals(g, from, low ? std::optional<uint64_t>(magnitude(*low)) : std::nullopt)));
+    options.push_back(
+        minus(g, decimals(g, from, low ? std::optional<uint64_t>(magnitude(*low)) : std::nullopt)));
   }
   return g.choice(std::move(options));
 }

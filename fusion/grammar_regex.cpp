@@ -50,8 +50,7 @@ class RegexReader {
  private:
   [[noreturn]] void wrong(const char* expected) const {
     fail(ErrorCode::kInvalidArgument, "expected ", expected, " at character ", pos_,
-         " of the regular expression, found ",
-         pos_ < text_.size() ? "something else" : "its end");
+         " of the regular expression, found ", pos_ < text_.size() ? "something else" : "its end");
   }
   [[noreturn]] void unsupported(const char* what) const {
     fail(ErrorCode::kUnsupported, "expected a regular expression without ", what,
@@ -226,10 +225,14 @@ class RegexReader {
     char32_t value = 0;
     for (int i = 0; i < digits; ++i) {
       const char32_t c = peek();
-      if (c >= '0' && c <= '9') value = value * 16 + (c - '0');
-      else if (c >= 'a' && c <= 'f') value = value * 16 + (c - 'a' + 10);
-      else if (c >= 'A' && c <= 'F') value = value * 16 + (c - 'A' + 10);
-      else wrong("a hexadecimal digit");
+      if (c >= '0' && c <= '9')
+        value = value * 16 + (c - '0');
+      else if (c >= 'a' && c <= 'f')
+        value = value * 16 + (c - 'a' + 10);
+      else if (c >= 'A' && c <= 'F')
+        value = value * 16 + (c - 'A' + 10);
+      else
+        wrong("a hexadecimal digit");
       ++pos_;
     }
     return value;

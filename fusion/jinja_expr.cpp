@@ -260,7 +260,8 @@ Value Interpreter::subscript(const Value& object, const Value& key) {
   if (object.is_dict()) {
     step(object.as_dict().size() / 16);
     if (const Value* found = object.member(key)) return *found;
-  } else if ((object.is_sequence() || object.is_range() || object.is_string()) && key.is_integral()) {
+  } else if ((object.is_sequence() || object.is_range() || object.is_string()) &&
+             key.is_integral()) {
     const List items = object.is_string() ? characters(object.as_string()) : List();
     const List& all = object.is_string() ? items : object.as_list();
     const auto n = static_cast<int64_t>(all.size());

@@ -273,7 +273,9 @@ Value batch(Interpreter& in, const Value& v, const Args& args) {
 
 Value upper(Interpreter&, const Value& v, const Args&) { return like(v, utf8::upper(v.str())); }
 Value lower(Interpreter&, const Value& v, const Args&) { return like(v, utf8::lower(v.str())); }
-Value capitalize(Interpreter&, const Value& v, const Args&) { return like(v, capitalized(v.str())); }
+Value capitalize(Interpreter&, const Value& v, const Args&) {
+  return like(v, capitalized(v.str()));
+}
 Value to_string(Interpreter&, const Value& v, const Args&) { return like(v, v.str()); }
 Value safe(Interpreter&, const Value& v, const Args&) { return Value::markup(v.str()); }
 

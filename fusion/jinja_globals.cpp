@@ -51,7 +51,8 @@ Value range(Interpreter& in, const Args& args) {
   }
   in.charge(out.size() * sizeof(Value));
   const std::string bounds = std::to_string(start) + ", " + std::to_string(stop);
-  return Value::view("range(" + bounds + (by == 1 ? ")" : ", " + std::to_string(by) + ")"), std::move(out));
+  return Value::view("range(" + bounds + (by == 1 ? ")" : ", " + std::to_string(by) + ")"),
+                     std::move(out));
 }
 
 Dict members_of(Interpreter& in, const Args& args) {
@@ -111,15 +112,14 @@ Value find_global(const std::string& name) {
     return Value::function(
         [](Interpreter& in, const Args& args) { return Value::dict(members_of(in, args)); });
   if (name == "namespace")
-    return Value::function(
-        [](Interpreter& in, const Args& args) {
-          Dict members = members_of(in, args);
-          for (const auto& [key, value] : members) {
-            if (key.is_string() && key.as_string().starts_with('_'))
-              in.error("expected members of a namespace without an underscore in front");
-          }
-          return Value::name_space(std::move(members));
-        });
+    return Value::function([](Interpreter& in, const Args& args) {
+      Dict members = members_of(in, args);
+      for (const auto& [key, value] : members) {
+        if (key.is_string() && key.as_string().starts_with('_'))
+          in.error("expected members of a namespace without an underscore in front");
+      }
+      return Value::name_space(std::move(members));
+    });
   if (name == "raise_exception")
     return Value::function([](Interpreter& in, const Args& args) -> Value {
       in.error("the template refuses: " + args.get(0, "message", Value::string("")).str());

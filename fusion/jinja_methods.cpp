@@ -76,8 +76,12 @@ Value replace(Interpreter& in, const Value& s, const Args& args) {
   return text(std::move(out));
 }
 
-Value upper(Interpreter&, const Value& s, const Args&) { return like(s, utf8::upper(s.as_string())); }
-Value lower(Interpreter&, const Value& s, const Args&) { return like(s, utf8::lower(s.as_string())); }
+Value upper(Interpreter&, const Value& s, const Args&) {
+  return like(s, utf8::upper(s.as_string()));
+}
+Value lower(Interpreter&, const Value& s, const Args&) {
+  return like(s, utf8::lower(s.as_string()));
+}
 Value capitalize(Interpreter&, const Value& s, const Args&) {
   return text(capitalized(s.as_string()));
 }
@@ -202,7 +206,9 @@ Value justify(Interpreter& in, const Value& s, const Args& args) {
   return text(kLeft ? s.as_string() + pad : pad + s.as_string());
 }
 
-Value keys(Interpreter& in, const Value& d, const Args&) { return Value::view("dict_keys", in.iterate(d)); }
+Value keys(Interpreter& in, const Value& d, const Args&) {
+  return Value::view("dict_keys", in.iterate(d));
+}
 Value values(Interpreter&, const Value& d, const Args&) {
   List out;
   for (const auto& member : d.as_dict()) out.push_back(member.second);

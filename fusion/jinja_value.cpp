@@ -389,7 +389,8 @@ bool equals_at(const Value& a, const Value& b, int depth) {
                         [&](const Value& x, const Value& y) { return equals_at(x, y, depth + 1); });
     case Value::Type::kView:
       return &a.as_list() == &b.as_list() ||
-             (!a.is_generator() && !b.is_generator() && equals_at(Value::list(a.as_list()), Value::list(b.as_list()), depth));
+             (!a.is_generator() && !b.is_generator() &&
+              equals_at(Value::list(a.as_list()), Value::list(b.as_list()), depth));
     case Value::Type::kDict:
       return a.as_dict().size() == b.as_dict().size() &&
              std::all_of(a.as_dict().begin(), a.as_dict().end(), [&](const auto& m) {

@@ -17,8 +17,8 @@ bool contains(const Strings& list, const std::string& text) {
 }
 
 [[noreturn]] void cannot_merge(const std::string& key) {
-  fail(ErrorCode::kUnsupported, "expected JSON schemas that can be combined, found two with \"", key,
-       "\"");
+  fail(ErrorCode::kUnsupported, "expected JSON schemas that can be combined, found two with \"",
+       key, "\"");
 }
 
 JsonValue common_constants(const JsonValue& a, const JsonValue& b) {
@@ -40,8 +40,10 @@ JsonValue common_types(const JsonValue& a, const JsonValue& b) {
   JsonValue::Array out;
   for (const std::string& x : schema_types(left)) {
     for (const std::string& y : schema_types(right)) {
-      if (type_fits(x, y)) out.emplace_back(x);
-      else if (type_fits(y, x)) out.emplace_back(y);
+      if (type_fits(x, y))
+        out.emplace_back(x);
+      else if (type_fits(y, x))
+        out.emplace_back(y);
     }
   }
   return out;
@@ -57,24 +59,39 @@ JsonValue united(const JsonValue& a, const JsonValue& b) {
 
 bool is_annotation(const std::string& key) {
   static constexpr std::array<const char*, 16> kKeys = {
-      "title",    "description", "default",   "examples", "$schema",     "$id",
-      "$comment", "$defs",       "definitions", "deprecated", "readOnly", "writeOnly",
-      "$anchor",  "contentMediaType", "contentEncoding", "example"};
+      "title",    "description", "default", "examples",         "$schema",
+      "$id",      "$comment",    "$defs",   "definitions",      "deprecated",
+      "readOnly", "writeOnly",   "$anchor", "contentMediaType", "contentEncoding",
+      "example"};
   return std::any_of(kKeys.begin(), kKeys.end(), [&](const char* k) { return key == k; });
 }
 
 void check_schema_keywords(const JsonValue& schema) {
-  static constexpr std::array<const char*, 17> kUncovered = {
-      "patternProperties", "dependentRequired", "dependentSchemas", "dependencies", "if",
-      "then", "else", "not", "contains", "minContains", "maxContains", "unevaluatedItems",
-      "additionalItems", "$dynamicRef", "$recursiveRef", "contentSchema", "disallow"};
+  static constexpr std::array<const char*, 17> kUncovered = {"patternProperties",
+                                                             "dependentRequired",
+                                                             "dependentSchemas",
+                                                             "dependencies",
+                                                             "if",
+                                                             "then",
+                                                             "else",
+                                                             "not",
+                                                             "contains",
+                                                             "minContains",
+                                                             "maxContains",
+                                                             "unevaluatedItems",
+                                                             "additionalItems",
+                                                             "$dynamicRef",
+                                                             "$recursiveRef",
+                                                             "contentSchema",
+                                                             "disallow"};
   for (const char* key : kUncovered)
     if (schema.find(key))
       fail(ErrorCode::kUnsupported, "expected a JSON schema without \"", key,
            "\", which no grammar here covers");
   const JsonValue* unique = schema.find("uniqueItems");
   if (unique && unique->as_bool("JSON schema: uniqueItems"))
-    fail(ErrorCode::kUnsupported, "expected a JSON schema without \"uniqueItems\", which no grammar "
+    fail(ErrorCode::kUnsupported,
+         "expected a JSON schema without \"uniqueItems\", which no grammar "
          "here covers");
 }
 
@@ -92,13 +109,14 @@ bool type_fits(const std::string& type, const std::string& wanted) {
 }
 
 std::vector<std::string> schema_types(const JsonValue& schema) {
-  static const Strings kKnown = {"string", "number", "integer", "boolean", "null", "array", "object"};
+  static const Strings kKnown = {"string", "number", "integer", "boolean",
+                                 "null",   "array",  "object"};
   Strings out;
   const auto add = [&](const JsonValue& type) {
     const std::string& name = type.as_string("JSON schema: type");
     if (!contains(kKnown, name))
-      fail(ErrorCode::kInvalidArgument, "expected a JSON type at \"type\" of the JSON schema, found \"",
-           name, "\"");
+      fail(ErrorCode::kInvalidArgument,
+           "expected a JSON type at \"type\" of the JSON schema, found \"", name, "\"");
     if (!contains(out, name)) out.push_back(name);
   };
   if (const JsonValue* type = schema.find("type")) {
@@ -134,8 +152,8 @@ const JsonValue* schema_constants(const JsonValue& schema, JsonValue& storage) {
 
 const JsonValue& SchemaDocument::resolve(const std::string& reference) const {
   if (reference.empty() || reference[0] != '#' || (reference.size() > 1 && reference[1] != '/'))
-    fail(ErrorCode::kUnsupported, "expected a reference inside the JSON schema (\"#/...\"), found \"",
-         reference, "\"");
+    fail(ErrorCode::kUnsupported,
+         "expected a reference inside the JSON schema (\"#/...\"), found \"", reference, "\"");
   const JsonValue* at = &root_;
   for (size_t pos = 1; pos < reference.size();) {
     size_t end = reference.find('/', pos + 1);
@@ -168,10 +186,14 @@ JsonValue SchemaDocument::merge(const JsonValue& a, const JsonValue& b) const {
   for (const auto& [key, value] : b.as_object("JSON schema")) {
     const JsonValue* known = a.find(key);
     const std::string where = "JSON schema: " + key;
-    if (!known || is_annotation(key)) out.set(key, value);
-    else if (key == "type") out.set(key, common_types(*known, value));
-    else if (key == "enum") out.set(key, common_constants(*known, value));
-    else if (key == "required") out.set(key, united(*known, value));
+    if (!known || is_annotation(key))
+      out.set(key, value);
+    else if (key == "type")
+      out.set(key, common_types(*known, value));
+    else if (key == "enum")
+      out.set(key, common_constants(*known, value));
+    else if (key == "required")
+      out.set(key, united(*known, value));
     else if (key == "minimum" || key == "exclusiveMinimum" || key == "minLength" ||
              key == "minItems" || key == "minProperties")
       out.set(key, known->as_double(where) >= value.as_double(where) ? *known : value);
@@ -257,9 +279,8 @@ bool SchemaDocument::disjoint(const JsonValue& left, const JsonValue& right) con
   const Strings a_types = types_of(a, a_constants);
   const Strings b_types = types_of(b, b_constants);
   const bool share = std::any_of(a_types.begin(), a_types.end(), [&](const std::string& x) {
-    return std::any_of(b_types.begin(), b_types.end(), [&](const std::string& y) {
-      return type_fits(x, y) || type_fits(y, x);
-    });
+    return std::any_of(b_types.begin(), b_types.end(),
+                       [&](const std::string& y) { return type_fits(x, y) || type_fits(y, x); });
   });
   if (!a_types.empty() && !b_types.empty() && !share) return true;
   if (a_types != Strings{"object"} || b_types != Strings{"object"}) return false;
@@ -274,7 +295,8 @@ bool SchemaDocument::disjoint(const JsonValue& left, const JsonValue& right) con
   const auto forbids = [](const JsonValue& schema, const std::string& name) {
     const JsonValue* extra = schema.find("additionalProperties");
     const JsonValue* properties = schema.find("properties");
-    return extra && extra->is_bool() && !extra->as_bool("") && !(properties && properties->find(name));
+    return extra && extra->is_bool() && !extra->as_bool("") &&
+           !(properties && properties->find(name));
   };
   const JsonValue* a_properties = a.find("properties");
   const JsonValue* b_properties = b.find("properties");
@@ -287,7 +309,8 @@ bool SchemaDocument::disjoint(const JsonValue& left, const JsonValue& right) con
   if (!a_properties || !b_properties) return false;
   for (const auto& [name, schema] : a_properties->as_object("JSON schema: properties")) {
     const JsonValue* other = b_properties->find(name);
-    if (other && required(a, name) && required(b, name) && schema.is_object() && disjoint(schema, *other))
+    if (other && required(a, name) && required(b, name) && schema.is_object() &&
+        disjoint(schema, *other))
       return true;
   }
   return false;

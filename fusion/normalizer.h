@@ -33,7 +33,7 @@ class Normalizer {
     std::shared_ptr<const Regex> regex;
     std::string content;  // prepend and replace
     std::shared_ptr<const Charsmap> charsmap;
-    bool left = true;     // strip
+    bool left = true;  // strip
     bool right = true;
     bool clean_text = true;  // bert
     bool chinese_chars = true;

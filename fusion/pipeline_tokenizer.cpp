@@ -32,9 +32,8 @@ struct PipelineTokenizer::Scratch {
 
 PipelineTokenizer::PipelineTokenizer(TokenizerParts parts) : parts_(std::move(parts)) {
   ONNURI_CHECK(parts_.vocabulary != nullptr);
-  ONNURI_CHECK((parts_.bpe != nullptr) + (parts_.unigram != nullptr) +
-                   (parts_.word_piece != nullptr) ==
-               1);
+  ONNURI_CHECK(
+      (parts_.bpe != nullptr) + (parts_.unigram != nullptr) + (parts_.word_piece != nullptr) == 1);
   kind_.resize(static_cast<size_t>(parts_.vocabulary->size()));
   for (const AddedToken& token : parts_.added.all())
     kind_[static_cast<size_t>(token.id)] = token.special ? kSpecial : kAdded;
@@ -101,9 +100,8 @@ void PipelineTokenizer::encode_text(std::string_view text, bool at_start, Scratc
     }
   };
   if (parts_.pre_tokenizer.streams()) {
-    parts_.pre_tokenizer.stream(text, [&](size_t begin, size_t end) {
-      encode_word(text.substr(begin, end - begin));
-    });
+    parts_.pre_tokenizer.stream(
+        text, [&](size_t begin, size_t end) { encode_word(text.substr(begin, end - begin)); });
     return;
   }
   Pieces& pieces = scratch.pieces;

@@ -8,7 +8,7 @@
 namespace onnuri {
 namespace {
 
-constexpr size_t kMaxItems = 4096;            // readings of one text at the same time
+constexpr size_t kMaxItems = 4096;  // readings of one text at the same time
 constexpr size_t kMaxStates = size_t{1} << 16;
 constexpr size_t kMaxFrames = size_t{1} << 21;
 constexpr size_t kMaxMaskBytes = size_t{64} << 20;
@@ -34,8 +34,8 @@ void TokenConstraint::reset() {
 }
 
 int32_t TokenConstraint::push(int32_t node, int32_t parent) {
-  const uint64_t key = static_cast<uint64_t>(static_cast<uint32_t>(node)) << 32 |
-                       static_cast<uint32_t>(parent);
+  const uint64_t key =
+      static_cast<uint64_t>(static_cast<uint32_t>(node)) << 32 | static_cast<uint32_t>(parent);
   const auto [it, fresh] = frame_ids_.try_emplace(key, static_cast<int32_t>(frames_.size()));
   if (fresh) {
     if (frames_.size() >= 2 * kMaxFrames)

@@ -1,9 +1,10 @@
 // Which tokens may come next so that the text stays inside a grammar.
 //
 // The state of a half-read text is a set of stacks over the grammar's automaton. Sets are interned
-// and their moves by byte remembered, so a grammar turns into a growing deterministic automaton; the
-// mask of a state comes from one walk over the tree of all tokens and is kept. Strings, which take
-// most of the time, return to the same state after every character, so most masks are a look-up.
+// and their moves by byte remembered, so a grammar turns into a growing deterministic automaton;
+// the mask of a state comes from one walk over the tree of all tokens and is kept. Strings, which
+// take most of the time, return to the same state after every character, so most masks are a
+// look-up.
 #pragma once
 
 #include <cstdint>

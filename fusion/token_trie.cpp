@@ -10,7 +10,9 @@ TokenTrie::TokenTrie(std::span<const std::string> bytes) : bytes_(bytes.begin(),
     if (bytes_[id].size() > kMaxBytes) bytes_[id].clear();
     if (!bytes_[id].empty()) order.push_back(static_cast<int32_t>(id));
   }
-  const auto text = [&](int32_t id) -> const std::string& { return bytes_[static_cast<size_t>(id)]; };
+  const auto text = [&](int32_t id) -> const std::string& {
+    return bytes_[static_cast<size_t>(id)];
+  };
   std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
     const int c = text(a).compare(text(b));
     return c != 0 ? c < 0 : a < b;

@@ -17,7 +17,8 @@ class TokenTrie {
     uint8_t byte = 0;
   };
 
-  /// bytes[id] is what token `id` spells; empty leaves it out. Tokens beyond kMaxBytes are left out.
+  /// bytes[id] is what token `id` spells; empty leaves it out. Tokens beyond kMaxBytes are left
+  /// out.
   explicit TokenTrie(std::span<const std::string> bytes);
 
   std::span<const Node> nodes() const { return nodes_; }

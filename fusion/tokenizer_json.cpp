@@ -156,8 +156,7 @@ void read_word_piece(const JsonValue& model, bool whole_words_only, TokenizerPar
   }
   add_added(*parts.vocabulary, parts.added);
   parts.word_piece = std::make_unique<WordPieceModel>(
-      *parts.vocabulary, std::move(options),
-      blocked_tokens(parts.added, parts.vocabulary->size()));
+      *parts.vocabulary, std::move(options), blocked_tokens(parts.added, parts.vocabulary->size()));
 }
 
 int32_t checked_id(const JsonValue& json, const Vocabulary& vocabulary, std::string_view where) {
@@ -257,8 +256,8 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(const JsonValue& json, const Json
   } else if (type == "WordPiece" || type == "WordLevel") {
     read_word_piece(model, type == "WordLevel", parts);
   } else {
-    fail(ErrorCode::kUnsupported,
-         "expected a BPE, Unigram, WordPiece or WordLevel model, found \"", type, "\" at ", kModel);
+    fail(ErrorCode::kUnsupported, "expected a BPE, Unigram, WordPiece or WordLevel model, found \"",
+         type, "\" at ", kModel);
   }
   parts.added.finish(parts.normalizer);
   read_post_processor(member_or_null(json, "post_processor", null), parts, 0);

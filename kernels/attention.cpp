@@ -94,8 +94,8 @@ void execute(Backend& backend, const AttentionKernels& kernels, Plan* plan) {
   const double total = make_items(kernels, backend.num_threads(), plan);
   const KeyRows& keys = plan->tasks.front().keys;
   const size_t one =
-      (kernels.workspace_bytes(plan->max_rows, plan->max_keys, keys.k_dim, keys.v_dim) + 127) /
-      64 * 64;
+      (kernels.workspace_bytes(plan->max_rows, plan->max_keys, keys.k_dim, keys.v_dim) + 127) / 64 *
+      64;
   const auto num_workers = static_cast<size_t>(backend.num_threads());
   auto* workspaces = static_cast<char*>(backend.scratch(4, one * num_workers));
   auto* partials = static_cast<float*>(
@@ -108,8 +108,8 @@ void execute(Backend& backend, const AttentionKernels& kernels, Plan* plan) {
       kernels.attend(task, workspace);
       return;
     }
-    const SplitTask& split = plan->splits[static_cast<size_t>(
-        plan->split_of_task[static_cast<size_t>(item.task)])];
+    const SplitTask& split =
+        plan->splits[static_cast<size_t>(plan->split_of_task[static_cast<size_t>(item.task)])];
     kernels.attend_tile(task, split.first_tile + item.tile,
                         partials + split.partial_offset + item.tile * split.partial_floats,
                         workspace);

@@ -21,8 +21,8 @@ struct KeyRows {
   const KvView* kv = nullptr;  // pages; null: the strided rows below
   int64_t kv_head = 0;
   const int32_t* positions = nullptr;  // of key 0, 1, ... in the pages; null: 0, 1, ...
-  const float* k = nullptr;  // (num_keys, k_dim), k_stride apart
-  const float* v = nullptr;  // (num_keys, v_dim), v_stride apart
+  const float* k = nullptr;            // (num_keys, k_dim), k_stride apart
+  const float* v = nullptr;            // (num_keys, v_dim), v_stride apart
   int64_t k_stride = 0;
   int64_t v_stride = 0;
   int64_t k_dim = 0;
@@ -100,8 +100,7 @@ struct AttentionKernels {
   /// Query rows times group that a block should hold to be efficient.
   int64_t (*block_rows)(int64_t k_dim, int64_t v_dim) = nullptr;
   /// Scratch of one thread for blocks of at most `rows` (num_rows * group).
-  size_t (*workspace_bytes)(int64_t rows, int64_t num_keys, int64_t k_dim, int64_t v_dim) =
-      nullptr;
+  size_t (*workspace_bytes)(int64_t rows, int64_t num_keys, int64_t k_dim, int64_t v_dim) = nullptr;
   /// Writes the task's out. Rows that see no key become zero.
   void (*attend)(const AttentionTask& task, void* workspace) = nullptr;
 

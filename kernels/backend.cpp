@@ -13,16 +13,16 @@ namespace {
 // Slowest first. A table that the CPU lacks is listed and refused, never run.
 std::span<const KernelTable> all_tables() {
   static const KernelTable kTables[] = {
-      {"ref", "plain loops, the specification", [](const CpuFeatures&) { return true; },
-       ref::linear_kernels, ref::vector_kernels, ref::attention_kernels},
+    {"ref", "plain loops, the specification", [](const CpuFeatures&) { return true; },
+     ref::linear_kernels, ref::vector_kernels, ref::attention_kernels},
 #if defined(__x86_64__)
-      {"avx2", "256-bit AVX2, FMA, F16C", [](const CpuFeatures& f) { return f.avx2_fma_f16c; },
-       avx2::linear_kernels, avx2::vector_kernels, avx2::attention_kernels},
-      {"avx512", "512-bit AVX-512 with VNNI and BF16",
-       [](const CpuFeatures& f) {
-         return f.avx2_fma_f16c && f.avx512 && f.avx512_vnni && f.avx512_bf16;
-       },
-       avx512::linear_kernels, avx512::vector_kernels, avx512::attention_kernels},
+    {"avx2", "256-bit AVX2, FMA, F16C", [](const CpuFeatures& f) { return f.avx2_fma_f16c; },
+     avx2::linear_kernels, avx2::vector_kernels, avx2::attention_kernels},
+    {"avx512", "512-bit AVX-512 with VNNI and BF16",
+     [](const CpuFeatures& f) {
+       return f.avx2_fma_f16c && f.avx512 && f.avx512_vnni && f.avx512_bf16;
+     },
+     avx512::linear_kernels, avx512::vector_kernels, avx512::attention_kernels},
 #endif
   };
   return kTables;

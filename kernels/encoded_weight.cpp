@@ -35,8 +35,8 @@ constexpr int kNibbleOfRow[8] = {0, 4, 1, 5, 2, 6, 3, 7};
 void read_row_codes(const WeightEncoding& e, int64_t row, uint8_t* out) {
   const int64_t row_bits = e.cols * e.bits;
   // Word formats round the row up to 32 bits; bytes of the others have no gaps.
-  const int64_t row_bytes = e.code_type == CodeType::kUnsigned ? (row_bits + 31) / 32 * 4
-                                                               : row_bits / 8;
+  const int64_t row_bytes =
+      e.code_type == CodeType::kUnsigned ? (row_bits + 31) / 32 * 4 : row_bits / 8;
   const uint8_t* bytes = e.codes + row * row_bytes;
   if (e.bits == 8) {
     std::memcpy(out, bytes, static_cast<size_t>(e.cols));
@@ -68,8 +68,8 @@ void read_column_codes(const WeightEncoding& e, Rows* rows) {
 
 float read_real(const TensorView& view, int64_t index) {
   float value = 0.0f;
-  ref::dequantize_row(view.dtype,
-                      view.as<std::byte>() + index * dtype_info(view.dtype).block_bytes, 1, &value);
+  ref::dequantize_row(view.dtype, view.as<std::byte>() + index * dtype_info(view.dtype).block_bytes,
+                      1, &value);
   return value;
 }
 
@@ -84,8 +84,7 @@ float scale_of(const WeightEncoding& e, int64_t row, int64_t group, int64_t* ind
   }
   const float scale = read_real(e.scales, *index);
   if (e.tensor_scale.empty()) return scale;
-  const float second =
-      read_real(e.tensor_scale, e.tensor_scale.num_elements() == 1 ? 0 : matrix);
+  const float second = read_real(e.tensor_scale, e.tensor_scale.num_elements() == 1 ? 0 : matrix);
   return e.divide_tensor_scale ? scale / second : scale * second;
 }
 
@@ -106,8 +105,7 @@ float zero_of(const WeightEncoding& e, int64_t row, int64_t group, int64_t scale
       // A stored zero less one wraps: the largest code stands for zero.
       return static_cast<float>((word + static_cast<uint32_t>(e.zero)) & mask);
     case ZeroLayout::kInterleaved:
-      word = load_word(e.zeros.data, group * (e.rows / 8) + row / 8) >>
-             (4 * kNibbleOfRow[row % 8]);
+      word = load_word(e.zeros.data, group * (e.rows / 8) + row / 8) >> (4 * kNibbleOfRow[row % 8]);
       break;
   }
   return static_cast<float>(word & mask);
@@ -228,8 +226,7 @@ bool all_groups(const TensorView& weight, F&& accept) {
 bool all_zeros_are(const TensorView& weight, int value) {
   const WeightEncoding& e = *weight.encoding;
   if (e.zero_layout == ZeroLayout::kConstant) return e.zero == value;
-  return all_groups(weight,
-                    [&](float, float zero) { return zero == static_cast<float>(value); });
+  return all_groups(weight, [&](float, float zero) { return zero == static_cast<float>(value); });
 }
 
 bool halves_hold_scales(const TensorView& weight) {

@@ -25,11 +25,11 @@ struct KernelTable {
 };
 
 // Each implementation provides these three accessors in its namespace.
-#define ONNURI_DECLARE_KERNELS(isa)             \
-  namespace isa {                               \
-  const LinearKernels& linear_kernels();        \
-  const VectorKernels& vector_kernels();        \
-  const AttentionKernels& attention_kernels();  \
+#define ONNURI_DECLARE_KERNELS(isa)            \
+  namespace isa {                              \
+  const LinearKernels& linear_kernels();       \
+  const VectorKernels& vector_kernels();       \
+  const AttentionKernels& attention_kernels(); \
   }
 
 ONNURI_DECLARE_KERNELS(ref)

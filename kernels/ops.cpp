@@ -112,12 +112,11 @@ void apply_rope(Backend& backend, RopeLayout layout, int64_t num_heads, int64_t 
   check_rope(layout, num_heads, head_dim, rotary_dim, cos, sin, x);
   if (rotary_dim == 0) return;
   const int64_t half = rotary_dim / 2;
-  run_rows(backend, x.rows, row_cost(kNormNs, num_heads * head_dim),
-           [&](int64_t begin, int64_t end) {
-             kernels_of(backend).apply_rope(layout, num_heads, head_dim, rotary_dim,
-                                            cos + begin * half, sin + begin * half,
-                                            rows_of(x, begin, end));
-           });
+  run_rows(
+      backend, x.rows, row_cost(kNormNs, num_heads * head_dim), [&](int64_t begin, int64_t end) {
+        kernels_of(backend).apply_rope(layout, num_heads, head_dim, rotary_dim, cos + begin * half,
+                                       sin + begin * half, rows_of(x, begin, end));
+      });
 }
 
 void qk_norm_rope(Backend& backend, const QkNormRope& params, int64_t num_heads, int64_t head_dim,

@@ -40,8 +40,8 @@ void activate(Backend& backend, Activation kind, ConstMatrixView x, MatrixView y
 
 /// Gated linear unit. gate_up holds the gate in columns [0, I) and up in [I, 2I); y (M, I).
 enum class GluKind {
-  kSilu,         // silu(g) * u
-  kGeluTanh,     // gelu_tanh(g) * u
+  kSilu,      // silu(g) * u
+  kGeluTanh,  // gelu_tanh(g) * u
   kGeluErf,
   kClampedSilu,  // g = min(g, limit), u = clamp(u, +-limit), silu(g) * u
   kSigmoid,      // sigmoid(g) * u
@@ -91,9 +91,9 @@ void softmax_rows(Backend& backend, MatrixView x);
 /// e = p / page_rows of the page table; with `ring`, e is taken modulo num_entries. A page holds
 /// (num_kv_heads, page_rows, dim), so a head's rows are contiguous.
 struct KvView {
-  DType dtype = DType::kF32;  // kF32, kF16 or kBF16
-  void* k_pages = nullptr;    // (num_pages, num_kv_heads, page_rows, k_dim)
-  void* v_pages = nullptr;    // (num_pages, num_kv_heads, page_rows, v_dim)
+  DType dtype = DType::kF32;            // kF32, kF16 or kBF16
+  void* k_pages = nullptr;              // (num_pages, num_kv_heads, page_rows, k_dim)
+  void* v_pages = nullptr;              // (num_pages, num_kv_heads, page_rows, v_dim)
   const int32_t* page_table = nullptr;  // (num_entries)
   int64_t num_entries = 0;
   bool ring = false;
@@ -114,8 +114,8 @@ void kv_write(Backend& backend, const KvView& kv, int64_t start_position, ConstM
 
 /// One sequence's queries: rows [first_row, first_row + num_rows) of q sit at positions
 /// start_position + i and see keys j with j < num_keys, and when causal j <= position, and with a
-/// window j > position - window. With `key_lists`, row i sees the keys at the keys_per_row ascending
-/// positions key_lists[i * keys_per_row ...] and no others.
+/// window j > position - window. With `key_lists`, row i sees the keys at the keys_per_row
+/// ascending positions key_lists[i * keys_per_row ...] and no others.
 struct AttentionSegment {
   int64_t first_row = 0;
   int64_t num_rows = 0;
@@ -133,11 +133,12 @@ struct AttentionParams {
   int64_t window = 0;            // 0: no window; else keys including the query's own position
   const float* sinks = nullptr;  // (num_heads): an extra logit of the softmax, dropped; or null
 };
-/// out (T, num_heads * v_dim) = softmax(scale q k^T) v for q (T, num_heads * k_dim). Keys are summed
-/// in an order fixed by their positions alone, so chunking and batching do not change the bits.
-/// A row that sees no key becomes zero.
-void attention_paged(Backend& backend, ConstMatrixView q, std::span<const AttentionSegment> segments,
-                     const AttentionParams& params, MatrixView out);
+/// out (T, num_heads * v_dim) = softmax(scale q k^T) v for q (T, num_heads * k_dim). Keys are
+/// summed in an order fixed by their positions alone, so chunking and batching do not change the
+/// bits. A row that sees no key becomes zero.
+void attention_paged(Backend& backend, ConstMatrixView q,
+                     std::span<const AttentionSegment> segments, const AttentionParams& params,
+                     MatrixView out);
 
 /// Chooses keys for the rows that see more than top_k of them: those with the largest
 /// sum_h weights[h] relu(q_h k), q (T, num_heads * k_dim), weights (T, num_heads), one key head.

@@ -43,8 +43,8 @@ struct BlockQ8_0 {
   int8_t qs[32];
 };
 
-/// w = (d * scale) * q - (dmin * min) per 16 weights; a byte of scales holds a 4-bit scale (low) and
-/// minimum. Each half of 128 weights uses 32 bytes of qs: two bits of four weights 32 apart.
+/// w = (d * scale) * q - (dmin * min) per 16 weights; a byte of scales holds a 4-bit scale (low)
+/// and minimum. Each half of 128 weights uses 32 bytes of qs: two bits of four weights 32 apart.
 struct BlockQ2K {
   uint8_t scales[16];
   uint8_t qs[64];
@@ -119,8 +119,7 @@ struct BlockNVFP4 {
 inline constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                           1,    13,   25,  38,  53,  69,  89,  113};
 /// Twice the values of the 4-bit float E2M1. The negative zero is read as zero.
-inline constexpr int8_t kFp4Values[16] = {0, 1,  2,  3,  4,  6,  8,  12,
-                                          0, -1, -2, -3, -4, -6, -8, -12};
+inline constexpr int8_t kFp4Values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22);
 static_assert(sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34 && sizeof(BlockQ4K) == 144);

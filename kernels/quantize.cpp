@@ -127,7 +127,8 @@ void store_codes(const int* q, Block* b) {
 
 template <typename Block>
 void encode_small(const float* x, Block* b) {
-  constexpr int kLevels = requires { b->qh; } ? 32 : 16;
+  constexpr int kLevels = requires { b->qh; }
+  ? 32 : 16;
   int q[32];
   if constexpr (requires { b->m; }) {
     const Affine fit = fit_affine(x, 32, kLevels - 1, false);
@@ -333,9 +334,9 @@ float fit_symmetric(const float* x, int64_t count, int low, int high, int8_t* co
   float best = 0.0f, best_gain = 0.0f;
   for (int step = -9; step <= 9 && largest != 0.0f; ++step) {
     for (const int end : {low, high}) {
-      const float grid =
-          static_cast<float>(end) * (1.0f + 0.1f * static_cast<float>(step) /
-                                                static_cast<float>(-low)) / largest;
+      const float grid = static_cast<float>(end) *
+                         (1.0f + 0.1f * static_cast<float>(step) / static_cast<float>(-low)) /
+                         largest;
       float sxq = 0, sqq = 0;
       for (int64_t i = 0; i < count; ++i) {
         const float q = static_cast<float>(round_to(x[i] * grid, low, high));
@@ -364,8 +365,8 @@ void quantize_row(DType dtype, const float* values, int64_t count, void* out) {
     case DType::kF16:
     case DType::kBF16:
       for (int64_t i = 0; i < count; ++i) {
-        static_cast<uint16_t*>(out)[i] = dtype == DType::kF16 ? ref::f32_to_f16(values[i])
-                                                              : bfloat16_from_float(values[i]);
+        static_cast<uint16_t*>(out)[i] =
+            dtype == DType::kF16 ? ref::f32_to_f16(values[i]) : bfloat16_from_float(values[i]);
       }
       return;
     case DType::kQ4_0: return encode_blocks<BlockQ4_0>(values, count, 32, out);

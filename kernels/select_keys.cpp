@@ -1,9 +1,9 @@
 // Which keys a query attends to: scores of all keys by a small indexer, then the best of them.
 //
 // Scores of a group of rows are shared among threads by row block and by run of keys, the choice by
-// row. Equal scores at the edge are resolved as the reference implementation does (torch.topk on the
-// host: std::nth_element over every key of the prompt, unseen ones last, or std::partial_sort when
-// few are wanted).
+// row. Equal scores at the edge are resolved as the reference implementation does (torch.topk on
+// the host: std::nth_element over every key of the prompt, unseen ones last, or std::partial_sort
+// when few are wanted).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -15,7 +15,7 @@
 namespace onnuri {
 namespace {
 
-constexpr int64_t kMaxScores = int64_t{1} << 23;   // floats at a time
+constexpr int64_t kMaxScores = int64_t{1} << 23;  // floats at a time
 constexpr int64_t kKeysPerItem = 16 * kKeyTile;
 constexpr int kWorkspaceSlot = 4;
 constexpr int kScoreSlot = 5;

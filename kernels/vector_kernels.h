@@ -25,8 +25,7 @@ struct VectorKernels {
   /// cos and sin belong to row 0 of x.
   void (*apply_rope)(RopeLayout layout, int64_t num_heads, int64_t head_dim, int64_t rotary_dim,
                      const float* cos, const float* sin, MatrixView x);
-  void (*qk_norm_rope)(const QkNormRope& params, int64_t num_heads, int64_t head_dim,
-                       MatrixView x);
+  void (*qk_norm_rope)(const QkNormRope& params, int64_t num_heads, int64_t head_dim, MatrixView x);
   void (*softmax_rows)(MatrixView x);
   /// Rounds n values to f32, f16 or bf16 (to nearest, ties to even).
   void (*convert_row)(DType dtype, const float* source, int64_t n, void* target);

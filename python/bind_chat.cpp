@@ -12,14 +12,16 @@ namespace {
 std::string optional_text(const py::dict& dict, const char* key) {
   if (!dict.contains(key) || dict[key].is_none()) return {};
   const py::object value = dict[key];
-  if (!py::isinstance<py::str>(value)) refuse(std::string("expected text for ") + key + " in a message");
+  if (!py::isinstance<py::str>(value))
+    refuse(std::string("expected text for ") + key + " in a message");
   return value.cast<std::string>();
 }
 
 // {"id", "function": {"name", "arguments"}}, the inner part alone, or a ToolCall.
 ToolCall call_from(const py::handle& object) {
   if (py::isinstance<ToolCall>(object)) return object.cast<ToolCall>();
-  if (!py::isinstance<py::dict>(object)) refuse("expected every tool call to be a dict or a ToolCall");
+  if (!py::isinstance<py::dict>(object))
+    refuse("expected every tool call to be a dict or a ToolCall");
   const auto outer = py::reinterpret_borrow<py::dict>(object);
   const bool wrapped = outer.contains("function") && py::isinstance<py::dict>(outer["function"]);
   const py::dict inner = wrapped ? outer["function"].cast<py::dict>() : outer;
@@ -29,8 +31,8 @@ ToolCall call_from(const py::handle& object) {
   if (call.name.empty()) refuse("expected a name in every tool call");
   if (!inner.contains("arguments") || inner["arguments"].is_none()) return call;
   const py::object arguments = inner["arguments"];
-  call.arguments_json = py::isinstance<py::str>(arguments) ? arguments.cast<std::string>()
-                                                           : json_text(arguments);
+  call.arguments_json =
+      py::isinstance<py::str>(arguments) ? arguments.cast<std::string>() : json_text(arguments);
   return call;
 }
 

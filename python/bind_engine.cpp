@@ -16,8 +16,8 @@ void check_signals() {
 }
 
 std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
-                             const std::string& compute_dtype, int num_threads, int64_t context_size,
-                             int64_t prefill_chunk, const std::string& isa,
+                             const std::string& compute_dtype, int num_threads,
+                             int64_t context_size, int64_t prefill_chunk, const std::string& isa,
                              const py::object& progress) {
   EngineOptions options;
   options.device = device;
@@ -79,9 +79,7 @@ Transcript transcribe(Engine& engine, const py::object& audio, const py::object&
   return engine.transcribe(wave, options);
 }
 
-std::string quoted(const std::string& text) {
-  return py::repr(py::str(text)).cast<std::string>();
-}
+std::string quoted(const std::string& text) { return py::repr(py::str(text)).cast<std::string>(); }
 
 void bind_results(py::module_& module) {
   py::class_<TokenEvent>(module, "TokenEvent")
@@ -94,7 +92,8 @@ void bind_results(py::module_& module) {
       .def("__repr__", [](const TokenEvent& self) {
         std::string out = "<TokenEvent " + std::to_string(self.token_id) + " " + quoted(self.text);
         if (!self.reasoning.empty()) out += ", reasoning " + quoted(self.reasoning);
-        if (!self.tool_calls.empty()) out += ", " + std::to_string(self.tool_calls.size()) + " tool calls";
+        if (!self.tool_calls.empty())
+          out += ", " + std::to_string(self.tool_calls.size()) + " tool calls";
         return out + ">";
       });
   py::class_<TokenLogProb>(module, "TokenLogProb")
@@ -160,8 +159,8 @@ void bind_results(py::module_& module) {
 
 void bind_engine_text(py::class_<Engine>& engine) {
   engine
-      .def("tokenize", &Engine::tokenize, py::arg("text"),
-           py::arg("add_special_tokens") = false, py::arg("parse_special_tokens") = true)
+      .def("tokenize", &Engine::tokenize, py::arg("text"), py::arg("add_special_tokens") = false,
+           py::arg("parse_special_tokens") = true)
       .def(
           "detokenize",
           [](Engine& self, const py::object& ids, bool skip_special_tokens) {
@@ -225,10 +224,10 @@ void bind_engine(py::module_& module) {
           py::arg("input_ids"))
       .def("_generate", &generate, py::arg("input_ids"), py::arg("prompt"), py::arg("messages"),
            py::arg("callback"))
-      .def("transcribe", &transcribe, py::arg("audio"), py::kw_only(), py::arg("language") = py::none(),
-           py::arg("task") = "transcribe", py::arg("timestamps") = false,
-           py::arg("sample_rate_hz") = 16000, py::arg("progress") = py::none(),
-           py::arg("stream") = py::none())
+      .def("transcribe", &transcribe, py::arg("audio"), py::kw_only(),
+           py::arg("language") = py::none(), py::arg("task") = "transcribe",
+           py::arg("timestamps") = false, py::arg("sample_rate_hz") = 16000,
+           py::arg("progress") = py::none(), py::arg("stream") = py::none())
       .def(
           "encode_image",
           [](Engine& self, const py::object& object) {

@@ -85,7 +85,8 @@ ContentPart part_from(const py::dict& part) {
   const std::string type = part.contains("type") ? part["type"].cast<std::string>() : "text";
   if (type == "text") return {false, part["text"].cast<std::string>(), {}};
   MediaKind kind = MediaKind::kImage;
-  if (type == "audio" || type == "input_audio" || type == "audio_url") kind = MediaKind::kAudio;
+  if (type == "audio" || type == "input_audio" || type == "audio_url")
+    kind = MediaKind::kAudio;
   else if (type != "image" && type != "image_url" && type != "input_image")
     refuse("expected a part of type text, image or audio, found \"" + type + "\"");
   if (part.contains(type.c_str())) return {true, {}, media_from(kind, part[type.c_str()])};
@@ -126,7 +127,8 @@ Waveform waveform_from(const py::object& object, int64_t sample_rate_hz) {
 std::vector<Image> images_from(const py::object& object) {
   std::vector<Image> out;
   if (object.is_none()) return out;
-  for (const py::handle item : object) out.push_back(image_from(py::reinterpret_borrow<py::object>(item)));
+  for (const py::handle item : object)
+    out.push_back(image_from(py::reinterpret_borrow<py::object>(item)));
   return out;
 }
 

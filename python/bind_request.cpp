@@ -41,27 +41,43 @@ std::vector<std::string> texts_from(const std::string& name, const py::object& o
 }
 
 bool take_sampling(const std::string& name, const py::object& object, SamplingParams& params) {
-  if (name == "temperature") take(name, object, params.temperature);
-  else if (name == "top_k") take(name, object, params.top_k);
-  else if (name == "top_p") take(name, object, params.top_p);
-  else if (name == "min_p") take(name, object, params.min_p);
-  else if (name == "typical_p") take(name, object, params.typical_p);
-  else if (name == "repetition_penalty") take(name, object, params.repetition_penalty);
-  else if (name == "presence_penalty") take(name, object, params.presence_penalty);
-  else if (name == "frequency_penalty") take(name, object, params.frequency_penalty);
-  else if (name == "logit_bias") params.logit_bias = bias_from(object);
-  else if (name == "seed") take(name, object, params.seed);
-  else return false;
+  if (name == "temperature")
+    take(name, object, params.temperature);
+  else if (name == "top_k")
+    take(name, object, params.top_k);
+  else if (name == "top_p")
+    take(name, object, params.top_p);
+  else if (name == "min_p")
+    take(name, object, params.min_p);
+  else if (name == "typical_p")
+    take(name, object, params.typical_p);
+  else if (name == "repetition_penalty")
+    take(name, object, params.repetition_penalty);
+  else if (name == "presence_penalty")
+    take(name, object, params.presence_penalty);
+  else if (name == "frequency_penalty")
+    take(name, object, params.frequency_penalty);
+  else if (name == "logit_bias")
+    params.logit_bias = bias_from(object);
+  else if (name == "seed")
+    take(name, object, params.seed);
+  else
+    return false;
   return true;
 }
 
 bool take_format(const std::string& name, const py::object& object, AnswerFormat& format) {
   if (name == "json_schema")
-    format.json_schema = py::isinstance<py::str>(object) ? object.cast<std::string>() : json_text(object);
-  else if (name == "regex") format.regex = texts_from(name, object).front();
-  else if (name == "grammar") format.grammar = texts_from(name, object).front();
-  else if (name == "choice") format.choices = texts_from(name, object);
-  else return false;
+    format.json_schema =
+        py::isinstance<py::str>(object) ? object.cast<std::string>() : json_text(object);
+  else if (name == "regex")
+    format.regex = texts_from(name, object).front();
+  else if (name == "grammar")
+    format.grammar = texts_from(name, object).front();
+  else if (name == "choice")
+    format.choices = texts_from(name, object);
+  else
+    return false;
   return true;
 }
 
@@ -69,7 +85,8 @@ bool take_format(const std::string& name, const py::object& object, AnswerFormat
 std::string reasoning_from(const py::object& object) {
   if (py::isinstance<py::bool_>(object)) return object.cast<bool>() ? "on" : "off";
   if (py::isinstance<py::str>(object)) return object.cast<std::string>();
-  refuse("expected reasoning as True, False or a word, found " + py::repr(object).cast<std::string>());
+  refuse("expected reasoning as True, False or a word, found " +
+         py::repr(object).cast<std::string>());
 }
 
 SamplingParams starting_point(const Engine& engine, const py::kwargs& options) {
@@ -104,19 +121,32 @@ GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
     }
     if (take_sampling(name, object, request.sampling) || take_format(name, object, request.format))
       continue;
-    if (name == "max_new_tokens") take(name, object, request.max_new_tokens);
-    else if (name == "n") take(name, object, request.num_choices);
-    else if (name == "logprobs") take(name, object, request.top_logprobs);
-    else if (name == "ignore_eos") request.ignore_eos = object.cast<bool>();
-    else if (name == "tools") request.tools_json = json_text(object);
-    else if (name == "reasoning") request.reasoning = reasoning_from(object);
-    else if (name == "split_output") request.split_output = object.cast<bool>();
-    else if (name == "trust_special_tokens") request.trust_special_tokens = object.cast<bool>();
-    else if (name == "images") request.images = images_from(object);
-    else if (name == "audios") request.audios = waveforms_from(object);
-    else if (name == "template_kwargs") request.template_kwargs_json = json_text(object);
-    else if (name == "stop") request.stop = texts_from(name, object);
-    else throw py::type_error("generate() got an unexpected keyword argument '" + name + "'");
+    if (name == "max_new_tokens")
+      take(name, object, request.max_new_tokens);
+    else if (name == "n")
+      take(name, object, request.num_choices);
+    else if (name == "logprobs")
+      take(name, object, request.top_logprobs);
+    else if (name == "ignore_eos")
+      request.ignore_eos = object.cast<bool>();
+    else if (name == "tools")
+      request.tools_json = json_text(object);
+    else if (name == "reasoning")
+      request.reasoning = reasoning_from(object);
+    else if (name == "split_output")
+      request.split_output = object.cast<bool>();
+    else if (name == "trust_special_tokens")
+      request.trust_special_tokens = object.cast<bool>();
+    else if (name == "images")
+      request.images = images_from(object);
+    else if (name == "audios")
+      request.audios = waveforms_from(object);
+    else if (name == "template_kwargs")
+      request.template_kwargs_json = json_text(object);
+    else if (name == "stop")
+      request.stop = texts_from(name, object);
+    else
+      throw py::type_error("generate() got an unexpected keyword argument '" + name + "'");
   }
   return request;
 }

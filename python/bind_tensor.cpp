@@ -19,11 +19,11 @@ std::vector<int32_t> ids_from(const py::object& object) {
   const char kind = array.dtype().kind();
   if (array.size() == 0) return {};
   if (kind != 'i' && kind != 'u')
-    throw Error(ErrorCode::kInvalidArgument,
-                "expected token ids as integers, found dtype " + py::str(array.dtype()).cast<std::string>());
+    throw Error(ErrorCode::kInvalidArgument, "expected token ids as integers, found dtype " +
+                                                 py::str(array.dtype()).cast<std::string>());
   if (array.ndim() != 1 && !(array.ndim() == 2 && array.shape(0) == 1))
-    throw Error(ErrorCode::kInvalidArgument,
-                "expected token ids of shape (tokens,), found " + std::to_string(array.ndim()) + " axes");
+    throw Error(ErrorCode::kInvalidArgument, "expected token ids of shape (tokens,), found " +
+                                                 std::to_string(array.ndim()) + " axes");
   const auto wide = py::array_t<int64_t, py::array::c_style | py::array::forcecast>::ensure(array);
   std::vector<int32_t> ids(static_cast<size_t>(wide.size()));
   for (size_t i = 0; i < ids.size(); ++i) {

@@ -30,8 +30,9 @@ py::object json_object(const std::string& text) {
 
 void bind_errors(py::module_& module) {
   // Made here rather than by py::register_exception, because instances carry a code.
-  const py::object error = py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(
-      "onnuri.Error", "A call that failed; `code` says why in one word.", PyExc_RuntimeError, nullptr));
+  const py::object error = py::reinterpret_steal<py::object>(
+      PyErr_NewExceptionWithDoc("onnuri.Error", "A call that failed; `code` says why in one word.",
+                                PyExc_RuntimeError, nullptr));
   error.attr("code") = "internal";
   module.attr("Error") = error;
   py::register_exception_translator([](std::exception_ptr pointer) {
@@ -83,8 +84,8 @@ void bind_text(py::module_& module) {
   module.def(
       "inspect",
       [](const py::object& path) {
-        return json_object(inspect_model_json(
-            py::module_::import("os").attr("fspath")(path).cast<std::string>()));
+        return json_object(
+            inspect_model_json(py::module_::import("os").attr("fspath")(path).cast<std::string>()));
       },
       py::arg("path"));
   module.def("devices", [] { return json_object(devices_json()); });

@@ -4,8 +4,8 @@
 
 #include "demos/cli/bandwidth.h"
 #include "demos/cli/common.h"
-#include "onnuri/error.h"
 #include "demos/cli/terminal.h"
+#include "onnuri/error.h"
 
 namespace onnuri::cli {
 namespace {
@@ -75,8 +75,9 @@ void bench_text(Engine& engine, const BenchCli& options, const Json& facts) {
   bar.finish();
   const int threads = facts.value("num_threads", 1);
   const double bandwidth = measure_read_bandwidth(threads);
-  const double per_token = facts.value("streamed_bytes_per_token", 0.0) +
-                           facts.value("kv_bytes_per_token", 0.0) * static_cast<double>(options.depth);
+  const double per_token =
+      facts.value("streamed_bytes_per_token", 0.0) +
+      facts.value("kv_bytes_per_token", 0.0) * static_cast<double>(options.depth);
   Json out{{"model", facts.value("model_name", options.model.model)},
            {"family", facts.value("family", "")},
            {"kernels", facts.value("kernels", "")},
@@ -95,8 +96,9 @@ void bench_text(Engine& engine, const BenchCli& options, const Json& facts) {
     out["decode_share_of_bandwidth"] = median(decode) * per_token / bandwidth;
   }
   if (options.model.json) return write_out(out.dump() + "\n");
-  write_out(out["model"].get<std::string>() + " (" + out["family"].get<std::string>() + "), kernels " +
-            out["kernels"].get<std::string>() + ", " + std::to_string(threads) + " threads\n");
+  write_out(out["model"].get<std::string>() + " (" + out["family"].get<std::string>() +
+            "), kernels " + out["kernels"].get<std::string>() + ", " + std::to_string(threads) +
+            " threads\n");
   if (!prefill.empty()) {
     write_out("  prompt " + std::to_string(options.prompt_tokens) + " tokens   " +
               fixed(median(prefill), 1) + " tokens/s\n");
@@ -104,9 +106,9 @@ void bench_text(Engine& engine, const BenchCli& options, const Json& facts) {
   if (!decode.empty()) {
     write_out("  generate " + std::to_string(options.new_tokens) + " at depth " +
               std::to_string(options.depth) + "   " + fixed(median(decode), 1) + " tokens/s, " +
-              fixed(median(decode) * per_token / 1e9, 1) + " GB/s = " +
-              fixed(median(decode) * per_token / bandwidth * 100, 0) + " % of the measured " +
-              fixed(bandwidth / 1e9, 1) + " GB/s\n");
+              fixed(median(decode) * per_token / 1e9, 1) +
+              " GB/s = " + fixed(median(decode) * per_token / bandwidth * 100, 0) +
+              " % of the measured " + fixed(bandwidth / 1e9, 1) + " GB/s\n");
   }
 }
 
@@ -127,9 +129,11 @@ void bench_speech(Engine& engine, const BenchCli& options) {
     mel.push_back(t.mel_ms);
     encode.push_back(t.encode_ms);
   }
-  const Json out{{"model", options.model.model}, {"mel_ms", median(mel)}, {"encode_ms", median(encode)}};
+  const Json out{
+      {"model", options.model.model}, {"mel_ms", median(mel)}, {"encode_ms", median(encode)}};
   if (options.model.json) return write_out(out.dump() + "\n");
-  write_out("30 s of sound: mel " + fixed(median(mel), 1) + " ms, encoder " + fixed(median(encode), 1) + " ms\n");
+  write_out("30 s of sound: mel " + fixed(median(mel), 1) + " ms, encoder " +
+            fixed(median(encode), 1) + " ms\n");
 }
 
 }  // namespace
@@ -149,13 +153,15 @@ void add_bench_command(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(1, 100));
   set_examples(*command,
-      "  onnuri bench qwen2.5-coder-0.5b\n"
-      "  onnuri bench model.gguf -p 1024 -n 64 -d 4096 --json");
+               "  onnuri bench qwen2.5-coder-0.5b\n"
+               "  onnuri bench model.gguf -p 1024 -n 64 -d 4096 --json");
   command->callback([options] {
     const std::unique_ptr<Engine> engine = load_engine(options->model);
     const Json facts = Json::parse(engine->describe_json());
-    if (facts.value("kind", "text") == "speech") bench_speech(*engine, *options);
-    else bench_text(*engine, *options, facts);
+    if (facts.value("kind", "text") == "speech")
+      bench_speech(*engine, *options);
+    else
+      bench_text(*engine, *options, facts);
   });
 }
 

@@ -7,8 +7,8 @@
 #include <optional>
 
 #include "demos/cli/common.h"
-#include "onnuri/error.h"
 #include "demos/cli/terminal.h"
+#include "onnuri/error.h"
 
 namespace onnuri::cli {
 namespace {
@@ -87,8 +87,9 @@ ChatMessage answer_message(const GenerateResult& result) {
 
 void converse(Engine& engine, const ChatOptions& options, const std::vector<ChatMessage>& start) {
   std::vector<ChatMessage> history = start;
-  std::fprintf(stderr, "Type a message; /reset starts over, /exit or Ctrl-D leaves, Ctrl-C stops "
-                       "an answer, twice leaves.\n");
+  std::fprintf(stderr,
+               "Type a message; /reset starts over, /exit or Ctrl-D leaves, Ctrl-C stops "
+               "an answer, twice leaves.\n");
   const InterruptGuard guard(3);
   bool first = true;
   while (const std::optional<std::string> line = read_line()) {
@@ -119,7 +120,8 @@ void converse(Engine& engine, const ChatOptions& options, const std::vector<Chat
 void add_chat_command(CLI::App& app) {
   auto options = std::make_shared<ChatOptions>();
   CLI::App* command = app.add_subcommand(
-      "chat", "Talk to a model. With a MESSAGE (or piped input) it answers once, else it converses.");
+      "chat",
+      "Talk to a model. With a MESSAGE (or piped input) it answers once, else it converses.");
   add_model_options(*command, options->model);
   command->add_option("message", options->message, "What to say; `-` reads standard input");
   command->add_option("-s,--system", options->system, "System message");
@@ -127,13 +129,15 @@ void add_chat_command(CLI::App& app) {
   command->add_option("--audio", options->audios, "A sound to play first (may be repeated)");
   command->add_option("--template-args", options->template_kwargs,
                       "JSON object of template variables, e.g. '{\"enable_thinking\": false}'");
-  command->add_option("--reasoning", options->reasoning,
-                      "Whether the model thinks first: auto (as published), on, off, or an effort")
+  command
+      ->add_option("--reasoning", options->reasoning,
+                   "Whether the model thinks first: auto (as published), on, off, or an effort")
       ->check(CLI::IsMember({"auto", "on", "off", "minimal", "low", "medium", "high"}));
   command->add_option("--tools", options->tools_file, "JSON list of tools that the model may call")
       ->type_name("FILE");
   add_sampling_options(*command, options->sampling);
-  set_examples(*command,
+  set_examples(
+      *command,
       "  onnuri chat smollm2-135m \"Why is the sky blue?\"\n"
       "  onnuri chat ./Qwen3-0.6B --sampling model --template-args '{\"enable_thinking\": false}'\n"
       "  onnuri chat model.gguf \"A person as JSON\" --json-schema person.json\n"
@@ -146,11 +150,14 @@ void add_chat_command(CLI::App& app) {
     if (options->message == "-" || piped) {
       options->message.assign(std::istreambuf_iterator<char>(std::cin), {});
       if (options->message.empty()) {
-        throw Error(ErrorCode::kInvalidArgument, "expected a message on standard input, found none");
+        throw Error(ErrorCode::kInvalidArgument,
+                    "expected a message on standard input, found none");
       }
     }
-    if (!options->message.empty()) answer_once(*engine, *options, history, options->message);
-    else converse(*engine, *options, history);
+    if (!options->message.empty())
+      answer_once(*engine, *options, history, options->message);
+    else
+      converse(*engine, *options, history);
   });
 }
 

@@ -4,9 +4,9 @@
 #include <cstdio>
 
 #include "demos/cli/common.h"
-#include "onnuri/error.h"
 #include "demos/cli/python_runner.h"
 #include "demos/cli/terminal.h"
+#include "onnuri/error.h"
 
 namespace onnuri::cli {
 namespace {
@@ -48,16 +48,17 @@ void add_describe_command(CLI::App& app) {
   auto options = std::make_shared<DescribeCli>();
   CLI::App* command = app.add_subcommand(
       "describe",
-      "Ask about pictures. MODEL is a vision-language checkpoint (PaddleOCR-VL, Qwen2.5-VL, ...), or "
+      "Ask about pictures. MODEL is a vision-language checkpoint (PaddleOCR-VL, Qwen2.5-VL, ...), "
+      "or "
       "\"rapidocr\": a stand-in that reads text with a packaged OCR model in Python.");
   add_model_options(*command, options->model);
   command->add_option("images", options->images, "Picture files")->required()->type_name("IMAGE");
   command->add_option("-p,--question", options->question, "What to ask")->capture_default_str();
   add_sampling_options(*command, options->sampling);
   set_examples(*command,
-      "  onnuri describe ./PaddleOCR-VL street.jpg -p \"Read the signs.\"\n"
-      "  onnuri describe ./Qwen2.5-VL-3B-Instruct a.png b.png -p \"What differs?\"\n"
-      "  onnuri describe rapidocr street.jpg --json");
+               "  onnuri describe ./PaddleOCR-VL street.jpg -p \"Read the signs.\"\n"
+               "  onnuri describe ./Qwen2.5-VL-3B-Instruct a.png b.png -p \"What differs?\"\n"
+               "  onnuri describe rapidocr street.jpg --json");
   command->callback([options] {
     if (options->model.model != kStandIn) return describe(*options);
     const int code = run_stand_in(*options);

@@ -10,8 +10,8 @@ void add_devices_command(CLI::App& app) {
       app.add_subcommand("devices", "Show the processor, its kernel tables, and accelerators.");
   command->add_flag("--json", *json, "Print one JSON object");
   set_examples(*command,
-      "  onnuri devices\n"
-      "  onnuri devices --json");
+               "  onnuri devices\n"
+               "  onnuri devices --json");
   command->callback([json] {
     const std::string text = devices_json();
     if (*json) return write_out(text + "\n");
@@ -24,7 +24,10 @@ void add_devices_command(CLI::App& app) {
       const bool supported = table.value("supported", false);
       write_out(std::string("      ") + (chosen ? "* " : "  ") + table.value("name", "") + "  " +
                 table.value("description", "") +
-                (chosen ? "  (chosen)" : supported ? "" : "  (not on this processor)") + "\n");
+                (chosen      ? "  (chosen)"
+                 : supported ? ""
+                             : "  (not on this processor)") +
+                "\n");
     }
     write_out("cuda  " + devices.at("cuda").value("status", "not built") + "\n");
   });

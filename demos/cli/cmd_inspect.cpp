@@ -34,7 +34,9 @@ void print_layers(const Json& layers) {
   int64_t begin = 0;
   auto flush = [&](int64_t end) {
     if (previous.empty()) return;
-    row("  " + (begin == end ? std::to_string(begin) : std::to_string(begin) + "-" + std::to_string(end)), previous);
+    row("  " + (begin == end ? std::to_string(begin)
+                             : std::to_string(begin) + "-" + std::to_string(end)),
+        previous);
   };
   int64_t index = 0;
   for (const Json& layer : layers) {
@@ -57,8 +59,8 @@ void print_layers(const Json& layers) {
 std::string storage_line(const Json& storage) {
   std::string line;
   for (const auto& [type, entry] : storage.items())
-    line += (line.empty() ? "" : ", ") + type + " " + human_bytes(entry.value("bytes", 0.0)) + " in " +
-            std::to_string(entry.value("tensors", 0)) + " tensors";
+    line += (line.empty() ? "" : ", ") + type + " " + human_bytes(entry.value("bytes", 0.0)) +
+            " in " + std::to_string(entry.value("tensors", 0)) + " tensors";
   return line.empty() ? "no weights here: everything is from the config" : line;
 }
 
@@ -80,8 +82,8 @@ std::string token_list(const Json& tokens) {
 }
 
 std::string cache_line(const Json& kind) {
-  std::string line = std::to_string(kind.value("layers", 0)) + " " + kind.value("kind", "") + " layers: " +
-                     human_bytes(kind.value("bytes_per_token", 0.0)) + " per token";
+  std::string line = std::to_string(kind.value("layers", 0)) + " " + kind.value("kind", "") +
+                     " layers: " + human_bytes(kind.value("bytes_per_token", 0.0)) + " per token";
   if (kind.contains("fixed_bytes"))
     line += ", at most " + human_bytes(kind.value("fixed_bytes", 0.0)) + " (window " +
             std::to_string(kind.value("window", int64_t{0})) + ")";
@@ -98,11 +100,16 @@ void print_template(const Json& features) {
 void print_tokenizer(const Json& facts) {
   const Json& tokenizer = facts.at("tokenizer");
   if (tokenizer.contains("error")) return row("tokenizer", tokenizer.value("error", ""));
-  row("tokenizer", tokenizer.value("kind", "") + ", " + std::to_string(tokenizer.value("vocab_size", 0)) +
-                       " tokens, " + std::to_string(tokenizer.value("num_special_tokens", 0)) + " of them special");
-  if (facts.contains("template")) print_template(facts.at("template"));
-  else row("template", "none");
-  if (tokenizer.contains("begin_token")) row("begin token", token_text(tokenizer.at("begin_token")));
+  row("tokenizer", tokenizer.value("kind", "") + ", " +
+                       std::to_string(tokenizer.value("vocab_size", 0)) + " tokens, " +
+                       std::to_string(tokenizer.value("num_special_tokens", 0)) +
+                       " of them special");
+  if (facts.contains("template"))
+    print_template(facts.at("template"));
+  else
+    row("template", "none");
+  if (tokenizer.contains("begin_token"))
+    row("begin token", token_text(tokenizer.at("begin_token")));
   row("end tokens", token_list(tokenizer.at("end_tokens")));
   row("special", token_list(tokenizer.at("special_tokens")));
 }
@@ -111,10 +118,12 @@ void print_decoder(const Json& facts) {
   row("parameters", count(facts.value("parameters", 0.0)) + ", of which active " +
                         count(facts.value("active_parameters", 0.0)));
   row("shape", std::to_string(facts.value("num_layers", 0)) + " layers, hidden " +
-                   std::to_string(facts.value("hidden_size", 0)) + ", " + std::to_string(facts.value("num_heads", 0)) +
-                   " heads over " + std::to_string(facts.value("num_kv_heads", 0)) + " of " +
+                   std::to_string(facts.value("hidden_size", 0)) + ", " +
+                   std::to_string(facts.value("num_heads", 0)) + " heads over " +
+                   std::to_string(facts.value("num_kv_heads", 0)) + " of " +
                    std::to_string(facts.value("head_dim", 0)) + ", vocabulary " +
-                   std::to_string(facts.value("vocab_size", 0)) + (facts.value("tied_head", false) ? ", tied head" : ""));
+                   std::to_string(facts.value("vocab_size", 0)) +
+                   (facts.value("tied_head", false) ? ", tied head" : ""));
   row("context", std::to_string(facts.value("context_length", 0)) + " tokens");
   std::string head = "KV cache";
   for (const Json& kind : facts.at("kv_cache")) {
@@ -124,8 +133,8 @@ void print_decoder(const Json& facts) {
   for (const Json& table : facts.at("rope_tables"))
     row("rope " + std::to_string(table.value("index", 0)),
         std::to_string(table.value("rotary_dim", 0)) + " columns (" + table.value("layout", "") +
-            "), longest wavelength " + fixed(table.value("longest_wavelength", 0.0), 0) + " tokens, attention factor " +
-            fixed(table.value("attention_factor", 1.0), 4));
+            "), longest wavelength " + fixed(table.value("longest_wavelength", 0.0), 0) +
+            " tokens, attention factor " + fixed(table.value("attention_factor", 1.0), 4));
   write_out("layers\n");
   print_layers(facts.at("layers"));
 }
@@ -157,16 +166,19 @@ void print_facts(const Json& facts) {
 void add_inspect_command(CLI::App& app) {
   auto options = std::make_shared<ModelOptions>();
   CLI::App* command = app.add_subcommand(
-      "inspect", "Show family, layers, parameters, types, context, cache and tokenizer of a model "
-                 "without loading its weights.");
-  command->add_option("model", options->model, "A checkpoint folder, a .gguf file, a config.json, or a named model")
+      "inspect",
+      "Show family, layers, parameters, types, context, cache and tokenizer of a model "
+      "without loading its weights.");
+  command
+      ->add_option("model", options->model,
+                   "A checkpoint folder, a .gguf file, a config.json, or a named model")
       ->required()
       ->type_name("MODEL");
   command->add_flag("--json", options->json, "Print one JSON object");
   set_examples(*command,
-      "  onnuri inspect model.gguf\n"
-      "  onnuri inspect ./EXAONE-4.0-32B --json\n"
-      "  onnuri inspect ./config.json");
+               "  onnuri inspect model.gguf\n"
+               "  onnuri inspect ./EXAONE-4.0-32B --json\n"
+               "  onnuri inspect ./config.json");
   command->callback([options] {
     const std::string text = inspect_model_json(resolve_model(*options));
     if (options->json) return write_out(text + "\n");

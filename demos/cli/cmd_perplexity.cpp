@@ -1,8 +1,8 @@
 // onnuri perplexity: how surprised a model is by a text.
 //
-// The text is cut into windows of --context tokens that begin --stride tokens after one another; every
-// token after the first is scored once, in the first window that holds it. The perplexity is exp of the
-// mean negative log-likelihood over all scored tokens.
+// The text is cut into windows of --context tokens that begin --stride tokens after one another;
+// every token after the first is scored once, in the first window that holds it. The perplexity is
+// exp of the mean negative log-likelihood over all scored tokens.
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -59,7 +59,8 @@ struct Score {
   double mean() const { return sum / static_cast<double>(scored); }
   double error() const {  // of the mean, taking tokens as independent
     const double n = static_cast<double>(scored);
-    return scored > 1 ? std::sqrt(std::max(0.0, sum_of_squares / n - mean() * mean()) / (n - 1)) : 0;
+    return scored > 1 ? std::sqrt(std::max(0.0, sum_of_squares / n - mean() * mean()) / (n - 1))
+                      : 0;
   }
 };
 
@@ -68,7 +69,8 @@ Score score_text(Engine& engine, const PerplexityOptions& options, const std::ve
   Score score;
   const std::vector<Window> windows = make_windows(options, ids.size());
   if (windows.empty())
-    throw Error(ErrorCode::kInvalidArgument, "expected a text of at least " +
+    throw Error(ErrorCode::kInvalidArgument,
+                "expected a text of at least " +
                     std::to_string(options.second_half ? options.window : 2) + " tokens, found " +
                     std::to_string(ids.size()));
   ProgressBar bar(!options.model.quiet);
@@ -117,12 +119,14 @@ void run(const PerplexityOptions& options) {
                    {"window", options.window},
                    {"stride", options.stride > 0 ? options.stride : options.window},
                    {"tokens_per_s", rate},
-                   {"seconds", score.seconds}}.dump() + "\n");
+                   {"seconds", score.seconds}}
+                  .dump() +
+              "\n");
     return;
   }
-  write_out("perplexity " + fixed(perplexity, 4) + " +- " + fixed(perplexity * score.error(), 4) + " over " +
-            std::to_string(score.scored) + " of " + std::to_string(ids.size()) + " tokens, " +
-            fixed(rate, 1) + " tokens/s\n");
+  write_out("perplexity " + fixed(perplexity, 4) + " +- " + fixed(perplexity * score.error(), 4) +
+            " over " + std::to_string(score.scored) + " of " + std::to_string(ids.size()) +
+            " tokens, " + fixed(rate, 1) + " tokens/s\n");
 }
 
 }  // namespace
@@ -130,20 +134,26 @@ void run(const PerplexityOptions& options) {
 void add_perplexity_command(CLI::App& app) {
   auto options = std::make_shared<PerplexityOptions>();
   CLI::App* command = app.add_subcommand(
-      "perplexity", "Measure the perplexity of a text: exp of the mean negative log-likelihood per token.");
+      "perplexity",
+      "Measure the perplexity of a text: exp of the mean negative log-likelihood per token.");
   add_model_options(*command, options->model);
   command->remove_option(command->get_option("--context"));
-  command->add_option("file", options->file, "A UTF-8 text; - is standard input")->required()->type_name("FILE");
+  command->add_option("file", options->file, "A UTF-8 text; - is standard input")
+      ->required()
+      ->type_name("FILE");
   command->add_option("-c,--context", options->window, "Tokens per window")
       ->capture_default_str()
       ->check(CLI::Range(2, 1 << 24));
-  command->add_option("--stride", options->stride,
-                      "Tokens between the starts of windows; smaller gives later tokens more context. 0: the window")
+  command
+      ->add_option("--stride", options->stride,
+                   "Tokens between the starts of windows; smaller gives later tokens more context. "
+                   "0: the window")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--bos", options->add_bos, "Begin the text with the model's own first token");
-  command->add_flag("--second-half", options->second_half,
-                    "As llama.cpp's tool: whole windows only, each begun with the first token, and only the "
-                    "second half of each is scored");
+  command->add_flag(
+      "--second-half", options->second_half,
+      "As llama.cpp's tool: whole windows only, each begun with the first token, and only the "
+      "second half of each is scored");
   set_examples(*command,
                "  onnuri perplexity model.gguf text.txt\n"
                "  onnuri perplexity ./Qwen3-0.6B text.txt --context 2048 --stride 1024 --json\n"
@@ -151,7 +161,8 @@ void add_perplexity_command(CLI::App& app) {
   command->callback([options] {
     if (options->stride > options->window)
       throw Error(ErrorCode::kInvalidArgument, "expected a stride of at most the context, found " +
-                      std::to_string(options->stride) + " over " + std::to_string(options->window));
+                                                   std::to_string(options->stride) + " over " +
+                                                   std::to_string(options->window));
     run(*options);
   });
 }

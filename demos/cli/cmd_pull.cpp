@@ -77,14 +77,14 @@ void add_pull_command(CLI::App& app) {
   pull->add_flag("--json", command->json, "Print JSON");
   pull->add_flag("-q,--quiet", command->quiet, "No progress");
   set_examples(*pull,
-      "  onnuri pull --list\n"
-      "  onnuri pull smollm2-135m\n"
-      "  onnuri pull Qwen/Qwen3-0.6B@main\n"
-      "  HF_ENDPOINT=https://hub.example.org onnuri pull org/name\n"
-      "\nEnvironment:\n"
-      "  ONNURI_CACHE    where models are kept\n"
-      "  HF_ENDPOINT     another hub than the usual one\n"
-      "  HF_HUB_OFFLINE  1: never ask the network, use what is in the cache");
+               "  onnuri pull --list\n"
+               "  onnuri pull smollm2-135m\n"
+               "  onnuri pull Qwen/Qwen3-0.6B@main\n"
+               "  HF_ENDPOINT=https://hub.example.org onnuri pull org/name\n"
+               "\nEnvironment:\n"
+               "  ONNURI_CACHE    where models are kept\n"
+               "  HF_ENDPOINT     another hub than the usual one\n"
+               "  HF_HUB_OFFLINE  1: never ask the network, use what is in the cache");
   pull->callback([command] { run(*command); });
 }
 

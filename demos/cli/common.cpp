@@ -9,9 +9,9 @@
 #include <optional>
 #include <utility>
 
-#include "onnuri/error.h"
 #include "demos/cli/pull.h"
 #include "demos/cli/terminal.h"
+#include "onnuri/error.h"
 
 namespace onnuri::cli {
 
@@ -41,7 +41,8 @@ std::string resolve_model(const ModelOptions& options) {
   if (!can_pull(options.model)) {
     throw Error(ErrorCode::kNotFound,
                 "expected a checkpoint folder, a .gguf file or a named model (onnuri pull --list), "
-                "found nothing at \"" + options.model + "\"");
+                "found nothing at \"" +
+                    options.model + "\"");
   }
   ProgressBar bar(!options.quiet);
   PullOptions pull;
@@ -69,39 +70,54 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options) {
   command.add_option("-n,--max-tokens", options.max_tokens, "Longest answer in tokens")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  command.add_option("--sampling", options.base,
-                     "Where the options below start from: greedy, or model: what the checkpoint recommends")
+  command
+      .add_option(
+          "--sampling", options.base,
+          "Where the options below start from: greedy, or model: what the checkpoint recommends")
       ->capture_default_str()
       ->check(CLI::IsMember({"greedy", "model"}));
-  command.add_option("--temperature", options.temperature, "0 is greedy")->check(CLI::Range(0.0, 10.0));
+  command.add_option("--temperature", options.temperature, "0 is greedy")
+      ->check(CLI::Range(0.0, 10.0));
   command.add_option("--top-k", options.top_k, "Keep the k most likely tokens; 0 is all")
       ->check(CLI::NonNegativeNumber);
   command.add_option("--top-p", options.top_p, "Keep this much probability")
       ->check(CLI::Range(0.0, 1.0));
   command.add_option("--min-p", options.min_p, "Drop tokens below this share of the best")
       ->check(CLI::Range(0.0, 1.0));
-  command.add_option("--typical-p", options.typical_p, "Keep this much of the tokens nearest to the entropy")
+  command
+      .add_option("--typical-p", options.typical_p,
+                  "Keep this much of the tokens nearest to the entropy")
       ->check(CLI::Range(0.0, 1.0));
   command.add_option("--repetition-penalty", options.repetition_penalty, "1 is off")
       ->check(CLI::Range(0.1, 10.0));
-  command.add_option("--presence-penalty", options.presence_penalty, "Taken once from what the answer holds")
+  command
+      .add_option("--presence-penalty", options.presence_penalty,
+                  "Taken once from what the answer holds")
       ->check(CLI::Range(-100.0, 100.0));
-  command.add_option("--frequency-penalty", options.frequency_penalty, "Taken each time the answer holds it")
+  command
+      .add_option("--frequency-penalty", options.frequency_penalty,
+                  "Taken each time the answer holds it")
       ->check(CLI::Range(-100.0, 100.0));
-  command.add_option("--logit-bias", options.logit_bias, "Add to a token's logit (may be repeated)")
+  command
+      .add_option("--logit-bias", options.logit_bias, "Add to a token's logit (may be repeated)")
       ->type_name("ID:BIAS");
   command.add_option("--seed", options.seed, "Same seed, same answer");
-  command.add_option("--choices", options.num_choices, "Answers to give; the prompt is computed once")
+  command
+      .add_option("--choices", options.num_choices, "Answers to give; the prompt is computed once")
       ->check(CLI::Range(1, 1024));
-  command.add_option("--logprobs", options.top_logprobs,
-                     "With --json: log-probabilities of each token and this many of the likeliest")
+  command
+      .add_option("--logprobs", options.top_logprobs,
+                  "With --json: log-probabilities of each token and this many of the likeliest")
       ->check(CLI::NonNegativeNumber);
   command.add_option("--stop", options.stop, "End before this text (may be repeated)");
-  command.add_option("--json-schema", options.json_schema_file,
-                     "The answer is JSON that this schema accepts; - is standard input")
+  command
+      .add_option("--json-schema", options.json_schema_file,
+                  "The answer is JSON that this schema accepts; - is standard input")
       ->type_name("FILE");
   command.add_option("--regex", options.format.regex, "The answer matches this regular expression");
-  command.add_option("--grammar", options.grammar_file, "The answer follows this EBNF grammar (rule root)")
+  command
+      .add_option("--grammar", options.grammar_file,
+                  "The answer follows this EBNF grammar (rule root)")
       ->type_name("FILE");
   command.add_option("--choice", options.format.choices, "The answer is one of these (repeat it)")
       ->type_name("TEXT");
@@ -121,7 +137,8 @@ std::pair<int32_t, float> bias_from(const std::string& text) {
 
 }  // namespace
 
-void apply_sampling(const SamplingOptions& options, const Engine& engine, GenerateRequest& request) {
+void apply_sampling(const SamplingOptions& options, const Engine& engine,
+                    GenerateRequest& request) {
   SamplingParams params = options.base == "model" ? engine.model_sampling() : SamplingParams{};
   const auto set = [](const auto& given, auto& value) {
     if (given) value = *given;
@@ -142,7 +159,8 @@ void apply_sampling(const SamplingOptions& options, const Engine& engine, Genera
   request.top_logprobs = options.top_logprobs;
   request.stop = options.stop;
   request.format = options.format;
-  if (!options.json_schema_file.empty()) request.format.json_schema = read_file(options.json_schema_file);
+  if (!options.json_schema_file.empty())
+    request.format.json_schema = read_file(options.json_schema_file);
   if (!options.grammar_file.empty()) request.format.grammar = read_file(options.grammar_file);
 }
 
@@ -251,13 +269,15 @@ Json choice_json(const Choice& choice) {
            {"finish_reason", choice.finish_reason}};
   if (!choice.reasoning.empty()) out["reasoning"] = choice.reasoning;
   for (const ToolCall& call : choice.tool_calls)
-    out["tool_calls"].push_back({{"id", call.id}, {"name", call.name}, {"arguments", Json::parse(call.arguments_json)}});
+    out["tool_calls"].push_back(
+        {{"id", call.id}, {"name", call.name}, {"arguments", Json::parse(call.arguments_json)}});
   if (choice.logprobs.empty()) return out;
   Json steps = Json::array();
   for (const StepLogProbs& step : choice.logprobs) {
     Json top = Json::array();
     for (const TokenLogProb& entry : step.top) top.push_back({entry.token_id, entry.logprob});
-    steps.push_back({{"token_id", step.chosen.token_id}, {"logprob", step.chosen.logprob}, {"top", top}});
+    steps.push_back(
+        {{"token_id", step.chosen.token_id}, {"logprob", step.chosen.logprob}, {"top", top}});
   }
   out["logprobs"] = std::move(steps);
   return out;
@@ -269,7 +289,8 @@ Json result_json(const GenerateResult& result) {
   Json out = choice_json(result);
   if (!result.more_choices.empty()) {
     out["more_choices"] = Json::array();
-    for (const Choice& choice : result.more_choices) out["more_choices"].push_back(choice_json(choice));
+    for (const Choice& choice : result.more_choices)
+      out["more_choices"].push_back(choice_json(choice));
   }
   out["usage"] = usage_json(result.usage);
   return out;

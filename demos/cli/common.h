@@ -66,8 +66,8 @@ std::string read_file(const std::string& path);
 /// Shows examples below the options of `--help`.
 void set_examples(CLI::App& command, const std::string& lines);
 
-/// Runs a generation, streaming text to stdout unless `json`: thoughts dimmed and only where somebody
-/// watches, tool calls on lines of their own. Ctrl-C stops it.
+/// Runs a generation, streaming text to stdout unless `json`: thoughts dimmed and only where
+/// somebody watches, tool calls on lines of their own. Ctrl-C stops it.
 GenerateResult run_generation(Engine& engine, const GenerateRequest& request, bool json);
 
 /// What follows an answer: its JSON, or the end of the line and the statistics.

@@ -12,8 +12,10 @@ constexpr uint64_t kMaxModelBytes = uint64_t{8} << 30;
 
 uint64_t type_bytes(Ct2Type type) {
   switch (type) {
-    case Ct2Type::kF32: case Ct2Type::kI32: return 4;
-    case Ct2Type::kI16: case Ct2Type::kF16: return 2;
+    case Ct2Type::kF32:
+    case Ct2Type::kI32: return 4;
+    case Ct2Type::kI16:
+    case Ct2Type::kF16: return 2;
     case Ct2Type::kI8: return 1;
   }
   return 0;
@@ -77,9 +79,8 @@ Ct2Model::Ct2Model(const std::string& path)
     const auto bytes = reader.read<uint32_t>("size");
     const uint64_t width = type_bytes(variable.type);
     if (width == 0 || bytes % width != 0 || bytes / width != elements) {
-      throw Error(ErrorCode::kCorruptData,
-                  path_ + ": " + name + ": " + std::to_string(bytes) +
-                      " bytes do not match the shape and type");
+      throw Error(ErrorCode::kCorruptData, path_ + ": " + name + ": " + std::to_string(bytes) +
+                                               " bytes do not match the shape and type");
     }
     variable.data = reader.take(bytes, "data");
     variables_[name] = std::move(variable);

@@ -182,8 +182,8 @@ bool download_once(const HttpRequest& request, const std::string& path, uint64_t
     throw Error(ErrorCode::kCancelled, "the pull was interrupted; run it again to resume");
   }
   if (sink.too_long) {
-    throw Error(ErrorCode::kCorruptData, request.url + ": expected " + std::to_string(size) +
-                                             " bytes, found more");
+    throw Error(ErrorCode::kCorruptData,
+                request.url + ": expected " + std::to_string(size) + " bytes, found more");
   }
   if (code == CURLE_WRITE_ERROR) {
     throw Error(ErrorCode::kNotFound, path + ": cannot write the file");
@@ -207,8 +207,8 @@ std::string http_get(const HttpRequest& request, uint64_t max_bytes) {
     const CURLcode code = transfer.perform();
     if (code == CURLE_OK && transfer.status() == 200) return std::move(sink.body);
     if (code == CURLE_WRITE_ERROR) {
-      throw Error(ErrorCode::kCorruptData, request.url + ": expected at most " +
-                                               std::to_string(max_bytes) + " bytes");
+      throw Error(ErrorCode::kCorruptData,
+                  request.url + ": expected at most " + std::to_string(max_bytes) + " bytes");
     }
     if (!transfer.is_transient() || attempt + 1 >= kMaxAttempts / 2) transfer.fail();
   }
@@ -227,7 +227,8 @@ void http_download(const HttpRequest& request, const std::string& path, uint64_t
     if (size_of(path) > before) attempt = 0;  // it moves: keep at it
   }
   throw Error(ErrorCode::kNotFound, request.url + ": the transfer failed " +
-                                        std::to_string(kMaxAttempts) + " times; run it again to "
+                                        std::to_string(kMaxAttempts) +
+                                        " times; run it again to "
                                         "resume");
 }
 

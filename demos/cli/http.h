@@ -16,7 +16,8 @@ struct HttpRequest {
 std::string http_get(const HttpRequest& request, uint64_t max_bytes);
 
 /// Brings `path` to exactly `size` bytes, continuing what is there by Range. Transient failures are
-/// tried again. `on_bytes(have)` returns false to cancel. Throws kNotFound, kCorruptData, kCancelled.
+/// tried again. `on_bytes(have)` returns false to cancel. Throws kNotFound, kCorruptData,
+/// kCancelled.
 void http_download(const HttpRequest& request, const std::string& path, uint64_t size,
                    const std::function<bool(uint64_t have)>& on_bytes);
 

@@ -52,7 +52,8 @@ bool is_plain(const std::string& text, const std::string& also) {
 
 /// Names come from a server: they must stay in our folder and out of our own hidden files.
 bool is_safe_path(const std::string& name) {
-  if (name.empty() || name.find('\0') != std::string::npos || name.find('\\') != std::string::npos) {
+  if (name.empty() || name.find('\0') != std::string::npos ||
+      name.find('\\') != std::string::npos) {
     return false;
   }
   size_t begin = 0;
@@ -110,8 +111,7 @@ bool is_weights(const HubFile& file) { return file.name.ends_with(".safetensors"
 
 /// model.safetensors, model-00001-of-00002.safetensors and the index of such shards.
 bool is_main_weights(const HubFile& file) {
-  return is_weights(file) &&
-         (file.name == "model.safetensors" || file.name.starts_with("model-"));
+  return is_weights(file) && (file.name == "model.safetensors" || file.name.starts_with("model-"));
 }
 
 bool is_companion(const HubFile& file) {
@@ -146,9 +146,9 @@ std::vector<HubFile> choose_files(const HubListing& listing) {
   std::string names;
   for (const HubFile& file : gguf) names += (names.empty() ? "" : ", ") + file.name;
   throw Error(ErrorCode::kNotFound,
-              gguf.empty() ? "the repository has neither safetensors nor .gguf files"
-                           : "the repository has several .gguf files, choose one with --file: " +
-                                 names);
+              gguf.empty()
+                  ? "the repository has neither safetensors nor .gguf files"
+                  : "the repository has several .gguf files, choose one with --file: " + names);
 }
 
 std::string checksum_problem(const HubFile& file, const std::string& path) {
@@ -257,16 +257,17 @@ std::string cached_from_hub(const HubName& name, const PullOptions& options,
 std::string pull_from_hub(const HubName& name, const PullOptions& options, const std::string& root,
                           const PullProgress& progress) {
   if (!options.file.empty() && !is_safe_path(options.file)) {
-    throw Error(ErrorCode::kInvalidArgument, "expected a file of the repository, found \"" +
-                                                 options.file + "\"");
+    throw Error(ErrorCode::kInvalidArgument,
+                "expected a file of the repository, found \"" + options.file + "\"");
   }
   if (!options.refresh) {
     if (std::string path = cached_from_hub(name, options, root); !path.empty()) return path;
   }
   const std::string offline = environment("HF_HUB_OFFLINE");
   if (!offline.empty() && offline != "0") {
-    throw Error(ErrorCode::kNotFound, name.repository + " is not in the cache, and HF_HUB_OFFLINE "
-                                                        "forbids asking the hub");
+    throw Error(ErrorCode::kNotFound, name.repository +
+                                          " is not in the cache, and HF_HUB_OFFLINE "
+                                          "forbids asking the hub");
   }
   const std::string folder = folder_of(name, options, root);
   make_folders(folder);

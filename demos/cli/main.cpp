@@ -5,8 +5,8 @@
 #include <string>
 
 #include "demos/cli/common.h"
-#include "onnuri/error.h"
 #include "demos/cli/python_runner.h"
+#include "onnuri/error.h"
 
 namespace {
 

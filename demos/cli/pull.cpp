@@ -20,8 +20,9 @@ std::optional<PackagedModel> find_packaged(const std::string& name) {
 [[noreturn]] void fail_unknown(const std::string& name) {
   std::string known;
   for (const NamedModel& model : named_models()) known += model.name + ", ";
-  throw Error(ErrorCode::kNotFound, "expected one of " + known +
-                                        "or org/name[@revision] on the hub, found \"" + name + "\"");
+  throw Error(
+      ErrorCode::kNotFound,
+      "expected one of " + known + "or org/name[@revision] on the hub, found \"" + name + "\"");
 }
 
 }  // namespace
@@ -29,8 +30,8 @@ std::optional<PackagedModel> find_packaged(const std::string& name) {
 std::vector<NamedModel> named_models() {
   std::vector<NamedModel> models;
   for (const PackagedModel& model : packaged_models()) {
-    models.push_back({model.name, model.about, model.license,
-                      static_cast<int64_t>(model.files.front().bytes)});
+    models.push_back(
+        {model.name, model.about, model.license, static_cast<int64_t>(model.files.front().bytes)});
   }
   return models;
 }

@@ -11,10 +11,11 @@
 namespace onnuri::cli {
 
 struct PullOptions {
-  std::string name;       ///< "smollm2-135m", or "org/name" or "org/name@revision" on the hub
-  std::string cache_dir;  ///< empty: $ONNURI_CACHE, else $XDG_CACHE_HOME/onnuri, else ~/.cache/onnuri
-  std::string file;       ///< hub only: this one file of the repository (a .gguf)
-  bool refresh = false;   ///< hub only: ask again although the cache has the model
+  std::string name;  ///< "smollm2-135m", or "org/name" or "org/name@revision" on the hub
+  std::string
+      cache_dir;     ///< empty: $ONNURI_CACHE, else $XDG_CACHE_HOME/onnuri, else ~/.cache/onnuri
+  std::string file;  ///< hub only: this one file of the repository (a .gguf)
+  bool refresh = false;  ///< hub only: ask again although the cache has the model
 };
 
 /// `fraction` in [0, 1] of all bytes; return false to cancel (what came so far is kept).

@@ -33,9 +33,10 @@ std::string environment(const char* name) {
 json file_facts(const std::string& folder, const std::string& name) {
   struct stat info {};
   if (::stat((folder + "/" + name).c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return {};
-  return {{"name", name},
-          {"bytes", static_cast<int64_t>(info.st_size)},
-          {"time_ns", static_cast<int64_t>(info.st_mtim.tv_sec) * 1000000000 + info.st_mtim.tv_nsec}};
+  return {
+      {"name", name},
+      {"bytes", static_cast<int64_t>(info.st_size)},
+      {"time_ns", static_cast<int64_t>(info.st_mtim.tv_sec) * 1000000000 + info.st_mtim.tv_nsec}};
 }
 
 }  // namespace

@@ -18,8 +18,8 @@ std::string& program_path() {
   return path;
 }
 
-// The folder that argv[0] names, following PATH but not links: a link in a virtual environment's bin
-// folder stands beside that environment's Python.
+// The folder that argv[0] names, following PATH but not links: a link in a virtual environment's
+// bin folder stands beside that environment's Python.
 std::string program_folder() {
   const std::string& path = program_path();
   const size_t slash = path.rfind('/');

@@ -13,8 +13,8 @@ std::string find_python();
 /// Remembers how the program was called; find_python looks beside it.
 void set_program_path(const char* argv0);
 
-/// Runs Python with these arguments, sharing our terminal. Returns its exit code; 127 when it cannot
-/// be started.
+/// Runs Python with these arguments, sharing our terminal. Returns its exit code; 127 when it
+/// cannot be started.
 int run_python(const std::vector<std::string>& arguments);
 
 }  // namespace onnuri::cli

@@ -9,8 +9,8 @@ namespace onnuri::cli {
 bool stdout_is_terminal();
 bool stderr_is_terminal();
 
-/// A progress bar on stderr. On a terminal one line is redrawn; elsewhere nothing is shown. The line
-/// is cleared by finish() or the destructor.
+/// A progress bar on stderr. On a terminal one line is redrawn; elsewhere nothing is shown. The
+/// line is cleared by finish() or the destructor.
 class ProgressBar {
  public:
   explicit ProgressBar(bool enabled);
@@ -27,8 +27,8 @@ class ProgressBar {
   std::chrono::steady_clock::time_point last_{};
 };
 
-/// While alive, Ctrl-C sets a flag, and pressing it `patience` times leaves the process at once with
-/// exit code 130. A read from the terminal ends with it. One at a time.
+/// While alive, Ctrl-C sets a flag, and pressing it `patience` times leaves the process at once
+/// with exit code 130. A read from the terminal ends with it. One at a time.
 class InterruptGuard {
  public:
   explicit InterruptGuard(int patience = 2);

@@ -1,5 +1,5 @@
-// Self-attention's linear_0 is Q, K and V stacked by rows; cross-attention has Q in linear_0 and K, V
-// in linear_1. K has no bias in the original: its stacked part is zero and is left out.
+// Self-attention's linear_0 is Q, K and V stacked by rows; cross-attention has Q in linear_0 and K,
+// V in linear_1. K has no bias in the original: its stacked part is zero and is left out.
 #include "demos/cli/whisper_convert.h"
 
 #include <algorithm>
@@ -70,8 +70,8 @@ class WeightMapper {
     const Ct2Variable& v = model_.at(in);
     if (v.shape.empty() || v.shape[0] % count != 0 ||
         (v.type != Ct2Type::kF16 && v.type != Ct2Type::kF32)) {
-      throw Error(ErrorCode::kUnsupported, in + ": expected float rows in " +
-                                               std::to_string(count) + " equal parts");
+      throw Error(ErrorCode::kUnsupported,
+                  in + ": expected float rows in " + std::to_string(count) + " equal parts");
     }
     OutputTensor tensor{out, {v.shape.begin(), v.shape.end()}, v.type, v.data};
     tensor.shape[0] /= count;
@@ -167,19 +167,20 @@ ordered_json model_config(const Ct2Model& model, const Vocabulary& vocabulary) {
   const auto extent = [&model](const std::string& name, size_t axis) {
     return model.at(name).shape.at(axis);
   };
-  ordered_json config = {{"architectures", {"WhisperForConditionalGeneration"}},
-                         {"model_type", "whisper"},
-                         {"dtype", "float16"},
-                         {"vocab_size", extent("decoder/embeddings/weight", 0)},
-                         {"d_model", extent("decoder/embeddings/weight", 1)},
-                         {"num_mel_bins", extent("encoder/conv1/weight", 1)},
-                         {"max_source_positions", extent("encoder/position_encodings/encodings", 0)},
-                         {"max_target_positions", extent("decoder/position_encodings/encodings", 0)},
-                         {"activation_function", "gelu"},
-                         {"scale_embedding", false},
-                         {"is_encoder_decoder", true},
-                         {"tie_word_embeddings", true},
-                         {"use_cache", true}};
+  ordered_json config = {
+      {"architectures", {"WhisperForConditionalGeneration"}},
+      {"model_type", "whisper"},
+      {"dtype", "float16"},
+      {"vocab_size", extent("decoder/embeddings/weight", 0)},
+      {"d_model", extent("decoder/embeddings/weight", 1)},
+      {"num_mel_bins", extent("encoder/conv1/weight", 1)},
+      {"max_source_positions", extent("encoder/position_encodings/encodings", 0)},
+      {"max_target_positions", extent("decoder/position_encodings/encodings", 0)},
+      {"activation_function", "gelu"},
+      {"scale_embedding", false},
+      {"is_encoder_decoder", true},
+      {"tie_word_embeddings", true},
+      {"use_cache", true}};
   for (const std::string side : {"encoder", "decoder"}) {
     int layers = 0;
     while (model.has(WeightMapper::layer(side, layers) + "/ffn/linear_0/weight")) ++layers;
@@ -258,8 +259,7 @@ std::vector<std::string> convert_whisper_from_ct2(const std::string& model_path,
     const std::pair<std::string, ordered_json> files[] = {
         {"config.json", config},
         {"generation_config.json", generation_config(source, vocabulary, max_length)},
-        {"preprocessor_config.json",
-         preprocessor_config(config.at("num_mel_bins").get<int64_t>())},
+        {"preprocessor_config.json", preprocessor_config(config.at("num_mel_bins").get<int64_t>())},
         {"tokenizer_config.json", tokenizer_config(max_length)}};
     std::vector<std::string> names = {"model.safetensors"};
     write_weights(folder + "/model.safetensors", WeightMapper(model).map());

@@ -39,13 +39,13 @@ struct SpeechDecoderConfig {
   int64_t intermediate_size = 0;
   int64_t max_positions = 448;
   int32_t start_of_transcript = -1;
-  int32_t end_of_text = -1;              // text tokens lie below it
+  int32_t end_of_text = -1;  // text tokens lie below it
   int32_t no_speech = -1;
-  int32_t no_timestamps = -1;            // timestamps follow it in steps of two mel frames
+  int32_t no_timestamps = -1;  // timestamps follow it in steps of two mel frames
   int32_t task_transcribe = -1;
   int32_t task_translate = -1;
-  int32_t max_initial_timestamp = -1;    // in steps; -1: any
-  std::vector<SpeechLanguage> languages; // empty: one language, no task tokens
+  int32_t max_initial_timestamp = -1;     // in steps; -1: any
+  std::vector<SpeechLanguage> languages;  // empty: one language, no task tokens
   std::vector<int32_t> suppress_tokens;
   std::vector<int32_t> begin_suppress_tokens;
 

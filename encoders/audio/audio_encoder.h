@@ -24,8 +24,8 @@ class AudioEncoder {
   /// Feature rows of `num_frames` mel frames: the second convolution halves them.
   static int64_t num_rows(int64_t num_frames) { return (num_frames - 1) / 2 + 1; }
 
-  /// mel (frames, num_mels) to out (num_rows(frames), hidden_size). Throws kInvalidArgument when the
-  /// sound is longer than the table of positions.
+  /// mel (frames, num_mels) to out (num_rows(frames), hidden_size). Throws kInvalidArgument when
+  /// the sound is longer than the table of positions.
   void encode(ConstMatrixView mel, MatrixView out) const;
 
  private:

@@ -59,7 +59,8 @@ std::vector<MelFilter> make_mel_filters(int64_t num_mels, int64_t num_bins, doub
     MelFilter& filter = filters[static_cast<size_t>(m)];
     for (int64_t bin = 0; bin < num_bins; ++bin) {
       const double hz = nyquist_hz * static_cast<double>(bin) / static_cast<double>(num_bins - 1);
-      const double height = std::min((hz - left) / (centre - left), (right - hz) / (right - centre));
+      const double height =
+          std::min((hz - left) / (centre - left), (right - hz) / (right - centre));
       if (height <= 0) continue;
       if (filter.weights.empty()) filter.first_bin = bin;
       filter.weights.push_back(static_cast<float>(height * 2.0 / (right - left)));
@@ -87,8 +88,8 @@ std::vector<float> LogMel::compute(ThreadPool& pool, std::span<const float> samp
   PaddedSignal signal{samples, static_cast<int64_t>(samples.size())};
   if (config_.padded_samples > 0) {
     signal.length = config_.padded_samples;
-    signal.samples = samples.first(
-        std::min(samples.size(), static_cast<size_t>(config_.padded_samples)));
+    signal.samples =
+        samples.first(std::min(samples.size(), static_cast<size_t>(config_.padded_samples)));
   }
   const int64_t frames = num_frames(signal.length);
   std::vector<float> out(static_cast<size_t>(frames * config_.num_mels));
@@ -140,8 +141,8 @@ float LogMel::log_lanes(const PaddedSignal& signal, int64_t first_frame, int64_t
     float* single = scratch.single.data();
     if (lane < num_frames) {
       load_frame(signal, first_frame + lane, single);
-      silent = silent && std::all_of(single, single + config_.n_fft,
-                                     [](float x) { return x == 0.0f; });
+      silent =
+          silent && std::all_of(single, single + config_.n_fft, [](float x) { return x == 0.0f; });
     } else {
       std::fill_n(single, config_.n_fft, 0.0f);
     }

@@ -44,8 +44,8 @@ class LogMel {
   /// Returns (frames, num_mels), row-major.
   std::vector<float> compute(ThreadPool& pool, std::span<const float> samples) const;
 
-  /// log10 mel of frames [first_frame, first_frame + out.rows) of a signal, before clamping; returns
-  /// their peak. out (frames, num_mels).
+  /// log10 mel of frames [first_frame, first_frame + out.rows) of a signal, before clamping;
+  /// returns their peak. out (frames, num_mels).
   float log_frames(ThreadPool& pool, const PaddedSignal& signal, int64_t first_frame,
                    MatrixView out) const;
   /// The clamp and the shift, in place.

@@ -28,8 +28,8 @@ class RealFft {
  private:
   struct Stage {
     int radix = 0;
-    int64_t groups = 0;  // length of this stage's transforms / radix
-    int64_t stride = 0;  // product of the radices before
+    int64_t groups = 0;           // length of this stage's transforms / radix
+    int64_t stride = 0;           // product of the radices before
     std::vector<float> cos, sin;  // (groups, radix)
   };
   int64_t half_;

@@ -24,7 +24,8 @@ void discard_log(void*, int, const char*, va_list) {}
 
 template <typename T>
 T* checked(T* pointer) {
-  if (pointer == nullptr) fail(ErrorCode::kOutOfMemory, "expected memory to decode media, found none");
+  if (pointer == nullptr)
+    fail(ErrorCode::kOutOfMemory, "expected memory to decode media, found none");
   return pointer;
 }
 
@@ -118,12 +119,13 @@ void FfmpegInput::open_format() {
   av_dict_set(&options, "format_whitelist", accept_.formats, 0);
   av_dict_set(&options, "codec_whitelist", accept_.codecs, 0);
   av_dict_set(&options, "protocol_whitelist", "", 0);
-  const int opened = avformat_open_input(&format_, "", found, &options);  // frees format_ on failure
+  const int opened =
+      avformat_open_input(&format_, "", found, &options);  // frees format_ on failure
   av_dict_free(&options);
   check_deadline();
   if (opened < 0) {
-    fail(ErrorCode::kCorruptData, "expected ", accept_.expected, ", found a damaged '",
-         found->name, "' header in ", where());
+    fail(ErrorCode::kCorruptData, "expected ", accept_.expected, ", found a damaged '", found->name,
+         "' header in ", where());
   }
   const int described = avformat_find_stream_info(format_, nullptr);
   check_deadline();

@@ -4,11 +4,10 @@
 // the format, and only the decoder named here can run. HEIC and AVIF go to libheif.
 #include <libheif/heif.h>
 
-#include <opencv2/core.hpp>
-
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <opencv2/core.hpp>
 #include <string>
 
 #include "core/check.h"
@@ -162,11 +161,16 @@ Image oriented(Image in, int orientation) {
   Image out{swap ? in.width : in.height, swap ? in.height : in.width, {}};
   out.rgb.resize(in.rgb.size());
   cv::Mat to = pixels_of(out);
-  if (swap) cv::transpose(pixels_of(in), to);
-  else pixels_of(in).copyTo(to);
-  if (mirror_x && mirror_y) cv::flip(to, to, -1);
-  else if (mirror_x) cv::flip(to, to, 1);
-  else if (mirror_y) cv::flip(to, to, 0);
+  if (swap)
+    cv::transpose(pixels_of(in), to);
+  else
+    pixels_of(in).copyTo(to);
+  if (mirror_x && mirror_y)
+    cv::flip(to, to, -1);
+  else if (mirror_x)
+    cv::flip(to, to, 1);
+  else if (mirror_y)
+    cv::flip(to, to, 0);
   return out;
 }
 

@@ -13,8 +13,8 @@ struct MediaLimits {
   double timeout_s = 120;
 };
 
-/// JPEG, PNG, WebP, BMP, TIFF, GIF (first frame), AVIF, HEIC to RGB8, EXIF orientation applied, alpha
-/// composited on white. Throws kNotFound, kCorruptData ("not an image"), kUnsupported,
+/// JPEG, PNG, WebP, BMP, TIFF, GIF (first frame), AVIF, HEIC to RGB8, EXIF orientation applied,
+/// alpha composited on white. Throws kNotFound, kCorruptData ("not an image"), kUnsupported,
 /// kOutOfMemory (a limit), each naming what was expected.
 Image decode_image(const MediaInput& input, const MediaLimits& limits = {});
 

@@ -9,9 +9,7 @@
 namespace onnuri {
 namespace {
 
-bool matches(const ModelFiles& files) {
-  return config_names(files, {"axk1"}, {"AXK1ForCausalLM"});
-}
+bool matches(const ModelFiles& files) { return config_names(files, {"axk1"}, {"AXK1ForCausalLM"}); }
 
 // Published files store the norm of the experts in dense layers too, where nobody reads it.
 void ignore_dense_norms(const ModelFiles& files, ModelConfig& model) {
@@ -53,7 +51,8 @@ ModelConfig map(const ModelFiles& files) {
   for (LayerSpec& layer : decoder.layers) layer.post_ffn_norm = layer.ffn == FfnKind::kMoe;
   ignore_dense_norms(files, model);
   NameTable names;
-  add_names(names, {"model."}, {"input_layernorm", "", "post_attention_layernorm", "post_mlp_layernorm"});
+  add_names(names, {"model."},
+            {"input_layernorm", "", "post_attention_layernorm", "post_mlp_layernorm"});
   names.add("layers.#.post_ffn_norm.weight", {{"model.layers.#.mlp.post_mlp_layernorm.weight"}});
   add_latent_names(names, {"model."});
   add_moe_names(names, {"model."}, decoder.moe.intermediate_size, "gate.e_score_correction_bias");

@@ -11,9 +11,7 @@
 namespace onnuri {
 namespace {
 
-bool matches(const ModelFiles& files) {
-  return config_names(files, {"axk2"}, {"AXK2ForCausalLM"});
-}
+bool matches(const ModelFiles& files) { return config_names(files, {"axk2"}, {"AXK2ForCausalLM"}); }
 
 void set_router(const ConfigReader& config, RouterSpec& router) {
   router.correction_bias = true;

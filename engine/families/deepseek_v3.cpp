@@ -32,8 +32,8 @@ MoeSpec read_gguf_moe(const ModelFiles& files, const ConfigReader& config, int64
   RouterSpec& router = moe.router;
   const int64_t gating = config.integer_or("expert_gating_func", kGgufSoftmax);
   if (gating != kGgufSoftmax && gating != kGgufSigmoid)
-    fail(ErrorCode::kUnsupported, "expected softmax (", kGgufSoftmax, ") or sigmoid (", kGgufSigmoid,
-         ") at ", config.place("expert_gating_func"), ", found ", gating);
+    fail(ErrorCode::kUnsupported, "expected softmax (", kGgufSoftmax, ") or sigmoid (",
+         kGgufSigmoid, ") at ", config.place("expert_gating_func"), ", found ", gating);
   router.score = gating == kGgufSigmoid ? RouterScore::kSigmoid : RouterScore::kSoftmax;
   router.group_score = gating == kGgufSigmoid ? GroupScore::kSumOfTop2 : GroupScore::kMax;
   router.num_groups = config.size_or("expert_group_count", 1);
@@ -41,8 +41,8 @@ MoeSpec read_gguf_moe(const ModelFiles& files, const ConfigReader& config, int64
   router.renormalize = config.boolean_or("expert_weights_norm", false);
   router.scale = static_cast<float>(config.number_or("expert_weights_scale", 1.0));
   const std::string bias = "blk." + std::to_string(first_sparse) + ".exp_probs_b";
-  router.correction_bias = !files.checkpoint->find(bias + ".bias").empty() ||
-                           !files.checkpoint->find(bias).empty();
+  router.correction_bias =
+      !files.checkpoint->find(bias + ".bias").empty() || !files.checkpoint->find(bias).empty();
   return moe;
 }
 
@@ -95,9 +95,9 @@ ModelConfig map(const ModelFiles& files) {
   require_activation(config, "hidden_act", "silu");
   DecoderConfig& decoder = model.decoder;
   decoder = read_latent_decoder(config);
-  set_latent_rope(config,
-                  config.boolean_or("rope_interleave", true) ? RopeLayout::kPairs : RopeLayout::kHalf,
-                  decoder);
+  set_latent_rope(
+      config, config.boolean_or("rope_interleave", true) ? RopeLayout::kPairs : RopeLayout::kHalf,
+      decoder);
   decoder.moe = read_sigmoid_moe(config);
   decoder.moe.router.correction_bias = true;
   decoder.moe.router.num_groups = config.size("n_group");

@@ -1,7 +1,6 @@
 // EXAONE 4.0: norms on the outputs of sublayers only, RMS norm on q and k. The 32B shape has three
-// sliding layers to one full layer, and full layers carry no positions; the 1.2B shape has only full
-// layers, all with rope.
-// Source: transformers models/exaone4.
+// sliding layers to one full layer, and full layers carry no positions; the 1.2B shape has only
+// full layers, all with rope. Source: transformers models/exaone4.
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"
 #include "engine/text_engine.h"
@@ -28,8 +27,8 @@ void fill_layers(DecoderConfig& decoder, const std::vector<bool>& sliding, int64
 }
 
 ModelConfig map_gguf(const ModelFiles& files) {
-  ModelConfig model =
-      read_gguf_model(files, "exaone4", {.norms = {"", "post_attention_norm", "", "post_ffw_norm"}});
+  ModelConfig model = read_gguf_model(files, "exaone4",
+                                      {.norms = {"", "post_attention_norm", "", "post_ffw_norm"}});
   const ConfigReader config = gguf_config(files);
   fill_layers(model.decoder, read_gguf_sliding_layers(config, model.decoder.num_layers(), 4),
               config.has("attention.sliding_window") ? config.size("attention.sliding_window") : 0);
@@ -45,8 +44,9 @@ void add_module(const ModelFiles& files, const ConfigReader& config, NameTable& 
   model.mtp.num_steps = config.size_or("mtp_num_speculative_steps", 1);
   model.mtp.layer = model.decoder.layers[0];
   model.mtp.layer.rope = 0;
-  add_mtp_names(names, {"mtp.layers.0.", "mtp.pre_fc_norm_embedding.weight",
-                        "mtp.pre_fc_norm_hidden.weight", "mtp.fc.weight", "mtp.norm.weight", "", ""});
+  add_mtp_names(
+      names, {"mtp.layers.0.", "mtp.pre_fc_norm_embedding.weight", "mtp.pre_fc_norm_hidden.weight",
+              "mtp.fc.weight", "mtp.norm.weight", "", ""});
 }
 
 ModelConfig map(const ModelFiles& files) {

@@ -69,8 +69,8 @@ std::vector<bool> read_sparse_layers(const ConfigReader& config, int64_t num_lay
     for (int64_t i = 0; i < num_layers; ++i) sparse.push_back(i >= num_dense);
   }
   if (static_cast<int64_t>(sparse.size()) != num_layers)
-    fail(ErrorCode::kCorruptData, "expected ", num_layers, " entries for dense and sparse layers in ",
-         config.where(), ", found ", sparse.size());
+    fail(ErrorCode::kCorruptData, "expected ", num_layers,
+         " entries for dense and sparse layers in ", config.where(), ", found ", sparse.size());
   return sparse;
 }
 
@@ -164,8 +164,9 @@ void add_module(const ModelFiles& files, const ConfigReader& config, NameTable& 
   layer.qk_norm = true;
   layer.window = module_window(config, model.decoder);
   layer.intermediate_size = config.size("intermediate_size");
-  add_mtp_names(names, {"mtp.layers.0.", "mtp.pre_fc_norm_embedding.weight",
-                        "mtp.pre_fc_norm_hidden.weight", "mtp.fc.weight", "mtp.norm.weight", "", ""});
+  add_mtp_names(
+      names, {"mtp.layers.0.", "mtp.pre_fc_norm_embedding.weight", "mtp.pre_fc_norm_hidden.weight",
+              "mtp.fc.weight", "mtp.norm.weight", "", ""});
 }
 
 ModelConfig map(const ModelFiles& files) {

@@ -1,7 +1,7 @@
 // Gemma 3 text: norms around both sublayers, five sliding layers to one full, a rope table for each
 // kind, embeddings times sqrt(hidden_size), GELU-gated feed-forward.
-// Source: transformers models/gemma3 (norms hold w of 1 + w); GGUF files have the one added already.
-// A vision tower in the same checkpoint is not read.
+// Source: transformers models/gemma3 (norms hold w of 1 + w); GGUF files have the one added
+// already. A vision tower in the same checkpoint is not read.
 #include <cmath>
 
 #include "core/check.h"
@@ -37,7 +37,8 @@ ModelConfig map_gguf(const ModelFiles& files) {
   ModelConfig model = base_model(files, "gemma3");
   const ConfigReader config = gguf_config(files);
   if (config.number_or("final_logit_softcapping", 0) > 0)
-    fail(ErrorCode::kUnsupported, "logit soft-capping, at ", config.place("final_logit_softcapping"));
+    fail(ErrorCode::kUnsupported, "logit soft-capping, at ",
+         config.place("final_logit_softcapping"));
   DecoderConfig& decoder = model.decoder;
   decoder = read_gguf_decoder(files, config);
   RopeSettings local;
@@ -47,8 +48,8 @@ ModelConfig map_gguf(const ModelFiles& files) {
                          read_gguf_rope(files, config, decoder.head_dim, RopeLayout::kHalf)};
   // Only the 27B model scales by hidden_size / heads; the files carry no key for it.
   if (decoder.num_layers() == 62)
-    decoder.attention_scale =
-        1.0f / std::sqrt(static_cast<float>(decoder.hidden_size) / static_cast<float>(decoder.num_heads));
+    decoder.attention_scale = 1.0f / std::sqrt(static_cast<float>(decoder.hidden_size) /
+                                               static_cast<float>(decoder.num_heads));
   const int64_t window = config.size("attention.sliding_window");
   fill_layers(decoder, read_gguf_sliding_layers(config, decoder.num_layers(), 6), window);
   NameTable names;
@@ -58,7 +59,8 @@ ModelConfig map_gguf(const ModelFiles& files) {
 }
 
 RopeSettings local_rope(const ConfigReader& config, int64_t head_dim) {
-  if (config.has("rope_parameters")) return read_rope(config, head_dim, "sliding_attention", 10000.0);
+  if (config.has("rope_parameters"))
+    return read_rope(config, head_dim, "sliding_attention", 10000.0);
   RopeSettings local;
   local.theta = config.number_or("rope_local_base_freq", 10000.0);
   local.rotary_dim = head_dim;
@@ -70,14 +72,19 @@ ModelConfig map_config(const ModelFiles& files) {
   const ConfigReader config = text_config(files);
   require_activation(config, "hidden_activation", "gelu_pytorch_tanh");
   for (const char* key : {"final_logit_softcapping", "attn_logit_softcapping"})
-    if (config.has(key)) fail(ErrorCode::kUnsupported, "logit soft-capping, at ", config.place(key));
+    if (config.has(key))
+      fail(ErrorCode::kUnsupported, "logit soft-capping, at ", config.place(key));
   if (config.boolean_or("use_bidirectional_attention", false))
     fail(ErrorCode::kUnsupported, "attention to later tokens, at ",
          config.place("use_bidirectional_attention"));
   DecoderConfig& decoder = model.decoder;
   // Published multimodal configs leave these to the defaults of the reference class.
-  decoder = read_decoder(config, {.vocab_size = 262208, .num_heads = 8, .num_kv_heads = 4,
-                                  .head_dim = 256, .max_position = 131072, .norm_eps = 1e-6,
+  decoder = read_decoder(config, {.vocab_size = 262208,
+                                  .num_heads = 8,
+                                  .num_kv_heads = 4,
+                                  .head_dim = 256,
+                                  .max_position = 131072,
+                                  .norm_eps = 1e-6,
                                   .tied_head = true});
   decoder.norm_form = NormForm::kOnePlusWeight;
   decoder.attention_scale =

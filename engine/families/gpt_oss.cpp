@@ -1,8 +1,8 @@
 // GPT-OSS: windows on every other layer, a learned sink per head, biases everywhere, experts chosen
 // before the softmax, a clamped SwiGLU of (up + 1).
 // Source: transformers models/gpt_oss. Checkpoints interleave gate and up: as columns of
-// [experts, hidden, 2 x intermediate], or, in four bits, as rows of the transposed stack. GGUF files
-// hold them apart.
+// [experts, hidden, 2 x intermediate], or, in four bits, as rows of the transposed stack. GGUF
+// files hold them apart.
 #include "core/check.h"
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"

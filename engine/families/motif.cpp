@@ -1,8 +1,8 @@
-// Motif: differential attention and the PolyNorm activation. Motif 2.6B pairs every signal head with
-// a noise head; Motif-2 has several signal heads to one noise head (key num_noise_heads). Both call
-// themselves MotifForCausalLM, and so does Motif-3, which is another graph and is refused.
-// Sources: vLLM 0.10.2 models/motif.py for 2.6B; the vendor's grouped differential attention backend
-// for vLLM and a published MLX port, which agree, for Motif-2.
+// Motif: differential attention and the PolyNorm activation. Motif 2.6B pairs every signal head
+// with a noise head; Motif-2 has several signal heads to one noise head (key num_noise_heads). Both
+// call themselves MotifForCausalLM, and so does Motif-3, which is another graph and is refused.
+// Sources: vLLM 0.10.2 models/motif.py for 2.6B; the vendor's grouped differential attention
+// backend for vLLM and a published MLX port, which agree, for Motif-2.
 #include <cmath>
 
 #include "core/check.h"
@@ -42,8 +42,7 @@ void read_heads(const ConfigReader& config, DecoderConfig& decoder) {
          config.place("num_attention_heads"), ", found ", decoder.num_heads);
   decoder.differential.num_noise_heads =
       grouped ? config.size("num_noise_heads") : decoder.num_heads / 2;
-  decoder.differential.norm_eps =
-      static_cast<float>(config.number_or("attn_rms_norm_eps", 1e-5));
+  decoder.differential.norm_eps = static_cast<float>(config.number_or("attn_rms_norm_eps", 1e-5));
   for (size_t i = 0; i < decoder.layers.size(); ++i) {
     LayerSpec& layer = decoder.layers[i];
     layer.mixer = grouped ? MixerKind::kGroupedDifferential : MixerKind::kDifferential;

@@ -13,8 +13,8 @@ bool matches(const ModelFiles& files) {
 }
 
 ModelConfig map(const ModelFiles& files) {
-  ModelConfig model = files.is_gguf() ? read_gguf_model(files, "qwen2", {})
-                                      : read_text_model(files, "qwen2", {});
+  ModelConfig model =
+      files.is_gguf() ? read_gguf_model(files, "qwen2", {}) : read_text_model(files, "qwen2", {});
   if (!files.is_gguf()) read_optional_windows(text_config(files), model.decoder);
   set_attention_biases(model.decoder, true, false);
   return model;

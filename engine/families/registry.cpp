@@ -10,17 +10,17 @@ namespace onnuri {
 
 const std::vector<Family>& families() {
   static const std::vector<Family> list = {
-      llama_family(),      qwen2_family(),
-      qwen3_family(),      qwen3_moe_family(),
-      gpt_oss_family(),    granite_family(),
+      llama_family(),       qwen2_family(),
+      qwen3_family(),       qwen3_moe_family(),
+      gpt_oss_family(),     granite_family(),
       hyperclovax_family(), ernie4_5_family(),
-      solar_open_family(), gemma3_family(),
-      exaone4_family(),    exaone_moe_family(),
-      qwen2_5_vl_family(), paddleocr_vl_family(),
-      whisper_family(),    hyperclovax_vision_family(),
+      solar_open_family(),  gemma3_family(),
+      exaone4_family(),     exaone_moe_family(),
+      qwen2_5_vl_family(),  paddleocr_vl_family(),
+      whisper_family(),     hyperclovax_vision_family(),
       deepseek_v3_family(), axk1_family(),
-      axk2_family(),       vaetki_family(),
-      motif_family(),      solar_family(),
+      axk2_family(),        vaetki_family(),
+      motif_family(),       solar_family(),
   };
   return list;
 }

@@ -24,8 +24,8 @@ std::vector<int64_t> read_layers(const ConfigReader& config, std::string_view ke
   std::vector<int64_t> layers;
   for (const int32_t layer : config.ids(key)) {
     if (layer >= num_layers)
-      fail(ErrorCode::kCorruptData, "expected layers below ", num_layers, " at ",
-           config.place(key), ", found ", layer);
+      fail(ErrorCode::kCorruptData, "expected layers below ", num_layers, " at ", config.place(key),
+           ", found ", layer);
     layers.push_back(layer);
   }
   return layers;

@@ -1,6 +1,6 @@
-// Solar Open: experts in every layer behind a sigmoid router with a correction, plain attention, YaRN.
-// Source: transformers models/solar_open. GGUF files use the architecture of GLM-4.5, whose norm
-// before the experts is called post_attention_norm.
+// Solar Open: experts in every layer behind a sigmoid router with a correction, plain attention,
+// YaRN. Source: transformers models/solar_open. GGUF files use the architecture of GLM-4.5, whose
+// norm before the experts is called post_attention_norm.
 #include "core/check.h"
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"

@@ -60,8 +60,9 @@ ModelConfig map(const ModelFiles& files) {
     layer.post_mixer_norm = layer.post_ffn_norm = true;
   }
   NameTable names;
-  add_names(names, {"model."}, {"input_layernorm", "post_attention_layernorm", "pre_mlp_layernorm",
-                                "post_mlp_layernorm"});
+  add_names(
+      names, {"model."},
+      {"input_layernorm", "post_attention_layernorm", "pre_mlp_layernorm", "post_mlp_layernorm"});
   add_latent_names(names, {"model."});
   add_moe_names(names, {"model."}, decoder.moe.intermediate_size, "gate.e_score_correction_bias");
   model.names = names.map();

@@ -1,11 +1,10 @@
 // Whisper (Radford et al. 2022): config.json and generation_config.json of WhisperForConditional-
 // Generation to an audio encoder and a text decoder that attends to it.
-#include "engine/families/registry.h"
-
 #include <string>
 
 #include "core/check.h"
 #include "engine/config_reader.h"
+#include "engine/families/registry.h"
 #include "engine/name_table.h"
 #include "engine/speech_engine.h"
 
@@ -40,8 +39,9 @@ AudioConfig map_encoder(const ConfigReader& config) {
   t.num_heads = config.size("encoder_attention_heads");
   t.intermediate_size = config.size("encoder_ffn_dim");
   if (t.hidden_size % t.num_heads != 0) {
-    fail(ErrorCode::kCorruptData, "expected d_model to be a multiple of encoder_attention_heads in ",
-         config.where(), ", found ", t.hidden_size, " and ", t.num_heads);
+    fail(ErrorCode::kCorruptData,
+         "expected d_model to be a multiple of encoder_attention_heads in ", config.where(),
+         ", found ", t.hidden_size, " and ", t.num_heads);
   }
   t.head_dim = t.hidden_size / t.num_heads;
   t.norm_eps = 1e-5f;
@@ -62,8 +62,8 @@ void map_languages(const ConfigReader& generation, SpeechDecoderConfig& d) {
   for (const auto& [name, id] : generation.find("lang_to_id")->as_object("lang_to_id")) {
     const bool bracketed = name.size() > 4 && name.starts_with("<|") && name.ends_with("|>");
     const ConfigReader ids = generation.sub("lang_to_id");
-    d.languages.push_back({bracketed ? name.substr(2, name.size() - 4) : name,
-                           token(ids, name, d.vocab_size)});
+    d.languages.push_back(
+        {bracketed ? name.substr(2, name.size() - 4) : name, token(ids, name, d.vocab_size)});
   }
   const ConfigReader tasks = generation.sub("task_to_id");
   d.task_transcribe = token(tasks, "transcribe", d.vocab_size);
@@ -79,8 +79,9 @@ SpeechDecoderConfig map_decoder(const ConfigReader& config, const ConfigReader& 
   d.intermediate_size = config.size("decoder_ffn_dim");
   d.max_positions = config.size("max_target_positions");
   if (d.hidden_size % d.num_heads != 0) {
-    fail(ErrorCode::kCorruptData, "expected d_model to be a multiple of decoder_attention_heads in ",
-         config.where(), ", found ", d.hidden_size, " and ", d.num_heads);
+    fail(ErrorCode::kCorruptData,
+         "expected d_model to be a multiple of decoder_attention_heads in ", config.where(),
+         ", found ", d.hidden_size, " and ", d.num_heads);
   }
   d.start_of_transcript = token(generation, "decoder_start_token_id", d.vocab_size);
   d.end_of_text = token(generation, "eos_token_id", d.vocab_size);
@@ -136,8 +137,10 @@ TensorNameMap map_names() {
 
 ModelConfig map(const ModelFiles& files) {
   if (files.generation_config.is_null()) {
-    fail(ErrorCode::kNotFound, "expected generation_config.json with the tokens of languages and "
-         "tasks, found none in '", files.path, "'");
+    fail(ErrorCode::kNotFound,
+         "expected generation_config.json with the tokens of languages and "
+         "tasks, found none in '",
+         files.path, "'");
   }
   const ConfigReader config(files.config, "config.json");
   const ConfigReader generation(files.generation_config, "generation_config.json");

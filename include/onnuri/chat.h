@@ -18,7 +18,7 @@ struct ContentPart {
 
 /// A tool that the model wants to be run.
 struct ToolCall {
-  std::string id;              ///< the model's own, or one that is unique within the answer
+  std::string id;  ///< the model's own, or one that is unique within the answer
   std::string name;
   std::string arguments_json;  ///< a JSON object
 };
@@ -27,10 +27,10 @@ struct ToolCall {
 struct ChatMessage {
   std::string role;
   std::vector<ContentPart> content;
-  std::string reasoning_content = {};         ///< of an assistant: what it thought
-  std::vector<ToolCall> tool_calls = {};      ///< of an assistant: what it asked for
-  std::string tool_call_id = {};              ///< of a tool: the call that this answers
-  std::string name = {};                      ///< of a tool: its name; else the speaker's, if any
+  std::string reasoning_content = {};     ///< of an assistant: what it thought
+  std::vector<ToolCall> tool_calls = {};  ///< of an assistant: what it asked for
+  std::string tool_call_id = {};          ///< of a tool: the call that this answers
+  std::string name = {};                  ///< of a tool: its name; else the speaker's, if any
 };
 
 /// A message that holds only text.

@@ -43,21 +43,21 @@ struct GenerateRequest {
   std::string prompt;                 ///< raw text, tokenised with the model's own bos rule
   std::vector<ChatMessage> messages;  ///< rendered with the checkpoint's chat template
   std::string tools_json;             ///< with messages: a JSON list of tools or empty
-  /// With messages: "" or "auto" (as the model was published), "on", "off", or an effort: "minimal",
-  /// "low", "medium", "high". Becomes the variables that the model's template knows.
+  /// With messages: "" or "auto" (as the model was published), "on", "off", or an effort:
+  /// "minimal", "low", "medium", "high". Becomes the variables that the model's template knows.
   std::string reasoning;
-  std::string template_kwargs_json;   ///< extra template variables, a JSON object or empty; they win
+  std::string template_kwargs_json;  ///< extra template variables, a JSON object or empty; they win
   /// With messages: thoughts and tool calls are told apart from the answer's text.
   bool split_output = true;
   /// With messages: special tokens spelt inside their texts are taken for tokens, not for text.
   bool trust_special_tokens = false;
-  std::vector<Image> images;          ///< with input_ids only: placeholders already expanded
-  std::vector<Waveform> audios;       ///< with input_ids only
+  std::vector<Image> images;     ///< with input_ids only: placeholders already expanded
+  std::vector<Waveform> audios;  ///< with input_ids only
   int64_t max_new_tokens = 256;
   SamplingParams sampling;
   AnswerFormat format;  ///< a JSON schema, regular expression, grammar or list of choices to obey
-  int64_t num_choices = 1;        ///< independent answers; the prompt is computed once for all
-  int64_t top_logprobs = -1;      ///< -1: none; k >= 0: the chosen token's and the k likeliest
+  int64_t num_choices = 1;    ///< independent answers; the prompt is computed once for all
+  int64_t top_logprobs = -1;  ///< -1: none; k >= 0: the chosen token's and the k likeliest
   bool ignore_eos = false;
   std::vector<std::string> stop;  ///< generation ends before any of these strings
 };
@@ -74,12 +74,13 @@ struct StepLogProbs {
 };
 
 /// One step of a stream. `text` is whole UTF-8; it may be empty while a character is incomplete.
-/// `token_id` is -1 between the chunks of a long prompt, and for text that was held back to the end.
+/// `token_id` is -1 between the chunks of a long prompt, and for text that was held back to the
+/// end.
 struct TokenEvent {
   int32_t token_id = -1;
   std::string text;
-  std::string reasoning;             ///< what the model thought with this token
-  std::vector<ToolCall> tool_calls;  ///< that this token completed
+  std::string reasoning;                 ///< what the model thought with this token
+  std::vector<ToolCall> tool_calls;      ///< that this token completed
   int64_t choice = 0;                    ///< which answer; they come one after another
   std::optional<StepLogProbs> logprobs;  ///< where asked for
 };
@@ -119,8 +120,8 @@ struct FloatMatrix {
 };
 
 struct TranscribeOptions {
-  std::string language;            ///< "en", "ko", ...; empty: detected
-  std::string task = "transcribe"; ///< or "translate" (into English)
+  std::string language;             ///< "en", "ko", ...; empty: detected
+  std::string task = "transcribe";  ///< or "translate" (into English)
   bool timestamps = false;
   std::function<void(double fraction)> progress;
   std::function<bool(const std::string& text)> on_text;  ///< streams; false stops

@@ -5,12 +5,13 @@
 
 namespace onnuri {
 
-/// Decodes a picture (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC) to RGB8 with its EXIF orientation
-/// applied. Throws Error: kNotFound, kCorruptData, kUnsupported, kOutOfMemory (too many pixels).
+/// Decodes a picture (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC) to RGB8 with its EXIF
+/// orientation applied. Throws Error: kNotFound, kCorruptData, kUnsupported, kOutOfMemory (too many
+/// pixels).
 Image load_image(const MediaInput& input);
 
-/// Decodes sound (or the sound of a video) to mono float at `sample_rate_hz`. Throws as above; input
-/// without a single sample is kCorruptData.
+/// Decodes sound (or the sound of a video) to mono float at `sample_rate_hz`. Throws as above;
+/// input without a single sample is kCorruptData.
 Waveform load_audio(const MediaInput& input, int64_t sample_rate_hz = 16000);
 
 /// An input that names a file.

@@ -49,13 +49,13 @@ struct LoadBf16 {
 
 // One thread's scratch, cut from the caller's bytes.
 struct Workspace {
-  int64_t rows = 0;       // M
-  int64_t k_cols = 0;     // k_dim, whole vectors
-  int64_t v_cols = 0;     // v_dim, whole vectors
-  float* q = nullptr;       // (M, k_cols)
-  float* scores = nullptr;  // (M, kKeyTile)
-  float* acc = nullptr;     // (M, v_cols) of one tile
-  float* total = nullptr;   // (M, v_cols) of all tiles so far
+  int64_t rows = 0;            // M
+  int64_t k_cols = 0;          // k_dim, whole vectors
+  int64_t v_cols = 0;          // v_dim, whole vectors
+  float* q = nullptr;          // (M, k_cols)
+  float* scores = nullptr;     // (M, kKeyTile)
+  float* acc = nullptr;        // (M, v_cols) of one tile
+  float* total = nullptr;      // (M, v_cols) of all tiles so far
   float* tile_max = nullptr;   // (M)
   float* tile_sum = nullptr;   // (M)
   float* total_max = nullptr;  // (M)
@@ -262,7 +262,8 @@ void unpack_rows(const void* rows, int64_t row_stride, int64_t count, int64_t di
   for (int64_t j = 0; j < count; ++j) {
     const Element* row = from + j * row_stride;
     float* to = out + j * stride;
-    if (scattered && j + kAhead < count) prefetch_row(row + kAhead * row_stride, dim * element_bytes);
+    if (scattered && j + kAhead < count)
+      prefetch_row(row + kAhead * row_stride, dim * element_bytes);
     int64_t d = 0;
     for (; d + 4 * kLanes <= whole; d += 4 * kLanes) {
       v_store(to + d, Load::at(row + d));
@@ -281,8 +282,8 @@ void unpack_rows(const void* rows, int64_t row_stride, int64_t count, int64_t di
 
 // The rows as they are stored, or decoded into w.run, whichever is cheaper for M rows.
 template <typename Load>
-inline const void* usable_rows(const Workspace& w, const void* rows, int64_t* stride,
-                               int64_t count, int64_t dim, int64_t cols) {
+inline const void* usable_rows(const Workspace& w, const void* rows, int64_t* stride, int64_t count,
+                               int64_t dim, int64_t cols) {
   if (w.rows <= kDirectRows && dim == cols) return rows;
   unpack_rows<Load>(rows, *stride, count, dim, w.run, cols + kPadFloats);
   *stride = cols + kPadFloats;
@@ -502,8 +503,7 @@ void attend_tile(const AttentionTask& task, int64_t tile, float* partial, void* 
   process_tile(task, w, tile);
 }
 
-void combine(const AttentionTask& task, int64_t num_tiles, const float* partials,
-             void* workspace) {
+void combine(const AttentionTask& task, int64_t num_tiles, const float* partials, void* workspace) {
   const Workspace w = cut_workspace(task, workspace);
   begin_total(w);
   const int64_t step = partial_floats(w.rows, task.keys.v_dim);

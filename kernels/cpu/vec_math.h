@@ -41,14 +41,12 @@ inline Vec v_sigmoid(Vec x) {
   const Vec one = v_set(1.0f);
   return v_div(one, v_add(one, v_exp(v_sub(v_zero(), x))));
 }
-inline Vec v_silu(Vec x) {
-  return v_div(x, v_add(v_set(1.0f), v_exp(v_sub(v_zero(), x))));
-}
+inline Vec v_silu(Vec x) { return v_div(x, v_add(v_set(1.0f), v_exp(v_sub(v_zero(), x)))); }
 
 // x (1 + tanh u) / 2 = x sigmoid(2u), u = sqrt(2 / pi) (x + 0.044715 x^3).
 inline Vec v_gelu_tanh(Vec x) {
-  const Vec u = v_mul(x, v_fma(v_mul(x, x), v_set(2.0f * 0.79788456f * 0.044715f),
-                               v_set(2.0f * 0.79788456f)));
+  const Vec u = v_mul(
+      x, v_fma(v_mul(x, x), v_set(2.0f * 0.79788456f * 0.044715f), v_set(2.0f * 0.79788456f)));
   return v_div(x, v_add(v_set(1.0f), v_exp(v_sub(v_zero(), u))));
 }
 

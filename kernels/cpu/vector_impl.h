@@ -17,9 +17,7 @@ inline void for_lanes(int64_t cols, F f) {
   for (; i + kLanes <= cols; i += kLanes) f(i, kLanes);
   if (i < cols) f(i, cols - i);
 }
-inline Vec load_part(const float* p, int64_t n) {
-  return n == kLanes ? v_load(p) : v_load_n(p, n);
-}
+inline Vec load_part(const float* p, int64_t n) { return n == kLanes ? v_load(p) : v_load_n(p, n); }
 inline void store_part(float* p, Vec v, int64_t n) {
   if (n == kLanes) {
     v_store(p, v);
@@ -74,9 +72,8 @@ void layer_norm(ConstMatrixView x, const float* weight, const float* bias, float
     const float* in = x.row(r);
     float* out = y.row(r);
     const auto cols = static_cast<float>(x.cols);
-    const float sum = sum_lanes(x.cols, [&](Vec s, int64_t i, int64_t n) {
-      return v_add(s, load_part(in + i, n));
-    });
+    const float sum = sum_lanes(
+        x.cols, [&](Vec s, int64_t i, int64_t n) { return v_add(s, load_part(in + i, n)); });
     const float mean = sum / cols;
     // Lanes past the end hold zero, not the mean: they are masked out of the sum by hand.
     const float squares = sum_lanes(x.cols, [&](Vec s, int64_t i, int64_t n) {
@@ -253,8 +250,7 @@ void qk_norm_rope(const QkNormRope& params, int64_t num_heads, int64_t head_dim,
   for (int64_t r = 0; r < x.rows; ++r) {
     for (int64_t h = 0; h < num_heads; ++h) {
       float* head = x.row(r) + h * head_dim;
-      rms_norm_row(head, head_dim, params.norm_weight, params.norm_weight_offset, params.eps,
-                   head);
+      rms_norm_row(head, head_dim, params.norm_weight, params.norm_weight_offset, params.eps, head);
       if (half > 0) {
         rope_head(params.layout, head, half, params.cos + r * half, params.sin + r * half);
       }
@@ -276,9 +272,8 @@ void softmax_rows(MatrixView x) {
     for_lanes(x.cols, [&](int64_t c, int64_t n) {
       store_part(row + c, v_exp(v_sub(load_part(row + c, n), shift)), n);
     });
-    const float sum = sum_lanes(x.cols, [&](Vec s, int64_t c, int64_t n) {
-      return v_add(s, load_part(row + c, n));
-    });
+    const float sum = sum_lanes(
+        x.cols, [&](Vec s, int64_t c, int64_t n) { return v_add(s, load_part(row + c, n)); });
     const Vec inverse = v_set(1.0f / sum);
     for_lanes(x.cols, [&](int64_t c, int64_t n) {
       store_part(row + c, v_mul(load_part(row + c, n), inverse), n);

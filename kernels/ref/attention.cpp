@@ -1,8 +1,7 @@
 // Attention as the formula says: all scores of a row, softmax, weighted sum of values.
-#include "kernels/attention_kernels.h"
-
 #include <cmath>
 
+#include "kernels/attention_kernels.h"
 #include "kernels/kernel_table.h"
 #include "kernels/ref/convert.h"
 
@@ -11,8 +10,7 @@ namespace {
 
 double element(DType dtype, const void* row, int64_t i) {
   switch (dtype) {
-    case DType::kF16:
-      return static_cast<double>(f16_to_f32(static_cast<const uint16_t*>(row)[i]));
+    case DType::kF16: return static_cast<double>(f16_to_f32(static_cast<const uint16_t*>(row)[i]));
     case DType::kBF16:
       return static_cast<double>(bf16_to_f32(static_cast<const uint16_t*>(row)[i]));
     default: return static_cast<double>(static_cast<const float*>(row)[i]);
@@ -30,7 +28,8 @@ void attend_head(const AttentionTask& task, KeyRange range, const float* q, cons
   for (int64_t j = range.begin; j < range.end; ++j) {
     const void* k = key_run(keys, j, 1).k;
     double dot = 0.0;
-    for (int64_t d = 0; d < keys.k_dim; ++d) dot += static_cast<double>(q[d]) * element(dtype, k, d);
+    for (int64_t d = 0; d < keys.k_dim; ++d)
+      dot += static_cast<double>(q[d]) * element(dtype, k, d);
     scores[j - range.begin] = dot * static_cast<double>(task.scale);
     max = std::fmax(max, scores[j - range.begin]);
   }
@@ -89,9 +88,10 @@ void index_scores(const AttentionTask& task, const float* weights, int64_t weigh
 
 int64_t block_rows(int64_t /*k_dim*/, int64_t /*v_dim*/) { return 64; }
 
-constexpr AttentionKernels kAttention{
-    .block_rows = block_rows, .workspace_bytes = workspace_bytes, .attend = attend,
-    .index_scores = index_scores};
+constexpr AttentionKernels kAttention{.block_rows = block_rows,
+                                      .workspace_bytes = workspace_bytes,
+                                      .attend = attend,
+                                      .index_scores = index_scores};
 
 }  // namespace
 

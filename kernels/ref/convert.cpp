@@ -44,9 +44,7 @@ float f16_to_f32(uint16_t bits) {
   return std::bit_cast<float>(sign | (wide << 23) | (fraction << 13));
 }
 
-float bf16_to_f32(uint16_t bits) {
-  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
-}
+float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
 void convert_row(DType dtype, const float* source, int64_t n, void* target) {
   if (dtype == DType::kF32) {

@@ -86,7 +86,8 @@ bool read_half_scales(WeightFormat format, const uint8_t* record, int64_t b, int
       case WeightFormat::kF4H: row->scale[h] = float_at(record, i); break;
       case WeightFormat::kQ3K:
       case WeightFormat::kQ6K:
-        row->scale[h] = float_at(record, r) * static_cast<float>(static_cast<int8_t>(record[64 + i]));
+        row->scale[h] =
+            float_at(record, r) * static_cast<float>(static_cast<int8_t>(record[64 + i]));
         break;
       case WeightFormat::kQ2K:
         row->scale[h] = half_at(record, r) * static_cast<float>(record[64 + i] & 15);
@@ -113,7 +114,9 @@ void read_scales(WeightFormat format, const uint8_t* record, int64_t b, int64_t 
     case WeightFormat::kQ4S:
     case WeightFormat::kQ5S:
     case WeightFormat::kQ8S: row->scale[0] = float_at(record, i); break;
-    case WeightFormat::kF4: row->scale[0] = float_from_bfloat16(load_half_bits(record + i * 2)); break;
+    case WeightFormat::kF4:
+      row->scale[0] = float_from_bfloat16(load_half_bits(record + i * 2));
+      break;
     default:
       row->scale[0] = half_at(record, i);
       if (format == WeightFormat::kQ4M || format == WeightFormat::kQ5M) {

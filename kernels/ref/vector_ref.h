@@ -5,10 +5,8 @@
 
 namespace onnuri::ref {
 
-void rms_norm(ConstMatrixView x, const float* weight, float weight_offset, float eps,
-              MatrixView y);
-void layer_norm(ConstMatrixView x, const float* weight, const float* bias, float eps,
-                MatrixView y);
+void rms_norm(ConstMatrixView x, const float* weight, float weight_offset, float eps, MatrixView y);
+void layer_norm(ConstMatrixView x, const float* weight, const float* bias, float eps, MatrixView y);
 void add_scaled(ConstMatrixView x, float scale, MatrixView y);
 void scale_rows(float scale, MatrixView x);
 void activate(Activation kind, ConstMatrixView x, MatrixView y);

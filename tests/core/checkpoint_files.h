@@ -34,8 +34,8 @@ class TemporaryFolder {
   const std::string& path() const { return path_; }
   std::string write(const std::string& name, std::string_view bytes) const {
     const std::string file = path_ + "/" + name;
-    std::ofstream(file, std::ios::binary).write(bytes.data(),
-                                                static_cast<std::streamsize>(bytes.size()));
+    std::ofstream(file, std::ios::binary)
+        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     return file;
   }
 

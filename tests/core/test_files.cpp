@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include "tests/core/checkpoint_files.h"
 #include "core/mapped_file.h"
+#include "tests/core/checkpoint_files.h"
 
 namespace onnuri {
 namespace {
@@ -23,8 +23,8 @@ TEST(MappedFile, OnlyRegularFiles) {
   const TemporaryFolder folder;
   const std::string fifo = folder.path() + "/fifo";
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
-  for (const std::string& path : {folder.path() + "/none", folder.path(), fifo,
-                                  folder.path() + std::string("/a\0b", 4)}) {
+  for (const std::string& path :
+       {folder.path() + "/none", folder.path(), fifo, folder.path() + std::string("/a\0b", 4)}) {
     expect_error(ErrorCode::kNotFound, {}, [&] { MappedFile::open(path); });
   }
 }

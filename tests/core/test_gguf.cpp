@@ -75,15 +75,28 @@ TEST_F(Gguf, ReadsAValidFileOfBothVersions) {
   for (const uint32_t version : {2u, 3u}) {
     GgufParts parts;
     parts.version = version;
-    parts.pairs = {pair("general.architecture", "llama"), pair<uint8_t>("u8", 0, 200),
-                   pair<int8_t>("i8", 1, -3),           pair<uint16_t>("u16", 2, 65535),
-                   pair<int16_t>("i16", 3, -300),       pair<uint32_t>("u32", 4, 4000000000u),
-                   pair<int32_t>("i32", 5, -4),         pair<float>("f32", 6, 0.5f),
-                   pair<uint8_t>("bool", 7, 1),         pair<uint64_t>("u64", 10, SIZE_MAX),
-                   pair<int64_t>("i64", 11, INT64_MIN), pair<double>("f64", 12, 0.1),
-                   ByteWriter().text("list").put<uint32_t>(9).put<uint32_t>(8).put<uint64_t>(2)
-                       .text("a").text(std::string("\0\xff", 2)).bytes,
-                   ByteWriter().text("none").put<uint32_t>(9).put<uint32_t>(4).put<uint64_t>(0).bytes};
+    parts.pairs = {
+        pair("general.architecture", "llama"),
+        pair<uint8_t>("u8", 0, 200),
+        pair<int8_t>("i8", 1, -3),
+        pair<uint16_t>("u16", 2, 65535),
+        pair<int16_t>("i16", 3, -300),
+        pair<uint32_t>("u32", 4, 4000000000u),
+        pair<int32_t>("i32", 5, -4),
+        pair<float>("f32", 6, 0.5f),
+        pair<uint8_t>("bool", 7, 1),
+        pair<uint64_t>("u64", 10, SIZE_MAX),
+        pair<int64_t>("i64", 11, INT64_MIN),
+        pair<double>("f64", 12, 0.1),
+        ByteWriter()
+            .text("list")
+            .put<uint32_t>(9)
+            .put<uint32_t>(8)
+            .put<uint64_t>(2)
+            .text("a")
+            .text(std::string("\0\xff", 2))
+            .bytes,
+        ByteWriter().text("none").put<uint32_t>(9).put<uint32_t>(4).put<uint64_t>(0).bytes};
     parts.tensors = {{"b", {4, 2}, 0, 0}, {"a", {32}, 8, 32}, {"s", {}, 0, 96}};
     parts.data = std::string(100, '\1');
     const auto checkpoint = open(parts);
@@ -185,8 +198,14 @@ TEST_F(Gguf, KeyAndStringLengths) {
       parts.pairs = {ByteWriter().text("k").put<uint32_t>(9).put(type).put(length).bytes};
       expect_bad(parts, {"key \"k\"", std::to_string(length)});
     }
-    parts.pairs = {ByteWriter().text("k").put<uint32_t>(9).put<uint32_t>(8).put<uint64_t>(2)
-                       .text("a").put(length).bytes};
+    parts.pairs = {ByteWriter()
+                       .text("k")
+                       .put<uint32_t>(9)
+                       .put<uint32_t>(8)
+                       .put<uint64_t>(2)
+                       .text("a")
+                       .put(length)
+                       .bytes};
     expect_bad(parts, {"key \"k\"", std::to_string(length)});
   }
 }
@@ -215,8 +234,13 @@ TEST_F(Gguf, ArraysHaveABudget) {
   // 17 million one-byte elements are a small file but a large tree.
   GgufParts parts;
   const uint64_t count = (uint64_t{1} << 24) + 1;
-  parts.pairs = {ByteWriter().text("k").put<uint32_t>(9).put<uint32_t>(0).put(count)
-                     .raw(std::string(count, '\0')).bytes};
+  parts.pairs = {ByteWriter()
+                     .text("k")
+                     .put<uint32_t>(9)
+                     .put<uint32_t>(0)
+                     .put(count)
+                     .raw(std::string(count, '\0'))
+                     .bytes};
   expect_bad(parts, {"\"k\"", "at most 16777216"});
 }
 
@@ -264,17 +288,18 @@ TEST_F(Gguf, Types) {
   GgufParts parts;
   parts.tensors[0].extents = {256};
   const std::pair<uint32_t, std::string_view> unsupported[] = {
-      {9, "Q8_1"}, {15, "Q8_K"}, {16, "IQ2_XXS"}, {21, "IQ3_S"}, {28, "F64"},
-      {34, "TQ1_0"}, {4, "4"}, {999, "999"}, {0xffffffffu, "4294967295"}};
+      {9, "Q8_1"},   {15, "Q8_K"}, {16, "IQ2_XXS"},
+      {21, "IQ3_S"}, {28, "F64"},  {34, "TQ1_0"},
+      {4, "4"},      {999, "999"}, {0xffffffffu, "4294967295"}};
   for (const auto& [type, name] : unsupported) {
     parts.tensors[0].type = type;
     expect_bad(parts, {"\"w\"", name}, ErrorCode::kUnsupported);
   }
   const std::tuple<uint32_t, DType, size_t> supported[] = {
-      {0, DType::kF32, 1024}, {1, DType::kF16, 512}, {2, DType::kQ4_0, 144},
-      {3, DType::kQ4_1, 160}, {6, DType::kQ5_0, 176}, {7, DType::kQ5_1, 192},
-      {8, DType::kQ8_0, 272}, {12, DType::kQ4_K, 144}, {13, DType::kQ5_K, 176},
-      {14, DType::kQ6_K, 210}, {24, DType::kI8, 256}, {25, DType::kI16, 512},
+      {0, DType::kF32, 1024},  {1, DType::kF16, 512},   {2, DType::kQ4_0, 144},
+      {3, DType::kQ4_1, 160},  {6, DType::kQ5_0, 176},  {7, DType::kQ5_1, 192},
+      {8, DType::kQ8_0, 272},  {12, DType::kQ4_K, 144}, {13, DType::kQ5_K, 176},
+      {14, DType::kQ6_K, 210}, {24, DType::kI8, 256},   {25, DType::kI16, 512},
       {26, DType::kI32, 1024}, {27, DType::kI64, 2048}, {30, DType::kBF16, 512}};
   for (const auto& [type, dtype, bytes] : supported) {
     parts.tensors[0].type = type;
@@ -286,8 +311,8 @@ TEST_F(Gguf, Types) {
 }
 
 TEST_F(Gguf, OffsetsAndOverlaps) {
-  for (const uint64_t offset : {uint64_t{32}, uint64_t{1} << 42, uint64_t{1} << 63,
-                                SIZE_MAX - 31}) {
+  for (const uint64_t offset :
+       {uint64_t{32}, uint64_t{1} << 42, uint64_t{1} << 63, SIZE_MAX - 31}) {
     GgufParts parts;
     parts.tensors[0].offset = offset;
     expect_bad(parts, {"\"w\""});

@@ -5,8 +5,8 @@
 #include <functional>
 #include <limits>
 
-#include "tests/core/checkpoint_files.h"
 #include "core/json.h"
+#include "tests/core/checkpoint_files.h"
 
 namespace onnuri {
 namespace {
@@ -130,13 +130,15 @@ TEST(Json, DumpReadsBackTheSame) {
     EXPECT_EQ(back.at("text", "x").as_string("x"), v.at("text", "x").as_string("x"));
   }
   EXPECT_EQ(JsonValue(std::nan("")).dump(), "null");
-  EXPECT_EQ(JsonValue("a\xff\xed\xa0\x80z").dump(), "\"a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz\"");
+  EXPECT_EQ(JsonValue("a\xff\xed\xa0\x80z").dump(),
+            "\"a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz\"");
   EXPECT_EQ(parse_json("{\"a\":[1]}", "x").dump(1), "{\n \"a\": [\n  1\n ]\n}");
 }
 
 TEST(Json, ManyKeysAreNotQuadratic) {
   std::string text = "{";
-  for (int i = 0; i < 300000; ++i) text += "\"key" + std::to_string(i % 299999) + "\":" + std::to_string(i) + ",";
+  for (int i = 0; i < 300000; ++i)
+    text += "\"key" + std::to_string(i % 299999) + "\":" + std::to_string(i) + ",";
   text.back() = '}';
   const JsonValue v = parse_json(text, "x");
   ASSERT_EQ(v.as_object("x").size(), 299999u);

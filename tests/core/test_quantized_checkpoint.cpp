@@ -66,7 +66,8 @@ void expect_error(const std::shared_ptr<Parts>& parts, const std::string& config
 constexpr const char* kGptq =
     R"({"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": false})";
 constexpr const char* kFp8 = R"({"quant_method": "fp8", "weight_block_size": [128, 128]})";
-constexpr const char* kPacked = R"({"quant_method": "compressed-tensors", "format": "pack-quantized",
+constexpr const char* kPacked =
+    R"({"quant_method": "compressed-tensors", "format": "pack-quantized",
   "config_groups": {"a": {"weights": {"num_bits": 4, "group_size": 32, "symmetric": true}}}})";
 
 std::shared_ptr<Parts> gptq_parts() {  // (16, 64)
@@ -91,8 +92,7 @@ TEST(QuantizedCheckpoint, OneWeightStandsForItsParts) {
   auto parts = gptq_parts();
   parts->add("m.k_scale", DType::kF32, {1}).add("norm.weight", DType::kBF16, {16});
   const auto checkpoint = open_quantized(parts, config_of(kGptq));
-  EXPECT_EQ(checkpoint->names(),
-            (std::vector<std::string>{"m.bias", "m.weight", "norm.weight"}));
+  EXPECT_EQ(checkpoint->names(), (std::vector<std::string>{"m.bias", "m.weight", "norm.weight"}));
   const TensorView weight = checkpoint->find("m.weight");
   EXPECT_EQ(weight.shape, (Shape{16, 64}));
   EXPECT_EQ(stored_bytes(weight), 8 * 16 * 4 + 2 * 2 * 4 + 2 * 16 * 2 + 64 * 4);
@@ -134,8 +134,7 @@ TEST(QuantizedCheckpoint, GroupIndicesStayInRange) {
   auto parts = gptq_parts();
   parts->remove("m.g_idx");
   EXPECT_NO_THROW(open_quantized(parts, config_of(kGptq)));
-  expect_error(parts,
-               R"({"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": true})",
+  expect_error(parts, R"({"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": true})",
                "g_idx");
 }
 
@@ -192,9 +191,7 @@ TEST(QuantizedCheckpoint, Float4NeedsItsScales) {
 }
 
 TEST(QuantizationConfig, UnknownSchemesListTheKnownOnes) {
-  const auto error = [](const std::string& text) {
-    return error_of([&] { config_of(text); });
-  };
+  const auto error = [](const std::string& text) { return error_of([&] { config_of(text); }); };
   const std::string unknown = error(R"({"quant_method": "bitsandbytes"})");
   EXPECT_NE(unknown.find("compressed-tensors"), std::string::npos) << unknown;
   EXPECT_NE(unknown.find("bitsandbytes"), std::string::npos) << unknown;
@@ -213,7 +210,8 @@ TEST(QuantizationConfig, UnknownSchemesListTheKnownOnes) {
       {R"({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"})", "quant_algo"},
       {R"({"quant_method": "compressed-tensors", "format": "marlin-24"})", "format"},
       {R"({"quant_method": "compressed-tensors", "format": "dense",
-           "sparsity_config": {"format": "sparse-24-bitmask"}})", "sparsity_config"}};
+           "sparsity_config": {"format": "sparse-24-bitmask"}})",
+       "sparsity_config"}};
   for (const auto& [text, field] : cases) {
     const std::string found = error(text);
     EXPECT_NE(found.find(field), std::string::npos) << text << ": " << found;

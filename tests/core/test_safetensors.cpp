@@ -38,10 +38,10 @@ TEST_F(Safetensors, ReadsAValidFile) {
   std::string data(24, '\0');
   const float values[] = {1.5f, -2.0f};
   std::memcpy(data.data(), values, sizeof(values));
-  const auto checkpoint =
-      open(encode("{\"__metadata__\":{\"format\":\"pt\"}," + entry("b", "F32", "[1,2]", 0, 8) + "," +
-                      entry("a", "I64", "[2]", 8, 24) + "," + entry("e", "F16", "[0,3]", 24, 24) + "}",
-                  data));
+  const auto checkpoint = open(
+      encode("{\"__metadata__\":{\"format\":\"pt\"}," + entry("b", "F32", "[1,2]", 0, 8) + "," +
+                 entry("a", "I64", "[2]", 8, 24) + "," + entry("e", "F16", "[0,3]", 24, 24) + "}",
+             data));
   EXPECT_EQ(checkpoint->format(), CheckpointFormat::kSafetensors);
   EXPECT_EQ(checkpoint->names(), (std::vector<std::string>{"a", "b", "e"}));
   EXPECT_EQ(checkpoint->find("b").shape, (Shape{1, 2}));
@@ -56,10 +56,10 @@ TEST_F(Safetensors, MisalignedTensorsAreCopiedToAnAlignedPlace) {
     const float value = 3.25f;
     std::string data(5, '\7');
     data.append(reinterpret_cast<const char*>(&value), sizeof(value));
-    const auto checkpoint = open(encode("{" + entry("u", "U8", "[5]", 0, 5) + "," +
-                                            entry("f", "F32", "[1]", 5, 9) + "}" +
-                                            std::string(static_cast<size_t>(pad), ' '),
-                                        data));
+    const auto checkpoint =
+        open(encode("{" + entry("u", "U8", "[5]", 0, 5) + "," + entry("f", "F32", "[1]", 5, 9) +
+                        "}" + std::string(static_cast<size_t>(pad), ' '),
+                    data));
     const TensorView view = checkpoint->find("f");
     EXPECT_EQ(reinterpret_cast<uintptr_t>(view.data) % alignof(float), 0u);
     EXPECT_EQ(view.as<float>()[0], value);
@@ -68,7 +68,8 @@ TEST_F(Safetensors, MisalignedTensorsAreCopiedToAnAlignedPlace) {
 }
 
 TEST_F(Safetensors, TruncationAtEveryByteIsAnError) {
-  const std::string bytes = encode("{" + entry("w", "F32", "[2,3]", 0, 24) + "}", std::string(24, '\1'));
+  const std::string bytes =
+      encode("{" + entry("w", "F32", "[2,3]", 0, 24) + "}", std::string(24, '\1'));
   for (size_t n = 0; n < bytes.size(); ++n) {
     expect_error(ErrorCode::kCorruptData, {"model.safetensors"}, [&] { open(bytes.substr(0, n)); });
   }
@@ -77,7 +78,8 @@ TEST_F(Safetensors, TruncationAtEveryByteIsAnError) {
 }
 
 TEST_F(Safetensors, EveryByteMayBeWrongWithoutHarm) {
-  const std::string bytes = encode("{" + entry("w", "F32", "[2,3]", 0, 24) + "}", std::string(24, '\1'));
+  const std::string bytes =
+      encode("{" + entry("w", "F32", "[2,3]", 0, 24) + "}", std::string(24, '\1'));
   for (size_t i = 0; i < bytes.size(); ++i) {
     for (const int value : {0x00, 0x01, 0x22, 0x39, 0x5b, 0x7d, 0x80, 0xff}) {
       std::string wrong = bytes;
@@ -118,8 +120,10 @@ TEST_F(Safetensors, HeaderJson) {
 }
 
 TEST_F(Safetensors, Fields) {
-  const auto one = [](const std::string& dtype, const std::string& shape, const std::string& range) {
-    return "{\"w\":{\"dtype\":" + dtype + ",\"shape\":" + shape + ",\"data_offsets\":" + range + "}}";
+  const auto one = [](const std::string& dtype, const std::string& shape,
+                      const std::string& range) {
+    return "{\"w\":{\"dtype\":" + dtype + ",\"shape\":" + shape + ",\"data_offsets\":" + range +
+           "}}";
   };
   expect_bad(one("\"F64\"", "[1]", "[0,8]"), "12345678", {"\"w\"", "F64"}, ErrorCode::kUnsupported);
   expect_bad(one("\"f32\"", "[1]", "[0,4]"), "1234", {"\"w\"", "f32"}, ErrorCode::kUnsupported);
@@ -143,12 +147,12 @@ TEST_F(Safetensors, Fields) {
 
 TEST_F(Safetensors, OverlapsAndGaps) {
   const std::string data(16, '\0');
-  expect_bad("{" + entry("a", "F32", "[2]", 0, 8) + "," + entry("b", "F32", "[3]", 4, 16) + "}", data,
-             {"\"a\"", "\"b\"", "overlap"});
-  expect_bad("{" + entry("a", "F32", "[4]", 0, 16) + "," + entry("b", "F32", "[4]", 0, 16) + "}", data,
-             {"overlap"});
-  expect_bad("{" + entry("a", "F32", "[1]", 0, 4) + "," + entry("b", "F32", "[2]", 8, 16) + "}", data,
-             {"\"b\"", "begin at 4", "8"});
+  expect_bad("{" + entry("a", "F32", "[2]", 0, 8) + "," + entry("b", "F32", "[3]", 4, 16) + "}",
+             data, {"\"a\"", "\"b\"", "overlap"});
+  expect_bad("{" + entry("a", "F32", "[4]", 0, 16) + "," + entry("b", "F32", "[4]", 0, 16) + "}",
+             data, {"overlap"});
+  expect_bad("{" + entry("a", "F32", "[1]", 0, 4) + "," + entry("b", "F32", "[2]", 8, 16) + "}",
+             data, {"\"b\"", "begin at 4", "8"});
   expect_bad("{" + entry("a", "F32", "[3]", 0, 12) + "}", data, {"12", "16"});
 }
 
@@ -158,7 +162,8 @@ TEST_F(Safetensors, WriterAndReaderAgree) {
   Tensor b = Tensor::zeros(DType::kBF16, {5});
   Tensor c = Tensor::zeros(DType::kI64, {});
   const std::string path = folder_.path() + "/out.safetensors";
-  write_safetensors(path, {{"b \"quoted\" \xea\xb0\x80", b.view()}, {"a", a.view()}, {"c", c.view()}});
+  write_safetensors(path,
+                    {{"b \"quoted\" \xea\xb0\x80", b.view()}, {"a", a.view()}, {"c", c.view()}});
   const auto checkpoint = Checkpoint::open(path);
   EXPECT_EQ(checkpoint->names().size(), 3u);
   const TensorView view = checkpoint->find("a");
@@ -167,10 +172,12 @@ TEST_F(Safetensors, WriterAndReaderAgree) {
   EXPECT_EQ(checkpoint->find("b \"quoted\" \xea\xb0\x80").dtype, DType::kBF16);
   EXPECT_EQ(checkpoint->find("c").shape.rank(), 0);
   Tensor q = Tensor::zeros(DType::kQ8_0, {32});
-  expect_error(ErrorCode::kInvalidArgument, {"\"q\"", "q8_0"},
-               [&] { write_safetensors(path, {{"q", q.view()}}); });
-  expect_error(ErrorCode::kInvalidArgument, {"\"a\""},
-               [&] { write_safetensors(path, {{"a", a.view()}, {"a", a.view()}}); });
+  expect_error(ErrorCode::kInvalidArgument, {"\"q\"", "q8_0"}, [&] {
+    write_safetensors(path, {{"q", q.view()}});
+  });
+  expect_error(ErrorCode::kInvalidArgument, {"\"a\""}, [&] {
+    write_safetensors(path, {{"a", a.view()}, {"a", a.view()}});
+  });
   EXPECT_NO_THROW(Checkpoint::open(path));  // the failed writes left the file as it was
 }
 
@@ -178,7 +185,8 @@ class Shards : public Safetensors {
  protected:
   void SetUp() override {
     folder_.write("s1.safetensors", encode("{\"__metadata__\":{\"format\":\"pt\"}," +
-                                               entry("a", "U8", "[1]", 0, 1) + "}", "1"));
+                                               entry("a", "U8", "[1]", 0, 1) + "}",
+                                           "1"));
     folder_.write("s2.safetensors", encode("{" + entry("b", "U8", "[2]", 0, 2) + "}", "23"));
   }
   void index(const std::string& weight_map) {

@@ -46,9 +46,11 @@ TEST(ThreadPool, EveryChunkRunsOnce) {
 
 TEST(ThreadPool, ExceptionsReachTheCaller) {
   ThreadPool pool(2);
-  EXPECT_THROW(pool.run(8, [](int64_t i, int) {
-    if (i == 5) throw Error(ErrorCode::kInternal, "chunk five");
-  }), Error);
+  EXPECT_THROW(pool.run(8,
+                        [](int64_t i, int) {
+                          if (i == 5) throw Error(ErrorCode::kInternal, "chunk five");
+                        }),
+               Error);
   std::atomic<int> count{0};
   pool.run(8, [&](int64_t, int) { count++; });
   EXPECT_EQ(count.load(), 8);

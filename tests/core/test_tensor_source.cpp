@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include "tests/core/checkpoint_files.h"
 #include "core/tensor_source.h"
+#include "tests/core/checkpoint_files.h"
 
 namespace onnuri {
 namespace {
@@ -16,8 +16,9 @@ class Source : public ::testing::Test {
     for (int i = 0; i < 48; ++i) stacked.f32()[i] = static_cast<float>(i);
     Tensor plain = Tensor::zeros(DType::kF32, {3});
     const std::string path = folder_.path() + "/m.safetensors";
-    write_safetensors(path, {{"experts", stacked.view()}, {"old.plain", plain.view()},
-                             {"vision.a", plain.view()}});
+    write_safetensors(
+        path,
+        {{"experts", stacked.view()}, {"old.plain", plain.view()}, {"vision.a", plain.view()}});
     checkpoint_ = Checkpoint::open(path);
   }
   TensorSource source() {
@@ -57,17 +58,22 @@ TEST_F(Source, FindsCandidatesAndSlices) {
 
 TEST_F(Source, CopiesInterleavedRowsAndColumns) {
   TensorSource tensors = source();
-  const TensorView odd = tensors.get("odd", {3, 4});  // rows 1, 3, 5 of the second matrix
+  const TensorView odd = tensors.get("odd", {3, 4});          // rows 1, 3, 5 of the second matrix
   const TensorView columns = tensors.get("columns", {2, 6});  // its columns 1 and 3
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(odd.as<float>()[4 * i], 24.0f + 4.0f * (2.0f * static_cast<float>(i) + 1.0f));
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(odd.as<float>()[4 * i], 24.0f + 4.0f * (2.0f * static_cast<float>(i) + 1.0f));
   for (int i = 0; i < 2; ++i)
     for (int k = 0; k < 6; ++k)
       EXPECT_EQ(columns.as<float>()[6 * i + k], static_cast<float>(24 + 4 * k + 2 * i + 1));
   tensors.release_copies();
   EXPECT_EQ(tensors.get("odd", {3, 4}).as<float>()[11], 47.0f);
   for (const char* name : {"too many columns", "no step"})
-    expect_error(ErrorCode::kCorruptData, {"experts", "(6, 4)"}, [&] { tensors.get(name, {3, 6}); });
-  expect_error(ErrorCode::kUnsupported, {"experts", "(2, 6, 4)"}, [&] { tensors.get("cube", {6, 4}); });
+    expect_error(ErrorCode::kCorruptData, {"experts", "(6, 4)"}, [&] {
+      tensors.get(name, {3, 6});
+    });
+  expect_error(ErrorCode::kUnsupported, {"experts", "(2, 6, 4)"}, [&] {
+    tensors.get("cube", {6, 4});
+  });
   expect_error(ErrorCode::kCorruptData, {"experts", "(3, 4)"}, [&] { tensors.get("odd", {6, 4}); });
 }
 

@@ -120,8 +120,7 @@ struct Reference {
     rope(table, t, head);
   }
   RopeLayout layout_of(const LayerSpec& spec) const {
-    return spec.rope < 0 ? RopeLayout::kHalf
-                         : c.rope_tables[static_cast<size_t>(spec.rope)].layout;
+    return spec.rope < 0 ? RopeLayout::kHalf : c.rope_tables[static_cast<size_t>(spec.rope)].layout;
   }
   static double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
@@ -324,7 +323,8 @@ struct Reference {
     const Row cubes = power_normed(g, 3), squares = power_normed(g, 2), plain = power_normed(g, 1);
     for (size_t i = 0; i < g.size(); ++i) {
       g[i] = (static_cast<double>(p[0]) * cubes[i] + static_cast<double>(p[1]) * squares[i] +
-              static_cast<double>(p[2]) * plain[i] + bias) * u[i];
+              static_cast<double>(p[2]) * plain[i] + bias) *
+             u[i];
     }
   }
 
@@ -472,7 +472,8 @@ std::vector<double> reference_logits(const DecoderConfig& config,
     const std::string prefix = "layers." + std::to_string(l) + ".";
     Rows x = r.normed(h, spec.pre_mixer_norm, spec.pre_mixer_norm_gate, prefix + "pre_mixer_norm");
     const bool latent = spec.mixer == MixerKind::kMla;
-    r.add(h, latent ? r.latent_attention(spec, prefix, x) : r.attention(spec, prefix, x), spec.post_mixer_norm, prefix + "post_mixer_norm");
+    r.add(h, latent ? r.latent_attention(spec, prefix, x) : r.attention(spec, prefix, x),
+          spec.post_mixer_norm, prefix + "post_mixer_norm");
     x = r.normed(h, spec.pre_ffn_norm, spec.pre_ffn_norm_gate, prefix + "pre_ffn_norm");
     for (Row& row : x) {
       row = spec.ffn == FfnKind::kMoe ? r.experts(spec, prefix, row)

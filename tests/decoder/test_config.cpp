@@ -72,8 +72,8 @@ TEST(DecoderConfig, CountsLatentAttention) {
 }
 
 // The sum over the shapes of the released differential checkpoints, by hand: per layer the products
-// of q, k, v, o, gate, up and down, two norms, four lambdas, the norm of a head, and 4 numbers of the
-// activation.
+// of q, k, v, o, gate, up and down, two norms, four lambdas, the norm of a head, and 4 numbers of
+// the activation.
 TEST(DecoderConfig, CountsDifferentialAttention) {
   DecoderConfig c = shape(32, 2048, 8192, 16, 16, 128, 219520);
   c.tied_head = true;

@@ -132,8 +132,9 @@ TEST(Sampler, RepetitionPenaltyCountsATokenOnce) {
 }
 
 // Counts over many draws against the expected probabilities.
-double chi_square(const SamplingParams& p, const std::vector<float>& logits, const std::vector<double>& expected,
-                  const std::vector<int32_t>& prompt = {}, const std::vector<int32_t>& answer = {}) {
+double chi_square(const SamplingParams& p, const std::vector<float>& logits,
+                  const std::vector<double>& expected, const std::vector<int32_t>& prompt = {},
+                  const std::vector<int32_t>& answer = {}) {
   Sampler sampler(p);
   constexpr int kDraws = 20000;
   std::vector<int> counts(logits.size());

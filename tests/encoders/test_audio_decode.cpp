@@ -65,7 +65,8 @@ double amplitude(const Waveform& w, double hz) {
   double re = 0, im = 0;
   const size_t begin = w.samples.size() / 4, end = begin * 3;
   for (size_t i = begin; i < end; ++i) {
-    const double angle = 2 * M_PI * hz * static_cast<double>(i) / static_cast<double>(w.sample_rate_hz);
+    const double angle =
+        2 * M_PI * hz * static_cast<double>(i) / static_cast<double>(w.sample_rate_hz);
     re += w.samples[i] * std::cos(angle);
     im += w.samples[i] * std::sin(angle);
   }
@@ -97,7 +98,8 @@ TEST(AudioDecode, SixteenBitMonoIsExact) {
 }
 
 TEST(AudioDecode, EveryContainer) {
-  for (const char* name : {"tone.mp3", "tone.flac", "tone.ogg", "tone.opus", "tone.m4a", "tone.webm"}) {
+  for (const char* name :
+       {"tone.mp3", "tone.flac", "tone.ogg", "tone.opus", "tone.m4a", "tone.webm"}) {
     const std::string path = std::string(ONNURI_TEST_DATA) + "/golden/sounds/" + name;
     const Waveform w = decode_audio({MediaKind::kAudio, path, {}});
     EXPECT_EQ(w.sample_rate_hz, 16000) << name;
@@ -179,11 +181,12 @@ TEST(AudioDecode, NotSound) {
 }
 
 TEST(AudioDecode, PicturesAndPlaylistsAreRefused) {
-  const uint8_t png[] = {0x89, 'P', 'N', 'G', 13, 10, 26, 10, 0, 0, 0, 13, 'I', 'H', 'D', 'R',
-                         0, 0, 0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0, 0x90, 0x77, 0x53, 0xDE};
+  const uint8_t png[] = {0x89, 'P', 'N', 'G', 13, 10, 26, 10, 0, 0, 0, 13, 'I',  'H',  'D',  'R', 0,
+                         0,    0,   1,   0,   0,  0,  1,  8,  2, 0, 0, 0,  0x90, 0x77, 0x53, 0xDE};
   MediaInput picture{MediaKind::kAudio, "", {png, png + sizeof(png)}};
   expect_error(picture, ErrorCode::kCorruptData, "expected sound");
-  const std::string list = "#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n";
+  const std::string list =
+      "#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n";
   MediaInput playlist{MediaKind::kAudio, "", {list.begin(), list.end()}};
   expect_error(playlist, ErrorCode::kCorruptData, "expected sound");
 }
@@ -219,7 +222,8 @@ TEST(AudioDecode, FloatsAreFiniteAndClipped) {
 
 // Whatever happens to the bytes, the answer is samples or our own error.
 TEST(AudioDecode, SurvivesDamage) {
-  for (const char* name : {"tone.mp3", "tone.flac", "tone.ogg", "tone.opus", "tone.m4a", "tone.webm"}) {
+  for (const char* name :
+       {"tone.mp3", "tone.flac", "tone.ogg", "tone.opus", "tone.m4a", "tone.webm"}) {
     std::ifstream file(std::string(ONNURI_TEST_DATA) + "/golden/sounds/" + name, std::ios::binary);
     const std::vector<uint8_t> whole{std::istreambuf_iterator<char>(file), {}};
     uint32_t state = 7;

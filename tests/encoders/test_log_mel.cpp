@@ -1,6 +1,4 @@
 // The front end against transformers (goldens by make_audio_goldens.py) and against its own sums.
-#include "encoders/audio/log_mel.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -9,6 +7,7 @@
 #include <map>
 #include <sstream>
 
+#include "encoders/audio/log_mel.h"
 #include "onnuri/error.h"
 #include "tests/encoders/signal.h"
 
@@ -39,8 +38,8 @@ TEST(LogMel, AgreesWithTheReference) {
       in >> expected;
       const float found = all[static_cast<size_t>(frame * mels + m)];
       worst = std::max(worst, std::abs(found - expected));
-      ASSERT_NEAR(found, expected, kTolerance) << "length " << length << " frame " << frame
-                                               << " mel " << m;
+      ASSERT_NEAR(found, expected, kTolerance)
+          << "length " << length << " frame " << frame << " mel " << m;
     }
     ASSERT_TRUE(in);
   }

@@ -174,7 +174,8 @@ TEST_P(DraftModule, CountsItsParameters) {
   const auto checkpoint = Checkpoint::open(folder(GetParam()) + "/model.safetensors");
   int64_t stored = 0, module = 0;
   for (const std::string& name : checkpoint->names()) {
-    if (name == extra + "embed_tokens.weight" || name == extra + "shared_head.head.weight") continue;
+    if (name == extra + "embed_tokens.weight" || name == extra + "shared_head.head.weight")
+      continue;
     const int64_t count = checkpoint->find(name).num_elements();
     (name.starts_with("mtp.") || name.starts_with(extra) ? module : stored) += count;
   }
@@ -202,8 +203,9 @@ TEST_P(DraftModule, IsLoadedWhenAskedForAndElseIgnored) {
   request.max_new_tokens = 8;
   request.ignore_eos = true;
   EXPECT_EQ(plain->generate(request, {}).token_ids, with_module->generate(request, {}).token_ids);
-  EXPECT_NE(error_of([&] { Engine::load(folder("llama"), options); })
-                .find("expected a module that predicts further tokens"),
+  EXPECT_NE(error_of([&] {
+              Engine::load(folder("llama"), options);
+            }).find("expected a module that predicts further tokens"),
             std::string::npos);
 }
 

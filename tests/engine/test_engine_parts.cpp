@@ -49,9 +49,7 @@ TEST(StopMatcher, HoldsWholeCharacters) {
   EXPECT_EQ(matcher.finish(), "\xEA\xB0\x80");
 }
 
-TEST(StopMatcher, EmptyStopStringsAreRefused) {
-  EXPECT_THROW(StopMatcher({""}), Error);
-}
+TEST(StopMatcher, EmptyStopStringsAreRefused) { EXPECT_THROW(StopMatcher({""}), Error); }
 
 TEST(NameTable, FillsLayersAndExperts) {
   NameTable table;
@@ -71,7 +69,8 @@ TEST(NameTable, FillsLayersAndExperts) {
 TEST(ConfigReader, NamesWhatIsMissingOrWrong) {
   const JsonValue json = parse_json(R"({"a": 0, "b": "x", "c": null, "m.d": 4})", "config.json");
   const ConfigReader config(json, "config.json");
-  EXPECT_EQ(error_of([&] { config.size("hidden_size"); }), "missing key at config.json: hidden_size");
+  EXPECT_EQ(error_of([&] { config.size("hidden_size"); }),
+            "missing key at config.json: hidden_size");
   EXPECT_NE(error_of([&] { config.size("a"); }).find("config.json: a, found 0"), std::string::npos);
   EXPECT_NE(error_of([&] { config.size("b"); }).find("config.json: b"), std::string::npos);
   EXPECT_EQ(config.size_or("c", 5), 5);
@@ -81,7 +80,8 @@ TEST(ConfigReader, NamesWhatIsMissingOrWrong) {
 TEST(ConfigReader, RopeFromBothPlacesAgrees) {
   const JsonValue legacy = parse_json(
       R"({"max_position_embeddings": 64, "rope_theta": 500.0,
-          "rope_scaling": {"type": "linear", "factor": 2.0}})", "config.json");
+          "rope_scaling": {"type": "linear", "factor": 2.0}})",
+      "config.json");
   const JsonValue current = parse_json(
       R"({"max_position_embeddings": 64,
           "rope_parameters": {"rope_theta": 500.0, "rope_type": "linear", "factor": 2.0}})",
@@ -100,10 +100,11 @@ TEST(ConfigReader, RopeFromBothPlacesAgrees) {
 
 TEST(ConfigReader, SlidingLayersInEverySpelling) {
   const std::vector<bool> expected = {true, true, false, true};
-  for (const char* text : {R"({"layer_types": ["sliding_attention", "sliding_attention",
+  for (const char* text :
+       {R"({"layer_types": ["sliding_attention", "sliding_attention",
                                "full_attention", "sliding_attention"]})",
-                           R"({"sliding_window_pattern": 3})", R"({"sliding_window_pattern": "LLG"})",
-                           R"({"_sliding_window_pattern": 3})"}) {
+        R"({"sliding_window_pattern": 3})", R"({"sliding_window_pattern": "LLG"})",
+        R"({"_sliding_window_pattern": 3})"}) {
     const JsonValue json = parse_json(text, "config.json");
     EXPECT_EQ(read_sliding_layers(ConfigReader(json, "config.json"), 4, 0), expected) << text;
   }

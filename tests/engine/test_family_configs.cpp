@@ -88,8 +88,8 @@ TEST(FamilyConfigs, FullLayersBesideAWindowHaveNoPositions) {
 TEST(FamilyConfigs, WindowsAndClampsOfEachLayer) {
   JsonValue config = stored_config("k_exaone_236b");
   config.set("num_hidden_layers", int64_t{4});
-  const JsonValue lists = parse_json(
-      R"({"windows": [128, null, 64, 0], "limits": [0, 7.5, null, 2]})", "lists");
+  const JsonValue lists =
+      parse_json(R"({"windows": [128, null, 64, 0], "limits": [0, 7.5, null, 2]})", "lists");
   config.set("sliding_windows", *lists.find("windows"));
   config.set("swiglu_limits", *lists.find("limits"));
   const DecoderConfig decoder = map_config(config);

@@ -48,7 +48,8 @@ const std::string kAxk1 = R"({"model_type": "axk1", )" + kCommon + R"("vocab_siz
   "rope_scaling": {"type": "yarn", "factor": 4, "original_max_position_embeddings": 32768,
                    "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 0.0}})";
 
-const std::string kDeepseek = R"({"model_type": "deepseek_v3", )" + kCommon + R"("vocab_size": 129280,
+const std::string kDeepseek =
+    R"({"model_type": "deepseek_v3", )" + kCommon + R"("vocab_size": 129280,
   "hidden_size": 7168, "num_hidden_layers": 61, "num_attention_heads": 128,
   "num_key_value_heads": 128, "n_routed_experts": 256, "n_group": 8, "topk_group": 4,
   "first_k_dense_replace": 3, "num_nextn_predict_layers": 1, "max_position_embeddings": 163840,
@@ -101,12 +102,25 @@ std::string without(std::string config, const std::string& key) {
 }
 
 TEST(LatentFamilies, MissingKeysAreNamed) {
-  const std::vector<std::string> shared = {
-      "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "norm_topk_prob",
-      "routed_scaling_factor", "num_experts_per_tok", "n_shared_experts", "moe_intermediate_size",
-      "intermediate_size", "rms_norm_eps", "vocab_size", "hidden_size", "num_hidden_layers",
-      "num_attention_heads", "n_routed_experts", "first_k_dense_replace", "rope_theta",
-      "max_position_embeddings"};
+  const std::vector<std::string> shared = {"kv_lora_rank",
+                                           "qk_nope_head_dim",
+                                           "qk_rope_head_dim",
+                                           "v_head_dim",
+                                           "norm_topk_prob",
+                                           "routed_scaling_factor",
+                                           "num_experts_per_tok",
+                                           "n_shared_experts",
+                                           "moe_intermediate_size",
+                                           "intermediate_size",
+                                           "rms_norm_eps",
+                                           "vocab_size",
+                                           "hidden_size",
+                                           "num_hidden_layers",
+                                           "num_attention_heads",
+                                           "n_routed_experts",
+                                           "first_k_dense_replace",
+                                           "rope_theta",
+                                           "max_position_embeddings"};
   const auto expect_named = [](const std::string& config, const std::string& key) {
     try {
       map_model(files_of(without(config, key)));

@@ -105,8 +105,8 @@ struct TinyModel {
     SpeechThresholds once;  // the goldens are plain greedy answers
     once.temperatures = {0.0f};
     once.min_mean_log_prob = -1e9;
-    const SpeechParts parts{&backend, &*config.speech_decoder, mel.get(), encoder.get(),
-                            decoder.get(), tokenizer.get()};
+    const SpeechParts parts{&backend,      &*config.speech_decoder, mel.get(),
+                            encoder.get(), decoder.get(),           tokenizer.get()};
     return SpeechTranscriber(parts, state, once).run(audio, options);
   }
 

@@ -12,11 +12,23 @@
 namespace onnuri {
 namespace {
 
-constexpr const char* kSchemes[] = {
-    "fp8_block",   "fp8_tensor",        "fbgemm",      "gptq",          "gptq_v2",
-    "gptq_act_order", "gptq_int8",      "awq",         "awq_no_zero",   "packed_int4",
-    "packed_int4_zeros", "packed_int8", "int_quantized", "float_quantized", "nvfp4",
-    "mxfp4",       "modelopt_nvfp4"};
+constexpr const char* kSchemes[] = {"fp8_block",
+                                    "fp8_tensor",
+                                    "fbgemm",
+                                    "gptq",
+                                    "gptq_v2",
+                                    "gptq_act_order",
+                                    "gptq_int8",
+                                    "awq",
+                                    "awq_no_zero",
+                                    "packed_int4",
+                                    "packed_int4_zeros",
+                                    "packed_int8",
+                                    "int_quantized",
+                                    "float_quantized",
+                                    "nvfp4",
+                                    "mxfp4",
+                                    "modelopt_nvfp4"};
 
 struct Distance {
   double worst;  // largest difference over the standard deviation

@@ -167,15 +167,15 @@ TEST_P(TextGolden, SequencesOfABatchDoNotMeet) {
       }
       const auto vocab = static_cast<size_t>(model.decoder.vocab_size);
       std::vector<float> logits(batch_ids.size() * vocab);
-      decoder->forward({batch_ids, positions, slices, {}, rows},
-                       matrix(logits.data(), static_cast<int64_t>(rows.size()),
-                              model.decoder.vocab_size));
+      decoder->forward(
+          {batch_ids, positions, slices, {}, rows},
+          matrix(logits.data(), static_cast<int64_t>(rows.size()), model.decoder.vocab_size));
       for (size_t i = 0; i < which.size(); ++i) {
         const auto first = logits.begin() + static_cast<std::ptrdiff_t>(
-                               static_cast<size_t>(slices[i].first_row) * vocab);
-        out[which[i]].insert(out[which[i]].end(), first,
-                             first + static_cast<std::ptrdiff_t>(
-                                         static_cast<size_t>(slices[i].num_rows) * vocab));
+                                                static_cast<size_t>(slices[i].first_row) * vocab);
+        out[which[i]].insert(
+            out[which[i]].end(), first,
+            first + static_cast<std::ptrdiff_t>(static_cast<size_t>(slices[i].num_rows) * vocab));
       }
     }
   };
@@ -239,7 +239,8 @@ class LatentGguf : public testing::TestWithParam<std::pair<const char*, const ch
 TEST_P(LatentGguf, SameLogitsAsTheFolder) {
   const auto& [file, family] = GetParam();
   const Golden golden(family);
-  const auto engine = load_path(std::string(ONNURI_TEST_DATA) + "/golden/gguf/" + file + ".gguf", 7);
+  const auto engine =
+      load_path(std::string(ONNURI_TEST_DATA) + "/golden/gguf/" + file + ".gguf", 7);
   expect_logits(golden, engine->logits(golden.input_ids, {}, {}));
 }
 
@@ -257,7 +258,8 @@ TEST_P(LatentAuto, IsCloseToFloat32) {
   EngineOptions options;
   options.num_threads = 2;
   options.compute_dtype = "auto";
-  const FloatMatrix found = Engine::load(folder(GetParam()), options)->logits(golden.input_ids, {}, {});
+  const FloatMatrix found =
+      Engine::load(folder(GetParam()), options)->logits(golden.input_ids, {}, {});
   double squares = 0;
   for (size_t i = 0; i < golden.logits.size(); ++i) {
     const double difference = static_cast<double>(found.values[i]) - golden.logits[i];

@@ -70,9 +70,12 @@ TEST(GrammarRegex, LongCountsAreExact) {
 }
 
 TEST(GrammarRegex, RefusesWhatNoAutomatonCanDo) {
-  for (const char* pattern : {"(?=a)b", "(a)\\1", "\\bx", "(?i)a", "a++", "(?<!x)y", "\\p{L}", "(a$|b)"})
-    EXPECT_NE(error_of([&] { grammar_from_regex(pattern); }).find("expected"), std::string::npos) << pattern;
-  for (const char* pattern : {"(a", "a)", "[a", "*a", "a**", "[z-a]", "\\", "\\q", "a{3,2}", "\xFF"})
+  for (const char* pattern :
+       {"(?=a)b", "(a)\\1", "\\bx", "(?i)a", "a++", "(?<!x)y", "\\p{L}", "(a$|b)"})
+    EXPECT_NE(error_of([&] { grammar_from_regex(pattern); }).find("expected"), std::string::npos)
+        << pattern;
+  for (const char* pattern :
+       {"(a", "a)", "[a", "*a", "a**", "[z-a]", "\\", "\\q", "a{3,2}", "\xFF"})
     EXPECT_THROW(grammar_from_regex(pattern), Error) << pattern;
 }
 
@@ -91,19 +94,23 @@ TEST(GrammarEbnf, RulesGroupsAndCounts) {
 TEST(GrammarEbnf, ErrorsNameTheLineOrTheRule) {
   EXPECT_NE(error_of([] { grammar_from_ebnf("root ::= a"); }).find("\"a\""), std::string::npos);
   EXPECT_NE(error_of([] { grammar_from_ebnf("x ::= \"a\""); }).find("\"root\""), std::string::npos);
-  EXPECT_NE(error_of([] { grammar_from_ebnf("root ::= \"a\"\n\n  ?"); }).find("line 3"), std::string::npos);
-  EXPECT_NE(error_of([] { grammar_from_ebnf("root ::= (\"a\""); }).find("parenthesis"), std::string::npos);
+  EXPECT_NE(error_of([] { grammar_from_ebnf("root ::= \"a\"\n\n  ?"); }).find("line 3"),
+            std::string::npos);
+  EXPECT_NE(error_of([] { grammar_from_ebnf("root ::= (\"a\""); }).find("parenthesis"),
+            std::string::npos);
   const auto compile = [](const std::string& text) {
     return error_of([&] { compile_grammar(grammar_from_ebnf(text)); });
   };
   EXPECT_NE(compile("root ::= root \"a\" | \"b\"").find("left recursion"), std::string::npos);
-  EXPECT_NE(compile("root ::= e root \"a\" | \"b\"\ne ::= \"x\"?").find("left recursion"), std::string::npos);
+  EXPECT_NE(compile("root ::= e root \"a\" | \"b\"\ne ::= \"x\"?").find("left recursion"),
+            std::string::npos);
   EXPECT_NE(compile("root ::= \"a\" root").find("matches none"), std::string::npos);
 }
 
 TEST(GrammarCompile, CutsOffWhatCannotEnd) {
   TokenConstraint constraint(
-      compile_grammar(grammar_from_ebnf("root ::= \"a\" trap | \"ab\"\ntrap ::= \"b\" trap")), nullptr);
+      compile_grammar(grammar_from_ebnf("root ::= \"a\" trap | \"ab\"\ntrap ::= \"b\" trap")),
+      nullptr);
   EXPECT_TRUE(constraint.accept_bytes("ab"));
   EXPECT_TRUE(constraint.complete());
   EXPECT_FALSE(constraint.accept_bytes("b"));
@@ -124,9 +131,11 @@ TEST(GrammarCompile, HostileGrammarsEndSoonWithAnError) {
   EXPECT_THROW(grammar_from_json_schema(deeper), Error);
   EXPECT_THROW(compile(grammar_from_json_schema(R"({"$ref":"#"})")), Error);
   EXPECT_THROW(compile(grammar_from_json_schema(
-                   R"({"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"]})")), Error);
+                   R"({"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"]})")),
+               Error);
   EXPECT_THROW(compile(grammar_from_json_schema(R"({"$ref":"#","minProperties":1})")), Error);
-  EXPECT_THROW(compile(grammar_from_json_schema(R"({"type":"integer","minimum":3,"maximum":2})")), Error);
+  EXPECT_THROW(compile(grammar_from_json_schema(R"({"type":"integer","minimum":3,"maximum":2})")),
+               Error);
   EXPECT_THROW(compile(grammar_from_json_schema("false")), Error);
   EXPECT_LT(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC, 60);
 }
@@ -146,11 +155,12 @@ TEST(GrammarSchema, TypesAndConstants) {
 }
 
 TEST(GrammarSchema, IntegersInRangeOneByOne) {
-  for (const auto& [low, high] : {std::pair(0, 9), std::pair(-12, 105), std::pair(7, 7), std::pair(-230, -41),
-                                  std::pair(98, 1203), std::pair(-5, 0)}) {
-    TokenConstraint constraint(
-        compile_grammar(grammar_from_json_schema(R"({"type":"integer","minimum":)" + std::to_string(low) +
-                                                 R"(,"maximum":)" + std::to_string(high) + "}")), nullptr);
+  for (const auto& [low, high] : {std::pair(0, 9), std::pair(-12, 105), std::pair(7, 7),
+                                  std::pair(-230, -41), std::pair(98, 1203), std::pair(-5, 0)}) {
+    TokenConstraint constraint(compile_grammar(grammar_from_json_schema(
+                                   R"({"type":"integer","minimum":)" + std::to_string(low) +
+                                   R"(,"maximum":)" + std::to_string(high) + "}")),
+                               nullptr);
     for (int n = -1500; n <= 1500; ++n) {
       constraint.reset();
       const bool taken = constraint.accept_bytes(std::to_string(n)) && constraint.complete();
@@ -166,13 +176,17 @@ TEST(GrammarSchema, IntegersInRangeOneByOne) {
 
 TEST(GrammarSchema, DecimalsInRange) {
   const std::string json = R"({"type":"number","minimum":-0.25,"exclusiveMaximum":12.5})";
-  for (const char* good : {"0", "-0.25", "-0.250000", "-0.1", "3.75", "0.5", "12.4", "12.0", "12.499999", "12", "11.999", "-0.000001"})
+  for (const char* good : {"0", "-0.25", "-0.250000", "-0.1", "3.75", "0.5", "12.4", "12.0",
+                           "12.499999", "12", "11.999", "-0.000001"})
     EXPECT_TRUE(schema(json, good)) << good;
-  for (const char* bad : {"-0.26", "-0.250001", "12.5", "12.500000", "12.6", "13", "-1", "1e5", "-0.3"})
+  for (const char* bad :
+       {"-0.26", "-0.250001", "12.5", "12.500000", "12.6", "13", "-1", "1e5", "-0.3"})
     EXPECT_FALSE(schema(json, bad)) << bad;
   const std::string narrow = R"({"type":"number","minimum":1.25,"maximum":1.5})";
-  for (const char* good : {"1.25", "1.3", "1.5", "1.50", "1.4999"}) EXPECT_TRUE(schema(narrow, good)) << good;
-  for (const char* bad : {"1", "1.2", "1.24999", "1.51", "1.500001", "1."}) EXPECT_FALSE(schema(narrow, bad)) << bad;
+  for (const char* good : {"1.25", "1.3", "1.5", "1.50", "1.4999"})
+    EXPECT_TRUE(schema(narrow, good)) << good;
+  for (const char* bad : {"1", "1.2", "1.24999", "1.51", "1.500001", "1."})
+    EXPECT_FALSE(schema(narrow, bad)) << bad;
   EXPECT_TRUE(schema(R"({"type":"number","exclusiveMinimum":0})", "0.5"));
   EXPECT_FALSE(schema(R"({"type":"number","exclusiveMinimum":0})", "0"));
 }
@@ -184,33 +198,43 @@ TEST(GrammarSchema, Strings) {
   EXPECT_TRUE(schema(R"({"type":"string","pattern":"b+"})", R"("abba")"));
   EXPECT_FALSE(schema(R"({"type":"string","pattern":"^b+$"})", R"("abba")"));
   EXPECT_TRUE(schema(R"({"type":"string","pattern":"^[\"\\\\]\\n$"})", R"("\"\n")"));
-  EXPECT_TRUE(schema(R"({"type":"string","pattern":"^a*$","minLength":2,"maxLength":4})", R"("aaa")"));
-  EXPECT_FALSE(schema(R"({"type":"string","pattern":"^a*$","minLength":2,"maxLength":4})", R"("aaaaa")"));
+  EXPECT_TRUE(
+      schema(R"({"type":"string","pattern":"^a*$","minLength":2,"maxLength":4})", R"("aaa")"));
+  EXPECT_FALSE(
+      schema(R"({"type":"string","pattern":"^a*$","minLength":2,"maxLength":4})", R"("aaaaa")"));
   EXPECT_TRUE(schema(R"({"type":"string","format":"date-time"})", R"("2024-02-28T23:59:59Z")"));
   EXPECT_FALSE(schema(R"({"type":"string","format":"date"})", R"("2024-02-30")"));
   EXPECT_TRUE(schema(R"({"type":"string","format":"email"})", R"("a.b@mail.example.org")"));
 }
 
 TEST(GrammarSchema, Arrays) {
-  const std::string bounded = R"({"type":"array","items":{"type":"boolean"},"minItems":1,"maxItems":3})";
+  const std::string bounded =
+      R"({"type":"array","items":{"type":"boolean"},"minItems":1,"maxItems":3})";
   EXPECT_TRUE(schema(bounded, "[true, false,true]"));
   EXPECT_FALSE(schema(bounded, "[]"));
   EXPECT_FALSE(schema(bounded, "[true,true,true,true]"));
-  const std::string tuple = R"({"prefixItems":[{"const":1},{"const":2}],"items":{"const":3},"minItems":1,"maxItems":4})";
-  for (const char* good : {"[1]", "[1,2]", "[1,2,3]", "[1,2,3,3]"}) EXPECT_TRUE(schema(tuple, good)) << good;
-  for (const char* bad : {"[]", "[2]", "[1,3]", "[1,2,3,3,3]"}) EXPECT_FALSE(schema(tuple, bad)) << bad;
+  const std::string tuple =
+      R"({"prefixItems":[{"const":1},{"const":2}],"items":{"const":3},"minItems":1,"maxItems":4})";
+  for (const char* good : {"[1]", "[1,2]", "[1,2,3]", "[1,2,3,3]"})
+    EXPECT_TRUE(schema(tuple, good)) << good;
+  for (const char* bad : {"[]", "[2]", "[1,3]", "[1,2,3,3,3]"})
+    EXPECT_FALSE(schema(tuple, bad)) << bad;
   EXPECT_FALSE(schema(R"({"prefixItems":[{"const":1}],"items":false})", "[1,1]"));
 }
 
 TEST(GrammarSchema, Objects) {
   const std::string json =
       R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"const":1},"c":{"const":2}},"required":["b"]})";
-  for (const char* good : {R"({"b":1})", R"({"a": 5, "b": 1, "c": 2})", "{\n  \"b\": 1\n}", R"({"b":1,"c":2})"})
+  for (const char* good :
+       {R"({"b":1})", R"({"a": 5, "b": 1, "c": 2})", "{\n  \"b\": 1\n}", R"({"b":1,"c":2})"})
     EXPECT_TRUE(schema(json, good)) << good;
-  for (const char* bad : {"{}", R"({"a":5})", R"({"b":1,})", R"({"b":1,"b":1})", R"({"b":1,"d":1})", R"({,"b":1})"})
+  for (const char* bad :
+       {"{}", R"({"a":5})", R"({"b":1,})", R"({"b":1,"b":1})", R"({"b":1,"d":1})", R"({,"b":1})"})
     EXPECT_FALSE(schema(json, bad)) << bad;
-  const std::string open = R"({"properties":{"ab":{"const":1}},"additionalProperties":{"const":2}})";
-  for (const char* good : {"{}", R"({"ab":1})", R"({"ab":1,"a":2})", R"({"abc":2,"b":2})", R"({"":2})"})
+  const std::string open =
+      R"({"properties":{"ab":{"const":1}},"additionalProperties":{"const":2}})";
+  for (const char* good :
+       {"{}", R"({"ab":1})", R"({"ab":1,"a":2})", R"({"abc":2,"b":2})", R"({"":2})"})
     EXPECT_TRUE(schema(open, good)) << good;
   EXPECT_FALSE(schema(open, R"({"ab":2})"));
   EXPECT_FALSE(schema(open, R"({"ab":1,"ab":2})"));
@@ -236,18 +260,20 @@ TEST(GrammarSchema, ReferencesAndCombinations) {
   EXPECT_TRUE(schema(all, R"({"a":3})"));
   EXPECT_FALSE(schema(all, R"({"a":4})"));
   EXPECT_FALSE(schema(all, "{}"));
-  const std::string one = R"({"oneOf":[{"type":"object","properties":{"k":{"const":"x"}},"required":["k"]},
+  const std::string one =
+      R"({"oneOf":[{"type":"object","properties":{"k":{"const":"x"}},"required":["k"]},
       {"type":"object","properties":{"k":{"const":"y"}},"required":["k"]}]})";
   EXPECT_TRUE(schema(one, R"({"k":"y"})"));
-  EXPECT_NE(error_of([] { schema(R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", "1"); }).find("anyOf"),
+  EXPECT_NE(error_of([] {
+              schema(R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", "1");
+            }).find("anyOf"),
             std::string::npos);
 }
 
 TEST(GrammarSchema, RefusesKeywordsThatItDoesNotCover) {
   for (const char* key : {"not", "if", "contains", "patternProperties", "dependentRequired"}) {
-    const std::string message = error_of([&] {
-      grammar_from_json_schema(std::string("{\"type\":\"object\",\"") + key + "\":{}}");
-    });
+    const std::string message = error_of(
+        [&] { grammar_from_json_schema(std::string("{\"type\":\"object\",\"") + key + "\":{}}"); });
     EXPECT_NE(message.find(key), std::string::npos) << message;
   }
   EXPECT_THROW(grammar_from_json_schema(R"({"type":"array","uniqueItems":true})"), Error);
@@ -267,8 +293,10 @@ std::shared_ptr<const TokenTrie> trie_of(std::vector<std::string> tokens) {
 TEST(TokenConstraint, MaskIsWhatTheBytesAllowTokenByToken) {
   // Broken characters, doubles and tokens across the borders of values.
   const std::vector<std::string> tokens = {
-      "{", "}", "\"", "\":", "\": ", "a", "{\"a", "{\"a\":", "1", "12", "12}", "}}", " ", "", "\xEA", "\xEA\xB0",
-      "\x80", "\xB0\x80", "1", ",", "[", "]", "[[", "]]", "tr", "ue", "true", "null", "-", "0", ".5", "e", "\\", "u00", "n\""};
+      "{",    "}",   "\"", "\":", "\": ", "a",    "{\"a",     "{\"a\":", "1",
+      "12",   "12}", "}}", " ",   "",     "\xEA", "\xEA\xB0", "\x80",    "\xB0\x80",
+      "1",    ",",   "[",  "]",   "[[",   "]]",   "tr",       "ue",      "true",
+      "null", "-",   "0",  ".5",  "e",    "\\",   "u00",      "n\""};
   const auto trie = trie_of(tokens);
   const auto automaton = compile_grammar(grammar_from_json_schema("{}"));
   TokenConstraint constraint(automaton, trie);
@@ -318,10 +346,12 @@ TEST(TokenConstraint, AVocabularyOfRealSizeIsQuick) {
   while (tokens.size() < 150000) {
     std::string token;
     if (random() % 4 == 0) {
-      for (uint32_t n = 1 + random() % 3; n > 0; --n) utf8::append(token, 0xAC00 + random() % 11172);
+      for (uint32_t n = 1 + random() % 3; n > 0; --n)
+        utf8::append(token, 0xAC00 + random() % 11172);
     } else {
       if (random() % 2 == 0) token = " ";
-      for (uint32_t n = 2 + random() % 7; n > 0; --n) token += static_cast<char>('a' + random() % 26);
+      for (uint32_t n = 2 + random() % 7; n > 0; --n)
+        token += static_cast<char>('a' + random() % 26);
       if (random() % 50 == 0) token += "\",";
     }
     tokens.push_back(token);
@@ -331,7 +361,8 @@ TEST(TokenConstraint, AVocabularyOfRealSizeIsQuick) {
           R"({"type":"object","properties":{"name":{"type":"string"},"tags":{"type":"array","items":
               {"type":"string"}},"age":{"type":"integer"}},"required":["name","tags","age"]})")),
       trie_of(tokens));
-  const std::string answer = R"({"name": "abc def ghi jkl mno", "tags": ["one", "two", "three", "four"], "age": 41})";
+  const std::string answer =
+      R"({"name": "abc def ghi jkl mno", "tags": ["one", "two", "three", "four"], "age": 41})";
   const std::clock_t start = std::clock();
   int64_t steps = 0;
   for (int round = 0; round < 5; ++round) {

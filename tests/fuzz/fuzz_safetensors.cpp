@@ -5,7 +5,6 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static onnuri::InputFile file(".safetensors");
   const std::string& path = file.write(data, size);
-  onnuri::expect_error_or_nothing(
-      [&] { onnuri::touch_tensors(*onnuri::Checkpoint::open(path)); });
+  onnuri::expect_error_or_nothing([&] { onnuri::touch_tensors(*onnuri::Checkpoint::open(path)); });
   return 0;
 }

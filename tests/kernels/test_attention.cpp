@@ -23,9 +23,16 @@ class TestCache {
         table_(static_cast<size_t>(entries)) {
     for (size_t i = 0; i < table_.size(); ++i) table_[i] = static_cast<int32_t>(i);
     std::shuffle(table_.begin(), table_.end(), std::mt19937(5));
-    view_ = {.dtype = dtype, .k_pages = k_.data(), .v_pages = v_.data(),
-             .page_table = table_.data(), .num_entries = entries, .ring = ring,
-             .page_rows = page_rows, .num_kv_heads = heads, .k_dim = k_dim, .v_dim = v_dim};
+    view_ = {.dtype = dtype,
+             .k_pages = k_.data(),
+             .v_pages = v_.data(),
+             .page_table = table_.data(),
+             .num_entries = entries,
+             .ring = ring,
+             .page_rows = page_rows,
+             .num_kv_heads = heads,
+             .k_dim = k_dim,
+             .v_dim = v_dim};
   }
   const KvView& view() const { return view_; }
 
@@ -62,8 +69,8 @@ AttentionTask task_of(const Case& c, const KvView& kv, int64_t kv_head, ConstMat
   return task;
 }
 
-void run_table(const AttentionKernels& kernels, const Case& c, const KvView& kv,
-               ConstMatrixView q, MatrixView out, const float* sinks) {
+void run_table(const AttentionKernels& kernels, const Case& c, const KvView& kv, ConstMatrixView q,
+               MatrixView out, const float* sinks) {
   const int64_t rows = c.rows * c.heads / c.kv_heads;
   std::vector<char> memory(kernels.workspace_bytes(rows, c.keys, c.k_dim, c.v_dim) + 64);
   for (int64_t h = 0; h < c.kv_heads; ++h) {
@@ -100,10 +107,10 @@ TEST_P(AttentionTable, AgreesWithThePlainLoops) {
     const int64_t entries = c.keys / c.page_rows + 1;
     const TestCache cache(c.dtype, entries, c.page_rows, c.kv_heads, c.k_dim, c.v_dim);
     Backend backend(1, "ref");
-    const TestMatrix k = TestMatrix(c.keys, c.kv_heads * c.k_dim, c.kv_heads * c.k_dim)
-                             .fill(random, 1.0f);
-    const TestMatrix v = TestMatrix(c.keys, c.kv_heads * c.v_dim, c.kv_heads * c.v_dim)
-                             .fill(random, 1.0f);
+    const TestMatrix k =
+        TestMatrix(c.keys, c.kv_heads * c.k_dim, c.kv_heads * c.k_dim).fill(random, 1.0f);
+    const TestMatrix v =
+        TestMatrix(c.keys, c.kv_heads * c.v_dim, c.kv_heads * c.v_dim).fill(random, 1.0f);
     kv_write(backend, cache.view(), 0, k.view(), v.view());
     const TestMatrix q =
         TestMatrix(c.rows, c.heads * c.k_dim, c.heads * c.k_dim + 3).fill(random, 2.0f);
@@ -134,12 +141,13 @@ TEST_P(AttentionTable, TilesCombinedEqualWhole) {
     const TestCache cache(c.dtype, c.keys / c.page_rows + 1, c.page_rows, c.kv_heads, c.k_dim,
                           c.v_dim);
     Backend backend(1, "ref");
-    const TestMatrix k = TestMatrix(c.keys, c.kv_heads * c.k_dim, c.kv_heads * c.k_dim)
-                             .fill(random, 1.0f);
-    const TestMatrix v = TestMatrix(c.keys, c.kv_heads * c.v_dim, c.kv_heads * c.v_dim)
-                             .fill(random, 1.0f);
+    const TestMatrix k =
+        TestMatrix(c.keys, c.kv_heads * c.k_dim, c.kv_heads * c.k_dim).fill(random, 1.0f);
+    const TestMatrix v =
+        TestMatrix(c.keys, c.kv_heads * c.v_dim, c.kv_heads * c.v_dim).fill(random, 1.0f);
     kv_write(backend, cache.view(), 0, k.view(), v.view());
-    const TestMatrix q = TestMatrix(c.rows, c.heads * c.k_dim, c.heads * c.k_dim).fill(random, 2.0f);
+    const TestMatrix q =
+        TestMatrix(c.rows, c.heads * c.k_dim, c.heads * c.k_dim).fill(random, 2.0f);
     TestMatrix whole(c.rows, c.heads * c.v_dim, c.heads * c.v_dim), tiled = whole;
     run_table(kernels, c, cache.view(), q.view(), whole.view(), nullptr);
     const int64_t rows = c.rows * c.heads / c.kv_heads;
@@ -168,7 +176,12 @@ struct Sequence {
   int64_t total, heads, kv_heads, dim;
   TestMatrix q, k, v;
   Sequence(int64_t n, int64_t h, int64_t kvh, int64_t d, unsigned seed)
-      : total(n), heads(h), kv_heads(kvh), dim(d), q(n, h * d, h * d), k(n, kvh * d, kvh * d),
+      : total(n),
+        heads(h),
+        kv_heads(kvh),
+        dim(d),
+        q(n, h * d, h * d),
+        k(n, kvh * d, kvh * d),
         v(n, kvh * d, kvh * d) {
     std::mt19937 random(seed);
     q.fill(random, 2.0f);
@@ -187,8 +200,11 @@ std::vector<float> run_chunks(Backend& backend, const Sequence& s, int64_t chunk
   for (int64_t begin = 0; begin < s.total; begin += chunk) {
     const int64_t n = std::min(chunk, s.total - begin);
     kv_write(backend, cache.view(), begin, s.part(s.k, begin, n), s.part(s.v, begin, n));
-    const AttentionSegment segment{.first_row = 0, .num_rows = n, .start_position = begin,
-                                   .num_keys = begin + n, .kv = cache.view()};
+    const AttentionSegment segment{.first_row = 0,
+                                   .num_rows = n,
+                                   .start_position = begin,
+                                   .num_keys = begin + n,
+                                   .kv = cache.view()};
     attention_paged(backend, s.part(s.q, begin, n), {&segment, 1}, params,
                     matrix(out.data() + begin * s.heads * s.dim, n, s.heads * s.dim));
   }
@@ -325,9 +341,11 @@ TEST(Attention, WrongShapesAreRefused) {
   EXPECT_NO_THROW(kv_write(backend, cache.view(), 0, matrix(x.data(), 32, int64_t{16}),
                            matrix(x.data(), 32, int64_t{16})));
   EXPECT_THROW(kv_write(backend, cache.view(), 1, matrix(x.data(), 32, int64_t{16}),
-                        matrix(x.data(), 32, int64_t{16})), Error);
+                        matrix(x.data(), 32, int64_t{16})),
+               Error);
   EXPECT_THROW(kv_write(backend, cache.view(), 0, matrix(x.data(), 2, int64_t{15}),
-                        matrix(x.data(), 2, int64_t{16})), Error);
+                        matrix(x.data(), 2, int64_t{16})),
+               Error);
   segment.num_rows = 3;
   EXPECT_THROW(attention_paged(backend, q, {&segment, 1}, params, q), Error);
   segment = {0, 2, 31, 33, cache.view()};  // past the last page

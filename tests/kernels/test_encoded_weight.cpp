@@ -13,20 +13,35 @@
 namespace onnuri {
 namespace {
 
-constexpr const char* kSchemes[] = {
-    "fp8_block",  "fp8_small_block", "fp8_tensor",        "fbgemm",      "gptq",
-    "gptq_sym",   "gptq_v2",         "gptq_act_order",    "gptq_int8",   "awq",
-    "awq_no_zero", "packed_int4",    "packed_int4_zeros", "packed_int8", "int_quantized",
-    "float_quantized", "float_block", "nvfp4",            "mxfp4",       "modelopt_nvfp4",
-    "gpt_oss"};
+constexpr const char* kSchemes[] = {"fp8_block",
+                                    "fp8_small_block",
+                                    "fp8_tensor",
+                                    "fbgemm",
+                                    "gptq",
+                                    "gptq_sym",
+                                    "gptq_v2",
+                                    "gptq_act_order",
+                                    "gptq_int8",
+                                    "awq",
+                                    "awq_no_zero",
+                                    "packed_int4",
+                                    "packed_int4_zeros",
+                                    "packed_int8",
+                                    "int_quantized",
+                                    "float_quantized",
+                                    "float_block",
+                                    "nvfp4",
+                                    "mxfp4",
+                                    "modelopt_nvfp4",
+                                    "gpt_oss"};
 
 std::shared_ptr<const Checkpoint> open_parts(const std::string& scheme) {
   auto stored = Checkpoint::open(std::string(ONNURI_TEST_DATA) + "/golden/storage/parts/" + scheme +
                                  ".safetensors");
   JsonValue config;
-  config.set("quantization_config",
-             parse_json(stored->metadata().at("quantization_config", scheme).as_string(scheme),
-                        scheme));
+  config.set(
+      "quantization_config",
+      parse_json(stored->metadata().at("quantization_config", scheme).as_string(scheme), scheme));
   return open_quantized(stored, read_quantization_config(config, scheme));
 }
 
@@ -89,8 +104,9 @@ TEST_P(EncodedWeight, RowsAndSlices) {
   std::vector<float> gathered(static_cast<size_t>(2 * cols));
   const std::vector<int32_t> ids = {5, 0};
   gather_rows(backend, weight, ids, matrix(gathered.data(), 2, cols));
-  EXPECT_EQ(std::memcmp(gathered.data(), expected.as<float>() + 5 * cols,
-                        static_cast<size_t>(cols) * 4), 0);
+  EXPECT_EQ(
+      std::memcmp(gathered.data(), expected.as<float>() + 5 * cols, static_cast<size_t>(cols) * 4),
+      0);
 
   TensorView odd = weight.rows(1, 4);  // every second row: 1, 3, 5, 7
   odd.row_step = 2;
@@ -98,7 +114,8 @@ TEST_P(EncodedWeight, RowsAndSlices) {
   dequantize(odd, found.data());
   for (int64_t r = 0; r < 4; ++r) {
     EXPECT_EQ(std::memcmp(found.data() + r * cols, expected.as<float>() + (1 + 2 * r) * cols,
-                          static_cast<size_t>(cols) * 4), 0);
+                          static_cast<size_t>(cols) * 4),
+              0);
   }
 }
 
@@ -150,8 +167,8 @@ TEST_P(EncodedWeight, StaysNarrow) {
   const PackedMatrix packed = pack_matrix(backend, weight, ComputeType::kAuto);
   const int64_t padded = (golden.rows() + 15) / 16 * 16 * ((golden.cols() + 63) / 64 * 64);
   // A byte with a zero of its own has nine bits, and small blocks fit no record.
-  const bool codes = !act_order && scheme != "gptq_int8" && scheme != "fp8_small_block" &&
-                     scheme != "float_block";
+  const bool codes =
+      !act_order && scheme != "gptq_int8" && scheme != "fp8_small_block" && scheme != "float_block";
   const int64_t bits = !codes ? 16 : (e.bits == 8 ? 9 : 6);
   EXPECT_LE(packed.resident_bytes() * 8, padded * bits);
 }

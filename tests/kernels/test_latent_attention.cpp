@@ -33,9 +33,16 @@ struct Pages {
         table(static_cast<size_t>(entries)) {
     std::iota(table.begin(), table.end(), 0);
     std::shuffle(table.begin(), table.end(), std::mt19937(5));
-    view = {.dtype = dtype, .k_pages = k.data(), .v_pages = v_in_k ? nullptr : v.data(),
-            .page_table = table.data(), .num_entries = entries, .page_rows = page_rows,
-            .num_kv_heads = 1, .k_dim = k_dim, .v_dim = v_dim, .v_in_k = v_in_k};
+    view = {.dtype = dtype,
+            .k_pages = k.data(),
+            .v_pages = v_in_k ? nullptr : v.data(),
+            .page_table = table.data(),
+            .num_entries = entries,
+            .page_rows = page_rows,
+            .num_kv_heads = 1,
+            .k_dim = k_dim,
+            .v_dim = v_dim,
+            .v_in_k = v_in_k};
   }
 };
 
@@ -148,8 +155,10 @@ TEST_P(LatentAttention, ChoosesTheBestKeys) {
     int64_t rows, start, heads, dim, top_k;
     DType dtype;
   };
-  const Case cases[] = {{7, 0, 3, 10, 4, DType::kF32},    {40, 0, 16, 128, 33, DType::kF16},
-                        {1, 700, 5, 19, 600, DType::kF16}, {3, 5000, 2, 24, 3, DType::kBF16},
+  const Case cases[] = {{7, 0, 3, 10, 4, DType::kF32},
+                        {40, 0, 16, 128, 33, DType::kF16},
+                        {1, 700, 5, 19, 600, DType::kF16},
+                        {3, 5000, 2, 24, 3, DType::kBF16},
                         {5, 2, 1, 8, 50, DType::kF32}};
   for (const Case& c : cases) {
     SCOPED_TRACE(c.dim);

@@ -39,11 +39,10 @@ std::vector<float> multiply(Backend& backend, const Weights& w, ComputeType comp
   return y;
 }
 
-const DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kF8E4M3,
-                        DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
-                        DType::kQ8_0, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K,
-                        DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS,
-                        DType::kMXFP4, DType::kNVFP4};
+const DType kTypes[] = {DType::kF32,    DType::kF16,   DType::kBF16, DType::kF8E4M3, DType::kQ4_0,
+                        DType::kQ4_1,   DType::kQ5_0,  DType::kQ5_1, DType::kQ8_0,   DType::kQ2_K,
+                        DType::kQ3_K,   DType::kQ4_K,  DType::kQ5_K, DType::kQ6_K,   DType::kIQ4_NL,
+                        DType::kIQ4_XS, DType::kMXFP4, DType::kNVFP4};
 
 int64_t cols_for(DType dtype, int64_t blocks) {
   return dtype_info(dtype).block_elements == 1 ? blocks * 31

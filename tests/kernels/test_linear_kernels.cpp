@@ -155,8 +155,7 @@ TEST_P(LinearTable, OneRowHasTheBitsOfMany) {
   for (const DType d :
        {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kQ4_0, DType::kQ4_1,
         DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K,
-        DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4,
-        DType::kNVFP4}) {
+        DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4, DType::kNVFP4}) {
     const int64_t k = 768, m = 15, n = 40;
     const Weights w = random_weights(d, n, k, 60);
     const std::vector<float> x = random_floats(m * k, 61);
@@ -171,9 +170,9 @@ TEST_P(LinearTable, OneRowHasTheBitsOfMany) {
 
 // Extreme values everywhere: 16-bit sums may wrap on the way but must end right.
 TEST_P(LinearTable, LargestSumsDoNotOverflow) {
-  for (const DType d : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
-                        DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K,
-                        DType::kIQ4_NL, DType::kIQ4_XS}) {
+  for (const DType d :
+       {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K,
+        DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS}) {
     for (const int fill : {0x00, 0x80, 0x7f, 0xff}) {
       Weights w = random_weights(d, 16, 256, 77);
       const Weights halves = w;
@@ -209,7 +208,8 @@ TEST_P(LinearTable, CodesWithFloatScales) {
   const struct {
     WeightFormat format;
     int num_codes, zero;
-  } cases[] = {{WeightFormat::kQ4S, 16, 8}, {WeightFormat::kQ5S, 32, 16}, {WeightFormat::kQ8S, 256, 0}};
+  } cases[] = {
+      {WeightFormat::kQ4S, 16, 8}, {WeightFormat::kQ5S, 32, 16}, {WeightFormat::kQ8S, 256, 0}};
   for (const auto& t : cases) {
     const int64_t cols = 96, rows = 21, m = 4;
     const RecordLayout layout = record_layout(t.format);
@@ -234,7 +234,8 @@ TEST_P(LinearTable, CodesWithFloatScales) {
         uint8_t* record = reinterpret_cast<uint8_t*>(packed.get()) + n / 16 * c.group_bytes +
                           b / 2 * layout.bytes();
         std::memcpy(record + (b % 2 * 16 + n % 16) * 4, &scale, 4);
-        put_codes(t.format, codes, n % 16, record + layout.block_begin + b % 2 * layout.block_bytes);
+        put_codes(t.format, codes, n % 16,
+                  record + layout.block_begin + b % 2 * layout.block_bytes);
       }
     }
     c.weights = packed.get();
@@ -243,7 +244,8 @@ TEST_P(LinearTable, CodesWithFloatScales) {
     const auto exact = exact_product(rounded_inputs(x, cols), w, m);
     for (const int64_t count : {int64_t{1}, m}) {
       const auto y = run_chunk(*GetParam().kernels, c, x, count);
-      for (size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], exact.y[i], exact.size[i] * 3e-6 + 1e-6);
+      for (size_t i = 0; i < y.size(); ++i)
+        ASSERT_NEAR(y[i], exact.y[i], exact.size[i] * 3e-6 + 1e-6);
     }
   }
 }

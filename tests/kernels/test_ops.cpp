@@ -62,13 +62,14 @@ TEST_P(OpsTable, LayerNorm) {
     TestMatrix bias = TestMatrix(1, cols, cols).fill(random, 1.0f);
     TestMatrix y(2, cols, cols + 2);
     for (const bool biased : {false, true}) {
-      kernels().layer_norm(x.view(), weight.view().data, biased ? bias.view().data : nullptr,
-                           1e-5f, y.view());
+      kernels().layer_norm(x.view(), weight.view().data, biased ? bias.view().data : nullptr, 1e-5f,
+                           y.view());
       for (int64_t r = 0; r < 2; ++r) {
         double sum = 0, squares = 0;
         for (int64_t c = 0; c < cols; ++c) sum += double{x.view().row(r)[c]};
         const double mean = sum / static_cast<double>(cols);
-        for (int64_t c = 0; c < cols; ++c) squares += std::pow(double{x.view().row(r)[c]} - mean, 2);
+        for (int64_t c = 0; c < cols; ++c)
+          squares += std::pow(double{x.view().row(r)[c]} - mean, 2);
         const double inverse = 1 / std::sqrt(squares / static_cast<double>(cols) + 1e-5);
         for (int64_t c = 0; c < cols; ++c) {
           const double expected =
@@ -126,9 +127,9 @@ TEST_P(OpsTable, ActivationsAtTheEdges) {
     kernels().activate(kind, x.view(), y.view());
     for (int i = 0; i < 9; ++i) {
       const float expected = edges[i] > 0.0f ? edges[i] : 0.0f;
-      expect_close(double{y.view().data[i]}, double{i == 8 && kind != Activation::kRelu
-                                                        ? 0.5f * edges[i] : expected},
-                   1e-6, 1e-6);
+      expect_close(double{y.view().data[i]},
+                   double{i == 8 && kind != Activation::kRelu ? 0.5f * edges[i] : expected}, 1e-6,
+                   1e-6);
     }
   }
   x.view().data[4] = NAN;
@@ -143,8 +144,7 @@ TEST_P(OpsTable, Glu) {
     const ConstMatrixView gate(x.view().data, 3, cols, 2 * cols + 1);
     const ConstMatrixView up(x.view().data + cols, 3, cols, 2 * cols + 1);
     for (const GluKind kind : {GluKind::kSilu, GluKind::kGeluTanh, GluKind::kGeluErf,
-                               GluKind::kClampedSilu, GluKind::kSwigluPlus1,
-                               GluKind::kPolyNorm}) {
+                               GluKind::kClampedSilu, GluKind::kSwigluPlus1, GluKind::kPolyNorm}) {
       const float poly[4] = {0.4f, -0.7f, 0.9f, 0.2f};
       const GluParams params{.kind = kind, .limit = 3.0f, .alpha = 1.702f, .poly = poly};
       TestMatrix y(3, cols, cols + 3), expected(3, cols, cols + 3);
@@ -208,8 +208,14 @@ TEST_P(OpsTable, AddAndScale) {
 
 TEST_P(OpsTable, Rope) {
   for (const RopeLayout layout : {RopeLayout::kHalf, RopeLayout::kPairs}) {
-    for (const auto& [dim, rotary] : {std::pair<int64_t, int64_t>{64, 64}, {64, 32}, {18, 18},
-                                      {18, 10}, {80, 80}, {72, 72}, {5, 2}, {8, 0}}) {
+    for (const auto& [dim, rotary] : {std::pair<int64_t, int64_t>{64, 64},
+                                      {64, 32},
+                                      {18, 18},
+                                      {18, 10},
+                                      {80, 80},
+                                      {72, 72},
+                                      {5, 2},
+                                      {8, 0}}) {
       const int64_t heads = 3, half = rotary / 2;
       TestMatrix x = TestMatrix(4, heads * dim, heads * dim + 2).fill(random, 1.0f);
       const TestMatrix before = x;
@@ -247,16 +253,19 @@ TEST_P(OpsTable, QkNormRopeIsNormThenRope) {
   TestMatrix apart = fused;
   TestMatrix weight = TestMatrix(1, dim, dim).fill(random, 1.0f);
   std::vector<float> cos(3 * rotary / 2, 0.8f), sin(3 * rotary / 2, 0.6f);
-  const QkNormRope params{.norm_weight = weight.view().data, .norm_weight_offset = 1.0f,
-                          .eps = 1e-6f, .cos = cos.data(), .sin = sin.data(),
-                          .layout = RopeLayout::kHalf, .rotary_dim = rotary};
+  const QkNormRope params{.norm_weight = weight.view().data,
+                          .norm_weight_offset = 1.0f,
+                          .eps = 1e-6f,
+                          .cos = cos.data(),
+                          .sin = sin.data(),
+                          .layout = RopeLayout::kHalf,
+                          .rotary_dim = rotary};
   kernels().qk_norm_rope(params, heads, dim, fused.view());
   for (int64_t r = 0; r < 3; ++r) {
     const MatrixView row{apart.view().row(r), heads, dim, dim};
     kernels().rms_norm(row, weight.view().data, 1.0f, 1e-6f, row);
   }
-  kernels().apply_rope(RopeLayout::kHalf, heads, dim, rotary, cos.data(), sin.data(),
-                       apart.view());
+  kernels().apply_rope(RopeLayout::kHalf, heads, dim, rotary, cos.data(), sin.data(), apart.view());
   for (int64_t r = 0; r < 3; ++r) {
     EXPECT_EQ(0, std::memcmp(fused.view().row(r), apart.view().row(r),
                              sizeof(float) * static_cast<size_t>(heads * dim)));
@@ -289,7 +298,8 @@ TEST_P(OpsTable, ConvertRowRoundsAsTheReference) {
       for (size_t i = 0; i < source.size(); ++i) {
         const uint32_t b = bits(random);
         std::memcpy(&source[i], &b, sizeof(float));
-        if (i % 3 == 0) source[i] = std::ldexp(static_cast<float>(b % 4096), -26);  // f16 subnormals
+        if (i % 3 == 0)
+          source[i] = std::ldexp(static_cast<float>(b % 4096), -26);  // f16 subnormals
         if (i % 5 == 0) source[i] = 60000.0f + static_cast<float>(b % 8192);
         if (std::isnan(source[i])) source[i] = 1.0f;
       }
@@ -342,7 +352,8 @@ TEST(Ops, ThreadsDoNotChangeBits) {
       [&](Backend& b, MatrixView x) { rms_norm(b, x, w.data(), 0.0f, 1e-6f, x); });
   expect_same_for_threads(
       [&](Backend& b, MatrixView x) { layer_norm(b, x, w.data(), nullptr, 1e-6f, x); });
-  expect_same_for_threads([&](Backend& b, MatrixView x) { activate(b, Activation::kGeluErf, x, x); });
+  expect_same_for_threads(
+      [&](Backend& b, MatrixView x) { activate(b, Activation::kGeluErf, x, x); });
   expect_same_for_threads([&](Backend& b, MatrixView x) { add_scaled(b, x, 0.3f, x); });
   expect_same_for_threads([&](Backend& b, MatrixView x) { scale_rows(b, 0.3f, x); });
   expect_same_for_threads([&](Backend& b, MatrixView x) { softmax_rows(b, x); });
@@ -350,8 +361,9 @@ TEST(Ops, ThreadsDoNotChangeBits) {
     apply_rope(b, RopeLayout::kPairs, 4, 64, 64, cos.data(), sin.data(), x);
   });
   expect_same_for_threads([&](Backend& b, MatrixView x) {
-    qk_norm_rope(b, {.norm_weight = w.data(), .cos = cos.data(), .sin = sin.data(),
-                     .rotary_dim = 64}, 4, 64, x);
+    qk_norm_rope(b,
+                 {.norm_weight = w.data(), .cos = cos.data(), .sin = sin.data(), .rotary_dim = 64},
+                 4, 64, x);
   });
   expect_same_for_threads([&](Backend& b, MatrixView x) {
     glu(b, {}, x, MatrixView{x.data, x.rows, 128, 256});  // over its own gate half
@@ -365,8 +377,9 @@ TEST(Ops, WrongShapesAreRefused) {
   EXPECT_THROW(add_scaled(backend, a.view(), 1, b.view()), Error);
   EXPECT_THROW(glu(backend, {}, b.view(), a.view()), Error);
   EXPECT_THROW(apply_rope(backend, RopeLayout::kHalf, 3, 4, 4, nullptr, nullptr, a.view()), Error);
-  EXPECT_THROW(apply_rope(backend, RopeLayout::kHalf, 1, 8, 3, a.view().data, a.view().data,
-                          a.view()), Error);
+  EXPECT_THROW(
+      apply_rope(backend, RopeLayout::kHalf, 1, 8, 3, a.view().data, a.view().data, a.view()),
+      Error);
 }
 
 }  // namespace

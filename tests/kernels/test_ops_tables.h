@@ -48,7 +48,9 @@ inline std::vector<TestTable> test_tables() {
 class TestMatrix {
  public:
   TestMatrix(int64_t rows, int64_t cols, int64_t stride)
-      : rows_(rows), cols_(cols), stride_(stride),
+      : rows_(rows),
+        cols_(cols),
+        stride_(stride),
         data_(static_cast<size_t>(rows * stride + 1), kMarker) {}
 
   MatrixView view() { return {data_.data() + 1, rows_, cols_, stride_}; }

@@ -37,9 +37,9 @@ TEST(Quantize, ErrorOfNormalValues) {
   const struct {
     DType dtype;
     double bound;
-  } cases[] = {{DType::kF16, 3e-4},  {DType::kBF16, 2e-3},  {DType::kQ8_0, 0.0062},
-               {DType::kQ4_0, 0.087}, {DType::kQ4_1, 0.078}, {DType::kQ5_0, 0.044},
-               {DType::kQ5_1, 0.039}, {DType::kQ4_K, 0.080}, {DType::kQ5_K, 0.041},
+  } cases[] = {{DType::kF16, 3e-4},   {DType::kBF16, 2e-3},    {DType::kQ8_0, 0.0062},
+               {DType::kQ4_0, 0.087}, {DType::kQ4_1, 0.078},   {DType::kQ5_0, 0.044},
+               {DType::kQ5_1, 0.039}, {DType::kQ4_K, 0.080},   {DType::kQ5_K, 0.041},
                {DType::kQ6_K, 0.020}, {DType::kIQ4_NL, 0.080}, {DType::kMXFP4, 0.13}};
   std::vector<float> x = testing_linear::random_floats(256 * 64, 3);
   for (float& v : x) v *= 0.02f;
@@ -53,7 +53,8 @@ TEST(Quantize, ErrorOfNormalValues) {
 
 TEST(Quantize, ValuesOnTheGridStayWhatTheyAre) {
   std::vector<float> x(256);
-  for (size_t i = 0; i < x.size(); ++i) x[i] = 0.25f * static_cast<float>(static_cast<int>(i * 5 % 16) - 8);
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = 0.25f * static_cast<float>(static_cast<int>(i * 5 % 16) - 8);
   for (const DType d : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1}) {
     const std::vector<float> y = round_trip(d, x);
     for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(x[i], y[i], 2e-3f) << dtype_name(d) << i;
@@ -95,7 +96,8 @@ TEST(FitSymmetric, FindsTheGrid) {
   const std::vector<float> x = {-0.7f, 0.3f, 0.0f, 0.6f, -0.1f};
   int8_t codes[5];
   const float scale = fit_symmetric(x.data(), 5, -8, 7, codes);
-  for (int i = 0; i < 5; ++i) EXPECT_NEAR(scale * static_cast<float>(codes[i]), x[static_cast<size_t>(i)], 0.011f);
+  for (int i = 0; i < 5; ++i)
+    EXPECT_NEAR(scale * static_cast<float>(codes[i]), x[static_cast<size_t>(i)], 0.011f);
 }
 
 }  // namespace

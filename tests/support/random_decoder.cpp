@@ -104,8 +104,8 @@ void RandomDecoderCheckpoint::add_layer(const DecoderConfig& c, const LayerSpec&
     projection("k", c.num_kv_heads * c.head_dim, hidden, layer.k_bias);
     projection("v", c.num_kv_heads * c.v_dim, hidden, layer.v_bias);
   }
-  const bool differential = layer.mixer == MixerKind::kDifferential ||
-                            layer.mixer == MixerKind::kGroupedDifferential;
+  const bool differential =
+      layer.mixer == MixerKind::kDifferential || layer.mixer == MixerKind::kGroupedDifferential;
   const int64_t signal_heads = c.num_heads - c.differential.num_noise_heads;
   projection("o", hidden, differential ? 2 * signal_heads * c.v_dim : c.num_heads * c.v_dim,
              layer.o_bias);

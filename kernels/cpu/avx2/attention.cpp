@@ -1,7 +1,7 @@
 // Attention for AVX2 with FMA and F16C.
 #define ONNURI_ISA avx2
-#include "kernels/cpu/avx2/vec.h"
 #include "kernels/cpu/attention_impl.h"
+#include "kernels/cpu/avx2/vec.h"
 #include "kernels/kernel_table.h"
 
 namespace onnuri::avx2 {

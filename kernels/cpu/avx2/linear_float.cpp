@@ -19,8 +19,8 @@ __m256 load_weights(const std::byte* group, int64_t k, int half) {
   } else if constexpr (kFormat == WeightFormat::kF8) {
     // The bits of E4M3 moved up are a binary16 value, 2^-8 times as large.
     const std::byte* record = group + k / kF8Cols * kF8RecordBytes;
-    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(
-        record + 64 + k % kF8Cols * kGroupRows + half * 8));
+    const __m128i bytes = _mm_loadl_epi64(
+        reinterpret_cast<const __m128i*>(record + 64 + k % kF8Cols * kGroupRows + half * 8));
     const __m128i halves = _mm_and_si128(_mm_slli_epi16(_mm_cvtepi8_epi16(bytes), 7),
                                          _mm_set1_epi16(static_cast<int16_t>(0xbfff)));
     return _mm256_mul_ps(_mm256_cvtph_ps(halves),

@@ -87,8 +87,8 @@ void unpack_two_bits(const uint8_t* block, int half, __m256i* w) {
 
 // Nibbles as levels of a table.
 void unpack_levels(const uint8_t* block, int half, const LevelTable& table, __m256i* w) {
-  const __m256i levels = _mm256_broadcastsi128_si256(
-      _mm_load_si128(reinterpret_cast<const __m128i*>(table.bytes)));
+  const __m256i levels =
+      _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table.bytes)));
   unpack_nibbles(block, half, w);
   for (int v = 0; v < 8; ++v) w[v] = _mm256_shuffle_epi8(levels, w[v]);
 }
@@ -208,9 +208,9 @@ struct Q3KFormat {
     add_bits<2>(block + 128, half, w);
   }
   static RowScales scales(const uint8_t* record, int sub_block, int half) {
-    const __m256 scale = _mm256_mul_ps(
-        load_floats(record + half * 32),
-        load_signed_as_floats(record + 64 + sub_block * 16 + half * 8));
+    const __m256 scale =
+        _mm256_mul_ps(load_floats(record + half * 32),
+                      load_signed_as_floats(record + 64 + sub_block * 16 + half * 8));
     return {scale, scale};
   }
 };

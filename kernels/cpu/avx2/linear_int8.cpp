@@ -100,8 +100,8 @@ __m256 add_block_halves(__m256 total, const __m256i* w, const RowScales* scales,
   for (int part = 0; part < 2; ++part) {
     __m256i sums = preset_half_sums<Format::kPreset>(x, part);
     for (int v = part * 4; v < part * 4 + 4; ++v) sums = add_product(sums, w[v], x, v);
-    total = add_scaled_sum(total, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)),
-                           scales[part].scale, x);
+    total =
+        add_scaled_sum(total, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)), scales[part].scale, x);
     if constexpr (Format::kHasMin) {
       total = _mm256_fmadd_ps(scales[part].min, _mm256_set1_ps(x.half_sum[part]), total);
     }
@@ -281,9 +281,9 @@ void add_entry_halves(const Panel& panel, int entry, const Int8Block* const* x, 
         totals[m][half] =
             add_scaled_sum(totals[m][half], _mm256_madd_epi16(sums[m][half], ones), scale, x[m][b]);
         if constexpr (Format::kHasMin) {
-          totals[m][half] = _mm256_fmadd_ps(_mm256_load_ps(panel.min[entry + part][half]),
-                                            _mm256_set1_ps(x[m][b].half_sum[part]),
-                                            totals[m][half]);
+          totals[m][half] =
+              _mm256_fmadd_ps(_mm256_load_ps(panel.min[entry + part][half]),
+                              _mm256_set1_ps(x[m][b].half_sum[part]), totals[m][half]);
         }
       }
     }

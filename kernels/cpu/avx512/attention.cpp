@@ -1,7 +1,7 @@
 // Attention for AVX-512.
 #define ONNURI_ISA avx512
-#include "kernels/cpu/avx512/vec.h"
 #include "kernels/cpu/attention_impl.h"
+#include "kernels/cpu/avx512/vec.h"
 #include "kernels/kernel_table.h"
 
 namespace onnuri::avx512 {

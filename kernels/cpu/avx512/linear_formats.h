@@ -75,14 +75,10 @@ void add_fifth_bits(const uint8_t* plane_bytes, __m512i* w) {
 void add_third_bits(const uint8_t* plane_bytes, __m512i* w) {
   const __m512i plane = load_bytes(plane_bytes);
   const __m512i bit = _mm512_set1_epi8(4);
-  const __m512i moved[8] = {_mm512_slli_epi16(plane, 2),
-                            _mm512_slli_epi16(plane, 1),
-                            plane,
-                            _mm512_srli_epi16(plane, 1),
-                            _mm512_srli_epi16(plane, 2),
-                            _mm512_srli_epi16(plane, 3),
-                            _mm512_srli_epi16(plane, 4),
-                            _mm512_srli_epi16(plane, 5)};
+  const __m512i moved[8] = {
+      _mm512_slli_epi16(plane, 2), _mm512_slli_epi16(plane, 1), plane,
+      _mm512_srli_epi16(plane, 1), _mm512_srli_epi16(plane, 2), _mm512_srli_epi16(plane, 3),
+      _mm512_srli_epi16(plane, 4), _mm512_srli_epi16(plane, 5)};
   for (int v = 0; v < 8; ++v) w[v] = _mm512_or_si512(w[v], _mm512_and_si512(moved[v], bit));
 }
 
@@ -173,8 +169,7 @@ struct Q2KFormat {
   static void weights(const uint8_t* block, __m512i* w) { unpack_two_bits(block, w); }
   static RowScales scales(const uint8_t* record, int b) {
     const __m512 d = floats_from_halves(record);
-    const __m512 minus_dmin =
-        _mm512_sub_ps(_mm512_setzero_ps(), floats_from_halves(record + 32));
+    const __m512 minus_dmin = _mm512_sub_ps(_mm512_setzero_ps(), floats_from_halves(record + 32));
     RowScales out = same_scales(d);
     for (int part = 0; part < 2; ++part) {
       uint8_t low[16], high[16];

@@ -43,8 +43,7 @@ __m512i preset_sums(const Int8Block& x) {
 // The same over 16 of the columns: -32 times their sum is at hand.
 template <int kOffset>
 __m512i preset_half_sums(const Int8Block& x, int part) {
-  const __m512i sums =
-      _mm512_madd_epi16(broadcast_word(x.minus_32[part]), _mm512_set1_epi16(1));
+  const __m512i sums = _mm512_madd_epi16(broadcast_word(x.minus_32[part]), _mm512_set1_epi16(1));
   if constexpr (kOffset == 4) return shift_right_int32<3>(sums);
   if constexpr (kOffset == 16) return shift_right_int32<1>(sums);
   if constexpr (kOffset == 32) return sums;
@@ -55,7 +54,8 @@ __m512 add_scaled_sum(__m512 total, __m512i sums, __m512 scale, const Int8Block&
   return _mm512_fmadd_ps(floats_from_int32(sums), _mm512_mul_ps(scale, _mm512_set1_ps(x.d)), total);
 }
 
-// Eight or four steps of a block of 16 rows times kRows input rows. `w` may be registers or a panel.
+// Eight or four steps of a block of 16 rows times kRows input rows. `w` may be registers or a
+// panel.
 template <int kRows>
 void add_steps(__m512i* sums, const __m512i* w, int begin, int end, const Int8Block* const* x,
                int64_t b) {
@@ -80,8 +80,8 @@ void add_block(__m512* totals, const __m512i* w, const RowScales& scales, const 
       for (int m = 0; m < kRows; ++m) {
         totals[m] = add_scaled_sum(totals[m], sums[m], scales.scale[part], x[m][b]);
         if constexpr (Format::kHasMin) {
-          totals[m] = _mm512_fmadd_ps(scales.min[part], _mm512_set1_ps(x[m][b].half_sum[part]),
-                                      totals[m]);
+          totals[m] =
+              _mm512_fmadd_ps(scales.min[part], _mm512_set1_ps(x[m][b].half_sum[part]), totals[m]);
         }
       }
     }

@@ -5,10 +5,10 @@
 // library lacks an instruction.
 #pragma once
 
-#include "kernels/cpu/simd_avx512.h"
-
 #include <cstdint>
 #include <cstring>
+
+#include "kernels/cpu/simd_avx512.h"
 
 #ifdef ONNURI_EMULATE_AVX512
 #include "kernels/ref/convert.h"
@@ -81,9 +81,7 @@ inline Vec v_min(Vec a, Vec b) {
 #endif
 }
 inline Vec v_abs(Vec a) { return _mm512_abs_ps(a); }
-inline Vec v_round(Vec a) {
-  return _mm512_roundscale_ps(a, kNearest);
-}
+inline Vec v_round(Vec a) { return _mm512_roundscale_ps(a, kNearest); }
 // v * 2^n for whole n.
 inline Vec v_scale2(Vec v, Vec n) { return _mm512_scalef_ps(v, n); }
 
@@ -138,16 +136,14 @@ inline void v_store_f16(uint16_t* p, Vec v) {
   v_store(lanes, v);
   for (int i = 0; i < kLanes; ++i) p[i] = ref::f32_to_f16(lanes[i]);
 #else
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                      _mm512_cvtps_ph(v, kNearest));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, kNearest));
 #endif
 }
 // Nearest, ties to even; NaN stays NaN. The instruction for it would lose subnormals.
 inline void v_store_bf16(uint16_t* p, Vec v) {
   const __m512i bits = _mm512_castps_si512(v);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  const __m512i near =
-      _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __m512i near = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
   const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
   const Mask nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
   const __m512i high = _mm512_srli_epi32(_mm512_mask_mov_epi32(near, nan, quiet), 16);
