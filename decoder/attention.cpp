@@ -9,17 +9,6 @@
 #include "decoder/latent_attention.h"
 
 namespace onnuri {
-namespace {
-
-MatrixView columns(const MatrixView& m, int64_t begin, int64_t count) {
-  return {m.data + begin, m.rows, count, m.stride};
-}
-
-ConstMatrixView rows_of(const MatrixView& m, const SequenceSlice& slice) {
-  return {m.row(slice.first_row), slice.num_rows, m.cols, m.stride};
-}
-
-}  // namespace
 
 void cut_segments(std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
                   int64_t layer_index, LayerCache cache, std::vector<AttentionSegment>& segments) {

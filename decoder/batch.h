@@ -22,6 +22,11 @@ struct SequenceSlice {
   int64_t prompt_end = 0;
 };
 
+/// The rows of a slice.
+inline ConstMatrixView rows_of(const ConstMatrixView& m, const SequenceSlice& slice) {
+  return {m.row(slice.first_row), slice.num_rows, m.cols, m.stride};
+}
+
 /// Rows whose embeddings come precomputed (media features): row `row + i` takes features.row(i).
 struct RowOverride {
   int64_t row = 0;

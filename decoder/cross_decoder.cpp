@@ -66,10 +66,6 @@ class Loader {
   ComputeType compute_;
 };
 
-MatrixView columns(MatrixView m, int64_t begin, int64_t count) {
-  return {m.data + begin, m.rows, count, m.stride};
-}
-
 /// Rows that live for one call.
 class Rows {
  public:

@@ -14,14 +14,6 @@
 namespace onnuri {
 namespace {
 
-MatrixView columns(const MatrixView& m, int64_t begin, int64_t count) {
-  return {m.data + begin, m.rows, count, m.stride};
-}
-
-ConstMatrixView rows_of(const MatrixView& m, const SequenceSlice& slice) {
-  return {m.row(slice.first_row), slice.num_rows, m.cols, m.stride};
-}
-
 enum class Half { kSignal, kNoise };
 
 // One half of the keys of a layer, with the values that both halves share.

@@ -12,13 +12,6 @@ namespace {
 // Head-major buffers hold this many (row, head) pairs at a time, whatever the length of a chunk.
 constexpr int64_t kBlockPairs = 8192;
 
-MatrixView columns(const MatrixView& m, int64_t begin, int64_t count) {
-  return {m.data + begin, m.rows, count, m.stride};
-}
-ConstMatrixView rows_of(const MatrixView& m, int64_t begin, int64_t count) {
-  return {m.row(begin), count, m.cols, m.stride};
-}
-
 void copy(const float* from, int64_t count, float* to) {
   std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
 }
@@ -89,8 +82,7 @@ void LatentLayer::write_cache(std::span<const SequenceSlice> sequences, ConstMat
   const float* sin = angles_ != nullptr ? angles_->sin.data() : nullptr;
   rope(layout(), cos, sin, 1, mla_.qk_rope_dim, columns(kv, mla_.kv_lora_rank, mla_.qk_rope_dim));
   for (const SequenceSlice& s : sequences) {
-    kv_write(backend_, s.kv->layer(index_), s.start_position, rows_of(kv, s.first_row, s.num_rows),
-             {});
+    kv_write(backend_, s.kv->layer(index_), s.start_position, rows_of(kv, s), {});
   }
   if (!spec_.sparse_index) return;
   const MatrixView k = ws_.get(Buffer::kIndexK, x.rows, mla_.index.head_dim);
@@ -99,8 +91,7 @@ void LatentLayer::write_cache(std::span<const SequenceSlice> sequences, ConstMat
              k);
   rope(RopeLayout::kHalf, cos, sin, 1, mla_.index.head_dim, k);
   for (const SequenceSlice& s : sequences) {
-    kv_write(backend_, s.kv->index_keys(index_), s.start_position,
-             rows_of(k, s.first_row, s.num_rows), {});
+    kv_write(backend_, s.kv->index_keys(index_), s.start_position, rows_of(k, s), {});
   }
 }
 

@@ -145,10 +145,6 @@ class Workspace {
   Tensor buffer_;
 };
 
-MatrixView columns(MatrixView m, int64_t begin, int64_t count) {
-  return {m.data + begin, m.rows, count, m.stride};
-}
-
 MatrixView rows(MatrixView m, int64_t begin, int64_t count) {
   return {m.row(begin), count, m.cols, m.stride};
 }

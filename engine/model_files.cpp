@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "core/check.h"
+#include "core/checkpoint_table.h"
 #include "core/mapped_file.h"
 #include "core/quantized_checkpoint.h"
 #include "engine/model_config.h"
@@ -45,22 +46,6 @@ const JsonValue* quantized_config(const JsonValue& config) {
   return nullptr;
 }
 
-/// Where a config.json lies alone.
-class NoTensors final : public Checkpoint {
- public:
-  explicit NoTensors(std::string path) : path_(std::move(path)) {}
-  CheckpointFormat format() const override { return CheckpointFormat::kSafetensors; }
-  TensorView find(std::string_view) const override { return {}; }
-  const std::vector<std::string>& names() const override { return names_; }
-  const JsonValue& metadata() const override { return metadata_; }
-  const std::string& path() const override { return path_; }
-
- private:
-  std::string path_;
-  std::vector<std::string> names_;
-  JsonValue metadata_{JsonValue::Object{}};
-};
-
 bool begins_as_gguf(const fs::path& path) {
   char magic[4] = {};
   std::ifstream(path, std::ios::binary).read(magic, sizeof(magic));
@@ -94,7 +79,9 @@ ModelFiles open_config_files(const std::string& path) {
     fail(ErrorCode::kCorruptData, "expected an object in ", config.string());
   files.generation_config = read_json_if(config.parent_path() / "generation_config.json");
   files.preprocessor_config = read_json_if(config.parent_path() / "preprocessor_config.json");
-  files.checkpoint = std::make_shared<NoTensors>(files.path);
+  auto no_tensors = std::make_shared<CheckpointTable>(CheckpointFormat::kSafetensors, files.path);
+  no_tensors->set_metadata(JsonValue(JsonValue::Object{}));
+  files.checkpoint = std::move(no_tensors);
   return files;
 }
 

@@ -53,9 +53,7 @@ void TextEngine::load(const ModelFiles& files) {
     chat_ = std::make_unique<ChatRenderer>(files, *tokenizer_);
     add_end_tokens(*tokenizer_, files.is_gguf(), eos_);
     for (const std::string& stop : chat_->grammar().stops)
-      if (const auto id = tokenizer_->token_to_id(stop);
-          id && std::find(eos_.begin(), eos_.end(), *id) == eos_.end())
-        eos_.push_back(*id);
+      if (const auto id = tokenizer_->token_to_id(stop); id && !is_end(*id)) eos_.push_back(*id);
   }
   TensorSource source(checkpoint_, config_.names);
   for (const std::string& prefix : config_.ignored_prefixes) source.ignore_prefix(prefix);

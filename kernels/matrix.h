@@ -33,4 +33,9 @@ inline ConstMatrixView matrix(const float* data, int64_t rows, int64_t cols) {
   return {data, rows, cols, cols};
 }
 
+/// Columns [begin, begin + count) of every row.
+inline MatrixView columns(const MatrixView& m, int64_t begin, int64_t count) {
+  return {m.data + begin, m.rows, count, m.stride};
+}
+
 }  // namespace onnuri

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <functional>
 
-#include "core/checkpoint.h"
+#include "core/checkpoint_table.h"
 #include "decoder/kv_cache.h"
 #include "engine/model_config.h"
 #include "onnuri/error.h"
@@ -12,25 +12,11 @@
 namespace onnuri {
 namespace {
 
-// A checkpoint without a single tensor.
-class NoWeights : public Checkpoint {
- public:
-  CheckpointFormat format() const override { return CheckpointFormat::kSafetensors; }
-  TensorView find(std::string_view) const override { return {}; }
-  const std::vector<std::string>& names() const override { return names_; }
-  const JsonValue& metadata() const override { return metadata_; }
-  const std::string& path() const override { return path_; }
-
- private:
-  std::vector<std::string> names_;
-  JsonValue metadata_;
-  std::string path_ = "no weights";
-};
-
 ModelFiles files_of(const std::string& config) {
   ModelFiles files;
   files.path = "model";
-  files.checkpoint = std::make_shared<NoWeights>();
+  files.checkpoint =
+      std::make_shared<CheckpointTable>(CheckpointFormat::kSafetensors, "no weights");
   files.config = parse_json(config, "config.json");
   return files;
 }
