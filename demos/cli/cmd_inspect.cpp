@@ -68,17 +68,16 @@ std::string token_text(const Json& token) {
   return std::to_string(token.value("id", -1)) + " " + token.value("text", "");
 }
 
-// Some vocabularies hold thousands of reserved tokens: the JSON has all of them.
-std::string token_list(const Json& tokens) {
+// Some vocabularies hold thousands of reserved tokens: `total` counts them, `tokens` has the first.
+std::string token_list(const Json& tokens, size_t total) {
   constexpr size_t kMostShown = 24;
   std::string line;
   size_t shown = 0;
   for (const Json& token : tokens) {
-    if (shown++ == kMostShown)
-      return line + " and " + std::to_string(tokens.size() - kMostShown) + " more (--json)";
-    line += (line.empty() ? "" : ", ") + token_text(token);
+    if (shown == kMostShown) break;
+    line += (shown++ == 0 ? "" : ", ") + token_text(token);
   }
-  return line;
+  return shown < total ? line + " and " + std::to_string(total - shown) + " more" : line;
 }
 
 std::string cache_line(const Json& kind) {
@@ -110,8 +109,10 @@ void print_tokenizer(const Json& facts) {
     row("template", "none");
   if (tokenizer.contains("begin_token"))
     row("begin token", token_text(tokenizer.at("begin_token")));
-  row("end tokens", token_list(tokenizer.at("end_tokens")));
-  row("special", token_list(tokenizer.at("special_tokens")));
+  const Json& ends = tokenizer.at("end_tokens");
+  row("end tokens", token_list(ends, ends.size()));
+  row("special",
+      token_list(tokenizer.at("special_tokens"), tokenizer.value("num_special_tokens", size_t{0})));
 }
 
 void print_decoder(const Json& facts) {
