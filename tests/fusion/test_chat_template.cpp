@@ -11,12 +11,11 @@
 namespace onnuri {
 namespace {
 
-JsonValue cases() {
-  std::ifstream in(std::string(ONNURI_TEST_DATA) + "/golden/templates/cases.json",
-                   std::ios::binary);
+std::string golden(const std::string& name) {
+  std::ifstream in(std::string(ONNURI_TEST_DATA) + "/golden/templates/" + name, std::ios::binary);
   std::stringstream text;
   text << in.rdbuf();
-  return parse_json(text.str(), "cases.json");
+  return text.str();
 }
 
 std::string render(const std::string& source, const JsonValue& variables = JsonValue()) {
@@ -35,7 +34,7 @@ ErrorCode code_of(const std::string& source) {
 }
 
 TEST(ChatTemplate, RendersAsTheReferenceDoes) {
-  const JsonValue all = cases();
+  const JsonValue all = parse_json(golden("cases.json"), "cases.json");
   const auto& variables = all.at("variables", "cases").as_array("variables");
   for (const JsonValue& one : all.at("templates", "cases").as_array("templates")) {
     const std::string& name = one.at("name", "template").as_string("name");
@@ -48,6 +47,29 @@ TEST(ChatTemplate, RendersAsTheReferenceDoes) {
         EXPECT_THROW(made->render(variables[i]), Error);
       } else {
         EXPECT_EQ(made->render(variables[i]), renders[i].as_string("render"));
+      }
+    }
+  }
+}
+
+// Templates in the manner of every published family, forty conversations each.
+TEST(ChatTemplate, RendersEveryFamilyAsTheReferenceDoes) {
+  const JsonValue all = parse_json(golden("families.json"), "families.json");
+  const auto& names = all.at("names", "families").as_array("names");
+  const auto& variables = all.at("variables", "families").as_array("variables");
+  const auto& families = all.at("templates", "families").as_object("templates");
+  EXPECT_GE(families.size(), 23U);
+  EXPECT_GE(variables.size(), 30U);
+  for (const auto& [family, renders] : families) {
+    const auto made = ChatTemplate::parse(golden("families/" + family + ".jinja"));
+    const auto& wanted = renders.as_array(family);
+    ASSERT_EQ(wanted.size(), variables.size());
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      SCOPED_TRACE(family + ", " + names[i].as_string("name"));
+      if (wanted[i].is_null()) {
+        EXPECT_THROW(made->render(variables[i]), Error);
+      } else {
+        EXPECT_EQ(made->render(variables[i]), wanted[i].as_string("render"));
       }
     }
   }

@@ -1,47 +1,20 @@
-"""Goldens of the chat templates: templates in the manner of each family, conversations, renders.
+"""Goldens of the chat templates: templates, conversations, renders.
 
     python tests/golden/make_template_goldens.py      (jinja2 3.1)
 
 Writes tests/golden/templates/cases.json: {"variables": [...], "templates": [{"name", "source",
-"renders": [text or null where the template refuses]}]}. The environment is the one that
-transformers makes: sandboxed, trim_blocks, lstrip_blocks, loop controls, its own tojson.
+"renders": [text or null where the template refuses]}]}, and families.json from the templates in
+tests/golden/templates/families: {"variables": [...], "templates": {name: [text or null]}}.
+Those are written in the manner of each published family (its turns, its switch for reasoning, its
+tools), in our own words; template_reference.py holds the settings and the conversations.
 """
 
 import json
 import pathlib
 
-import jinja2
-import jinja2.ext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from template_reference import TALKS, conversations, environment, rendered
 
 OUT = pathlib.Path(__file__).parent / "templates"
-
-
-class Generation(jinja2.ext.Extension):
-    tags = {"generation"}
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
-        return jinja2.nodes.CallBlock(self.call_method("_keep"), [], [], body).set_lineno(line)
-
-    def _keep(self, caller):
-        return caller()
-
-
-def environment():
-    env = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True,
-                                        extensions=[Generation, jinja2.ext.loopcontrols])
-
-    def refuse(message):
-        raise jinja2.exceptions.TemplateError(message)
-
-    def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-        return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-    env.filters["tojson"] = tojson
-    env.globals["raise_exception"] = refuse
-    return env
 
 
 TOOLS = [{"type": "function", "function": {
@@ -261,21 +234,26 @@ f
 }
 
 
+def write(name, value):
+    (OUT / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", newline="")
+
+
 def main():
     env = environment()
     given = list(variables())
     out = {"variables": given, "templates": []}
     for name, source in TEMPLATES.items():
         template = env.from_string(source)
-        renders = []
-        for v in given:
-            try:
-                renders.append(template.render(**v))
-            except Exception:
-                renders.append(None)
-        out["templates"].append({"name": name, "source": source, "renders": renders})
-    OUT.mkdir(exist_ok=True)
-    (OUT / "cases.json").write_text(json.dumps(out, ensure_ascii=False, indent=1) + "\n", newline="")
+        out["templates"].append(
+            {"name": name, "source": source, "renders": [rendered(template, v) for v in given]})
+    write("cases.json", out)
+
+    given = list(conversations())
+    families = {}
+    for path in sorted((OUT / "families").glob("*.jinja")):
+        template = env.from_string(path.read_text())
+        families[path.stem] = [rendered(template, v) for v in given]
+    write("families.json", {"names": [talk[0] for talk in TALKS], "variables": given, "templates": families})
 
 
 if __name__ == "__main__":
