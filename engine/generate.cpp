@@ -10,6 +10,7 @@
 #include "encoders/media/media_decode.h"
 #include "engine/answer_reader.h"
 #include "engine/load_support.h"
+#include "engine/lookup_draft.h"
 #include "engine/text_engine.h"
 
 namespace onnuri {
@@ -233,6 +234,7 @@ void TextEngine::check_request(const GenerateRequest& request) const {
     fail(ErrorCode::kInvalidArgument, "expected max_new_tokens of at least 0, found ",
          request.max_new_tokens);
   in_range("num_choices", request.num_choices, 1, kMaxChoices);
+  in_range("lookup_tokens", request.lookup_tokens, 0, 64);
   in_range("top_logprobs", request.top_logprobs, -1, config_.decoder.vocab_size);
   for (const auto& entry : request.sampling.logit_bias)
     in_range("a token id of logit_bias", entry.first, 0, config_.decoder.vocab_size - 1);
@@ -251,18 +253,27 @@ bool TextEngine::prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span
   return true;
 }
 
-// One answer; `logits` are those after the prompt, and scratch afterwards.
+// One answer; `after_prompt` are the logits there. Guesses that a draft makes are computed along
+// with the token before them: as the bits of a row do not hang on its neighbours, the answer is the
+// same.
 void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt& prompt,
-                            KvSequence& kv, std::span<float> logits, TokenConstraint* constraint,
-                            Generation& generation) {
+                            KvSequence& kv, std::span<const float> after_prompt,
+                            TokenConstraint* constraint, Generation& generation) {
   SamplingParams params = request.sampling;
   params.seed = choice_seed(params.seed, generation.index());
   Sampler sampler(params);
   if (constraint) constraint->reset();
   AllowedTokens allowed(constraint, eos_, request.ignore_eos);
-  const int64_t room = context_size_ - static_cast<int64_t>(prompt.ids.size());
-  const int64_t limit = std::min(request.max_new_tokens, room + 1);
-  int32_t position = prompt.positions.next_position;
+  LookupDraft draft(request.lookup_tokens);
+  draft.append(prompt.ids);
+  const auto prompt_tokens = static_cast<int64_t>(prompt.ids.size());
+  const int64_t limit = std::min(request.max_new_tokens, context_size_ - prompt_tokens + 1);
+  const int64_t max_drafts = kv.max_chunk() - 1;
+  const auto vocab = static_cast<size_t>(config_.decoder.vocab_size);
+  std::vector<float> computed;  // (1 + guesses, vocab_size)
+  std::vector<int32_t> step;    // the last token and the guesses after it
+  size_t row = 0;               // of `computed`: what follows step[row]
+  std::span<const float> logits = after_prompt;
   int64_t produced = 0;
   bool whole = !allowed.update();
   while (produced < limit && !whole) {
@@ -271,7 +282,26 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
     if (!generation.accept(id, step_logprobs(logits, id, request.top_logprobs))) break;
     allowed.accept(id);
     whole = produced == limit ? allowed.ended() : !allowed.update();
-    if (produced < limit && !whole) forward_token(kv, id, position++, logits.data());
+    if (produced == limit || whole) break;
+    draft.append(id);
+    if (row + 1 < step.size() && step[row + 1] == id) {
+      ++row;
+      ++generation.usage().accepted_tokens;
+    } else {
+      if (!step.empty())
+        draft.report(static_cast<int64_t>(step.size()) - 1, static_cast<int64_t>(row));
+      ONNURI_CHECK(kv.truncate(prompt_tokens + produced - 1));  // without the guesses that failed
+      const std::span<const int32_t> guesses =
+          draft.propose(std::min(limit - produced - 1, max_drafts));
+      step.assign(1, id);
+      step.insert(step.end(), guesses.begin(), guesses.end());
+      generation.usage().draft_tokens += static_cast<int64_t>(guesses.size());
+      computed.resize(step.size() * vocab);
+      const auto position = prompt.positions.next_position + static_cast<int32_t>(produced - 1);
+      forward_tokens(kv, step, position, computed.data());
+      row = 0;
+    }
+    logits = std::span(computed).subspan(row * vocab, vocab);
   }
   generation.usage().completion_tokens += produced;
   generation.finish_choice(whole);
@@ -304,14 +334,11 @@ GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenC
   generation.usage().prefill_ms = milliseconds_since(start);
 
   start = std::chrono::steady_clock::now();
-  const std::vector<float> after_prompt = request.num_choices > 1 ? logits : std::vector<float>();
   for (int64_t choice = 0; choice < request.num_choices; ++choice) {
     if (choice > 0) {
       generation.next_choice();
-      if (kv->truncate(prompt_tokens)) {
-        logits = after_prompt;
-      } else {  // the rings of window layers have moved on past the prompt's end
-        kv.reset();
+      if (!kv->truncate(prompt_tokens)) {
+        kv.reset();  // the rings of window layers have moved on past the prompt's end
         kv = new_sequence();
         if (!prefill(prompt, *kv, logits, generation)) break;
       }

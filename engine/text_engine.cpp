@@ -173,19 +173,23 @@ int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, 
   return num_rows;
 }
 
-void TextEngine::forward_token(KvSequence& kv, int32_t id, int32_t position, float* logits) {
-  if (!kv.reserve(1))
+void TextEngine::forward_tokens(KvSequence& kv, std::span<const int32_t> ids, int32_t position,
+                                float* logits) {
+  const auto count = static_cast<int64_t>(ids.size());
+  if (!kv.reserve(count))
     fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
-  const std::vector<int32_t> positions(static_cast<size_t>(config_.decoder.position_axes()),
-                                       position);
-  const SequenceSlice slice{0, 1, kv.num_tokens(), &kv};
-  constexpr int64_t kRow = 0;
+  std::vector<int32_t> positions;  // (axes, count)
+  for (int64_t axis = 0; axis < config_.decoder.position_axes(); ++axis)
+    for (int64_t i = 0; i < count; ++i) positions.push_back(position + static_cast<int32_t>(i));
+  std::vector<int64_t> wanted(ids.size());
+  std::iota(wanted.begin(), wanted.end(), 0);
+  const SequenceSlice slice{0, count, kv.num_tokens(), &kv};
   Batch batch;
-  batch.ids = std::span(&id, 1);
+  batch.ids = ids;
   batch.positions = positions;
   batch.sequences = std::span(&slice, 1);
-  batch.logit_rows = std::span(&kRow, 1);
-  decoder_->forward(batch, matrix(logits, 1, config_.decoder.vocab_size));
+  batch.logit_rows = wanted;
+  decoder_->forward(batch, matrix(logits, count, config_.decoder.vocab_size));
 }
 
 FloatMatrix TextEngine::logits(std::span<const int32_t> input_ids, std::span<const Image> images,

@@ -62,7 +62,8 @@ class TextEngine final : public Engine {
   bool prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span<float> logits,
                Generation& generation);
   void run_choice(const GenerateRequest& request, const PreparedPrompt& prompt, KvSequence& kv,
-                  std::span<float> logits, TokenConstraint* constraint, Generation& generation);
+                  std::span<const float> after_prompt, TokenConstraint* constraint,
+                  Generation& generation);
   std::vector<Image> decode_images(std::span<const ChatMessage> messages) const;
   std::unique_ptr<KvSequence> new_sequence();
 
@@ -71,8 +72,9 @@ class TextEngine final : public Engine {
   /// number of rows written to `logits`.
   int64_t forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, int64_t begin, int64_t count,
                         Rows rows, float* logits);
-  /// One more token.
-  void forward_token(KvSequence& kv, int32_t id, int32_t position, float* logits);
+  /// Tokens of the answer at the end of `kv`; `logits` gets one row for each.
+  void forward_tokens(KvSequence& kv, std::span<const int32_t> ids, int32_t position,
+                      float* logits);
 
   mutable EngineMutex mutex_;
   ModelConfig config_;

@@ -109,6 +109,8 @@ void bind_results(py::module_& module) {
   py::class_<Usage>(module, "Usage")
       .def_readonly("prompt_tokens", &Usage::prompt_tokens)
       .def_readonly("completion_tokens", &Usage::completion_tokens)
+      .def_readonly("draft_tokens", &Usage::draft_tokens)
+      .def_readonly("accepted_tokens", &Usage::accepted_tokens)
       .def_readonly("encode_ms", &Usage::encode_ms)
       .def_readonly("prefill_ms", &Usage::prefill_ms)
       .def_readonly("decode_ms", &Usage::decode_ms)

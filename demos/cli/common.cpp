@@ -109,6 +109,12 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options) {
       .add_option("--logprobs", options.top_logprobs,
                   "With --json: log-probabilities of each token and this many of the likeliest")
       ->check(CLI::NonNegativeNumber);
+  command
+      .add_option(
+          "--lookup", options.lookup_tokens,
+          "Guess up to this many tokens from repeats in the text and check them at once; the "
+          "answer stays the same, texts that repeat themselves come faster")
+      ->check(CLI::Range(0, 64));
   command.add_option("--stop", options.stop, "End before this text (may be repeated)");
   command
       .add_option("--json-schema", options.json_schema_file,
@@ -157,6 +163,7 @@ void apply_sampling(const SamplingOptions& options, const Engine& engine,
   request.max_new_tokens = options.max_tokens;
   request.num_choices = options.num_choices;
   request.top_logprobs = options.top_logprobs;
+  request.lookup_tokens = options.lookup_tokens;
   request.stop = options.stop;
   request.format = options.format;
   if (!options.json_schema_file.empty())
@@ -254,11 +261,11 @@ std::string usage_line(const Usage& usage) {
 }
 
 Json usage_json(const Usage& usage) {
-  return Json{{"prompt_tokens", usage.prompt_tokens},
-              {"completion_tokens", usage.completion_tokens},
-              {"encode_ms", usage.encode_ms},
-              {"prefill_ms", usage.prefill_ms},
-              {"decode_ms", usage.decode_ms}};
+  return Json{
+      {"prompt_tokens", usage.prompt_tokens}, {"completion_tokens", usage.completion_tokens},
+      {"draft_tokens", usage.draft_tokens},   {"accepted_tokens", usage.accepted_tokens},
+      {"encode_ms", usage.encode_ms},         {"prefill_ms", usage.prefill_ms},
+      {"decode_ms", usage.decode_ms}};
 }
 
 namespace {

@@ -49,6 +49,7 @@ struct SamplingOptions {
   uint64_t seed = 0;
   int64_t max_tokens = 512;
   int64_t num_choices = 1;
+  int64_t lookup_tokens = 0;
   int64_t top_logprobs = -1;
   std::vector<std::string> stop;
   std::string json_schema_file;

@@ -59,6 +59,10 @@ struct GenerateRequest {
   int64_t num_choices = 1;    ///< independent answers; the prompt is computed once for all
   int64_t top_logprobs = -1;  ///< -1: none; k >= 0: the chosen token's and the k likeliest
   bool ignore_eos = false;
+  /// Most tokens to guess ahead from repeats in the text and check in one pass (prompt lookup); 0
+  /// guesses nothing. The answer is the same, bit for bit; texts that repeat themselves come
+  /// faster.
+  int64_t lookup_tokens = 0;
   std::vector<std::string> stop;  ///< generation ends before any of these strings
 };
 
@@ -91,9 +95,11 @@ using TokenCallback = std::function<bool(const TokenEvent&)>;
 struct Usage {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
-  double encode_ms = 0;   ///< media encoders
-  double prefill_ms = 0;  ///< prompt
-  double decode_ms = 0;   ///< all generated tokens after the first
+  int64_t draft_tokens = 0;     ///< guessed ahead
+  int64_t accepted_tokens = 0;  ///< of those, the ones that were right
+  double encode_ms = 0;         ///< media encoders
+  double prefill_ms = 0;        ///< prompt
+  double decode_ms = 0;         ///< all generated tokens after the first
 };
 
 /// One answer.

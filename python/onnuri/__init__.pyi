@@ -38,6 +38,8 @@ class TokenEvent:
 class Usage:
     prompt_tokens: int
     completion_tokens: int
+    draft_tokens: int
+    accepted_tokens: int
     encode_ms: float
     prefill_ms: float
     decode_ms: float

@@ -185,6 +185,35 @@ TEST_P(TextGolden, SequencesOfABatchDoNotMeet) {
   expect_logits(golden, {static_cast<int64_t>(ids.size()), golden.vocab_size, together[0]});
 }
 
+// The prompt twice over, so that there is something to look up.
+TEST_P(TextGolden, GuessingAheadChangesNothing) {
+  const Golden golden(GetParam());
+  const auto engine = load(GetParam(), 64);
+  GenerateRequest request;
+  for (int i = 0; i < 2; ++i)
+    request.input_ids.insert(request.input_ids.end(), golden.input_ids.begin(),
+                             golden.input_ids.end());
+  request.max_new_tokens = 24;
+  request.ignore_eos = true;
+  request.top_logprobs = 1;
+  for (const float temperature : {0.0F, 0.7F}) {
+    SCOPED_TRACE(temperature);
+    request.sampling.temperature = temperature;
+    request.lookup_tokens = 0;
+    const GenerateResult plain = engine->generate(request, nullptr);
+    EXPECT_EQ(plain.usage.draft_tokens, 0);
+    for (const int64_t guesses : {1, 6}) {
+      request.lookup_tokens = guesses;
+      const GenerateResult guessed = engine->generate(request, nullptr);
+      EXPECT_EQ(guessed.token_ids, plain.token_ids);
+      for (size_t i = 0; i < plain.logprobs.size(); ++i)
+        EXPECT_EQ(guessed.logprobs[i].chosen.logprob, plain.logprobs[i].chosen.logprob) << i;
+      EXPECT_LE(guessed.usage.accepted_tokens, guessed.usage.draft_tokens);
+      EXPECT_EQ(guessed.usage.completion_tokens, plain.usage.completion_tokens);
+    }
+  }
+}
+
 TEST_P(TextGolden, MeanNllMatchesTheLogits) {
   const Golden golden(GetParam());
   double sum = 0;
