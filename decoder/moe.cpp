@@ -7,6 +7,8 @@
 #include <limits>
 #include <memory>
 
+#include "kernels/top_k.h"
+
 namespace onnuri {
 namespace {
 
@@ -40,18 +42,17 @@ size_t next_best(std::span<const float> values, std::span<const bool> taken) {
 }
 
 // Marks the `count` best. Excluded experts that score zero tie by nature: they are told apart as
-// the reference implementation does (torch.topk on the host).
+// the reference implementation does.
 void take_best_with_ties(std::span<const float> values, size_t count, std::span<bool> taken) {
-  std::vector<std::pair<float, size_t>> queue;
-  for (size_t i = 0; i < values.size(); ++i) queue.emplace_back(values[i], i);
-  const auto better = [](const auto& a, const auto& b) { return a.first > b.first; };
-  const auto edge = queue.begin() + static_cast<std::ptrdiff_t>(count);
-  if (count * 64 <= queue.size()) {
-    std::partial_sort(queue.begin(), edge, queue.end(), better);
-  } else {
-    std::nth_element(queue.begin(), edge - 1, queue.end(), better);
-  }
-  for (size_t j = 0; j < count; ++j) taken[queue[j].second] = true;
+  std::vector<ScoredIndex> queue;
+  for (size_t i = 0; i < values.size(); ++i) queue.push_back({values[i], static_cast<int32_t>(i)});
+  move_best_to_front(queue, static_cast<int64_t>(count));
+  for (size_t j = 0; j < count; ++j) taken[static_cast<size_t>(queue[j].index)] = true;
+}
+
+// Weights that are not numbers lose every comparison.
+void lower_nan(std::span<float> values) {
+  for (float& v : values) v = std::isnan(v) ? std::numeric_limits<float>::lowest() : v;
 }
 
 // Scores of experts outside the best groups become `excluded`.
@@ -78,7 +79,7 @@ void route(const MoeSpec& spec, std::span<float> logits, const float* correction
            std::span<int32_t> experts, std::span<float> weights) {
   const RouterSpec& router = spec.router;
   const size_t num_experts = logits.size();
-  for (float& z : logits) z = std::isnan(z) ? std::numeric_limits<float>::lowest() : z;
+  lower_nan(logits);
   if (router.score == RouterScore::kSoftmax) softmax(logits);
   if (router.score == RouterScore::kSigmoid) {
     for (float& z : logits) z = 1.0f / (1.0f + std::exp(-z));
@@ -87,6 +88,7 @@ void route(const MoeSpec& spec, std::span<float> logits, const float* correction
   if (correction != nullptr) {
     for (size_t e = 0; e < num_experts; ++e) choice[e] += correction[e];
   }
+  lower_nan(choice);
   if (router.num_groups > 1) mask_groups(router, choice);
 
   const auto taken = std::make_unique<bool[]>(num_experts);

@@ -16,6 +16,10 @@ const JsonValue* ConfigReader::find(std::string_view key) const {
   return value && !value->is_null() ? value : nullptr;
 }
 
+bool ConfigReader::contains(std::string_view key) const {
+  return object_->find(prefix_ + std::string(key)) != nullptr;
+}
+
 std::string ConfigReader::place(std::string_view key) const {
   return where_ + ": " + prefix_ + std::string(key);
 }
@@ -112,18 +116,20 @@ RopeScaling read_rope_scaling(const ConfigReader& scaling, int64_t max_position)
   RopeScaling out;
   const std::string type =
       scaling.has("rope_type") ? scaling.string("rope_type") : scaling.string_or("type", "default");
-  // Dynamic scaling begins behind max_position_embeddings, where the context ends here.
-  if (type == "default" || type == "mrope" || type == "dynamic") return out;
+  if (type == "default" || type == "mrope") return out;
   const auto original = [&] {
     return scaling.number_or("original_max_position_embeddings", static_cast<double>(max_position));
   };
-  if (type == "yarn" && !scaling.has("factor"))
+  // Null under yarn stands for the ratio of the lengths; the key has to be there.
+  if (type == "yarn" && scaling.contains("factor") && !scaling.has("factor"))
     out.factor =
         static_cast<double>(max_position) / scaling.number("original_max_position_embeddings");
   else if (type != "longrope")
     out.factor = scaling.number("factor");
   if (!(out.factor > 0))
     fail(ErrorCode::kCorruptData, "expected a positive number at ", scaling.place("factor"));
+  // Dynamic scaling begins behind max_position_embeddings, where the context ends here.
+  if (type == "dynamic") return out;
   if (type == "linear") {
     out.kind = RopeScaling::Kind::kLinear;
   } else if (type == "llama3") {
@@ -147,26 +153,30 @@ RopeScaling read_rope_scaling(const ConfigReader& scaling, int64_t max_position)
   return out;
 }
 
+namespace {
+
+bool has_keys(const ConfigReader& config, std::string_view key) {
+  return config.has(key) && !config.find(key)->as_object(config.place(key)).empty();
+}
+
+}  // namespace
+
 RopeSettings read_rope(const ConfigReader& config, int64_t head_dim, std::string_view layer_type,
                        double theta_fallback) {
   RopeSettings out;
   const int64_t max_position = config.size("max_position_embeddings");
   double partial = config.number_or("partial_rotary_factor", 1.0);
-  if (config.has("rope_parameters")) {
-    ConfigReader rope = config.sub("rope_parameters");
-    if (!layer_type.empty() && rope.has(layer_type)) rope = rope.sub(layer_type);
-    out.theta = rope.has("rope_theta")     ? rope.number("rope_theta")
-                : config.has("rope_theta") ? config.number("rope_theta")
-                : theta_fallback > 0       ? theta_fallback
-                                           : rope.number("rope_theta");
-    out.scaling = read_rope_scaling(rope, max_position);
-    partial = rope.number_or("partial_rotary_factor", partial);
-  } else {
-    out.theta = config.has("rope_theta") || theta_fallback <= 0 ? config.number("rope_theta")
-                                                                : theta_fallback;
-    if (config.has("rope_scaling"))
-      out.scaling = read_rope_scaling(config.sub("rope_scaling"), max_position);
-  }
+  const bool old_spelling = has_keys(config, "rope_scaling") && layer_type.empty();
+  const char* place =
+      old_spelling || !config.has("rope_parameters") ? "rope_scaling" : "rope_parameters";
+  ConfigReader rope = config.has(place) ? config.sub(place) : config;
+  if (!layer_type.empty() && rope.has(layer_type)) rope = rope.sub(layer_type);
+  if (rope.has("rope_theta") || config.has("rope_theta") || theta_fallback <= 0)
+    out.theta = (rope.has("rope_theta") ? rope : config).number("rope_theta");
+  else
+    out.theta = theta_fallback;
+  if (config.has(place)) out.scaling = read_rope_scaling(rope, max_position);
+  partial = rope.number_or("partial_rotary_factor", partial);
   // A length beside the rope keys wins over one among them.
   if (out.scaling.kind != RopeScaling::Kind::kNone &&
       config.has("original_max_position_embeddings"))

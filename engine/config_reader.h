@@ -20,6 +20,8 @@ class ConfigReader {
 
   /// Absent and null are the same.
   bool has(std::string_view key) const { return find(key) != nullptr; }
+  /// Whether the key is there, null included: some classes read null and absent differently.
+  bool contains(std::string_view key) const;
   const JsonValue* find(std::string_view key) const;
   /// The nested object `key`; throws kCorruptData when it is missing.
   ConfigReader sub(std::string_view key) const;
@@ -61,8 +63,8 @@ struct RopeSettings {
 };
 
 /// Reads rope keys of a config.json. transformers 5 has "rope_parameters" (nested per layer type in
-/// some families: `layer_type`), older files have "rope_theta" and "rope_scaling". `theta_fallback`
-/// 0 means that theta is required.
+/// some families: `layer_type`), older files have "rope_theta" and "rope_scaling", which wins where
+/// a file has both. `theta_fallback` 0 means that theta is required.
 RopeSettings read_rope(const ConfigReader& config, int64_t head_dim, std::string_view layer_type,
                        double theta_fallback);
 

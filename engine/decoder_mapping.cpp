@@ -74,8 +74,11 @@ DecoderConfig read_decoder(const ConfigReader& config, const ConfigDefaults& def
   out.vocab_size = size_or_required(config, "vocab_size", defaults.vocab_size);
   out.hidden_size = config.size("hidden_size");
   out.num_heads = size_or_required(config, "num_attention_heads", defaults.num_heads);
-  out.num_kv_heads = config.size_or(
-      "num_key_value_heads", defaults.num_kv_heads > 0 ? defaults.num_kv_heads : out.num_heads);
+  // Null always stands for that.
+  const bool as_heads =
+      defaults.num_kv_heads == kAsManyAsHeads || config.contains("num_key_value_heads");
+  out.num_kv_heads = size_or_required(config, "num_key_value_heads",
+                                      as_heads ? out.num_heads : defaults.num_kv_heads);
   if (config.has("head_dim"))
     out.head_dim = config.size("head_dim");
   else if (defaults.head_dim > 0)
@@ -102,8 +105,20 @@ void set_attention_biases(DecoderConfig& decoder, bool qkv, bool output) {
   }
 }
 
+int64_t read_window_or_null(const ConfigReader& config) {
+  return config.contains("sliding_window") ? config.size_or("sliding_window", 0)
+                                           : config.size("sliding_window");
+}
+
 void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder) {
-  if (!config.boolean_or("use_sliding_window", false) || !config.has("sliding_window")) return;
+  if (!config.boolean_or("use_sliding_window", false) || !config.has("sliding_window")) {
+    if (!config.has("layer_types")) return;
+    const std::vector<bool> sliding = read_sliding_layers(config, decoder.num_layers(), 0);
+    if (std::find(sliding.begin(), sliding.end(), true) != sliding.end())
+      fail(ErrorCode::kCorruptData, "sliding layers at ", config.place("layer_types"),
+           ", but no sliding_window with use_sliding_window");
+    return;
+  }
   const int64_t window = config.size("sliding_window");
   std::vector<bool> sliding;
   if (config.has("layer_types")) {

@@ -21,11 +21,13 @@ std::string gguf_architecture(const ModelFiles& files);
 bool config_names(const ModelFiles& files, std::initializer_list<std::string_view> model_types,
                   std::initializer_list<std::string_view> classes);
 
+constexpr int64_t kAsManyAsHeads = -1;
+
 /// What transformers assumes where a config.json is silent; 0 means that the key is required.
 struct ConfigDefaults {
   int64_t vocab_size = 0;
   int64_t num_heads = 0;
-  int64_t num_kv_heads = 0;  // 0: as many as query heads
+  int64_t num_kv_heads = 0;  // kAsManyAsHeads: those of num_attention_heads
   int64_t head_dim = 0;      // 0: hidden_size / heads
   int64_t max_position = 0;
   double norm_eps = 0;
@@ -99,6 +101,8 @@ enum class GgufGating { kSoftmax = 1, kSigmoid = 2, kSoftmaxAfterTopk = 3 };
 void require_gguf_gating(const ConfigReader& config, GgufGating expected, bool required);
 
 void set_attention_biases(DecoderConfig& decoder, bool qkv, bool output);
+/// "sliding_window", 0 for null. The key is required: classes differ in what they assume.
+int64_t read_window_or_null(const ConfigReader& config);
 /// "sliding_window" counts only with "use_sliding_window", then on the sliding "layer_types" or
 /// from layer "max_window_layers" on.
 void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder);

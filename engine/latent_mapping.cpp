@@ -50,7 +50,9 @@ DecoderConfig read_latent_decoder(const ConfigReader& config) {
   out.max_position = config.size("max_position_embeddings");
   out.norm_eps = static_cast<float>(config.number("rms_norm_eps"));
   out.tied_head = config.boolean_or("tie_word_embeddings", false);
-  if (config.has("q_lora_rank")) out.mla.q_lora_rank = config.size("q_lora_rank");
+  // Null means that queries come straight from the stream; classes differ in what absent means.
+  if (config.has("q_lora_rank") || !config.contains("q_lora_rank"))
+    out.mla.q_lora_rank = config.size("q_lora_rank");
   out.mla.kv_lora_rank = width(config, "kv_lora_rank");
   out.mla.qk_nope_dim = width(config, "qk_nope_head_dim");
   out.mla.qk_rope_dim = width(config, "qk_rope_head_dim");

@@ -1,16 +1,15 @@
 // Which keys a query attends to: scores of all keys by a small indexer, then the best of them.
 //
 // Scores of a group of rows are shared among threads by row block and by run of keys, the choice by
-// row. Equal scores at the edge are resolved as the reference implementation does (torch.topk on
-// the host: std::nth_element over every key of the prompt, unseen ones last, or std::partial_sort
-// when few are wanted).
+// row. Equal scores at the edge are resolved as the reference implementation does, over every key
+// of the prompt, unseen ones last.
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "core/check.h"
 #include "kernels/attention_kernels.h"
 #include "kernels/kernel_table.h"
+#include "kernels/top_k.h"
 
 namespace onnuri {
 namespace {
@@ -21,23 +20,15 @@ constexpr int kWorkspaceSlot = 4;
 constexpr int kScoreSlot = 5;
 constexpr int kQueueSlot = 6;
 
-struct Scored {
-  float score;
-  int32_t position;
-};
+float at_least_lowest(float score) {
+  constexpr float kLowest = std::numeric_limits<float>::lowest();
+  return score > kLowest ? score : kLowest;  // NaN as well
+}
 
 // The `count` best of queue, their positions ascending.
-void choose(std::span<Scored> queue, int64_t count, int32_t* chosen) {
-  const auto better = [](const Scored& a, const Scored& b) {
-    return (std::isnan(a.score) && !std::isnan(b.score)) || a.score > b.score;
-  };
-  const auto size = static_cast<int64_t>(queue.size());
-  if (count * 64 <= size) {
-    std::partial_sort(queue.begin(), queue.begin() + count, queue.end(), better);
-  } else {
-    std::nth_element(queue.begin(), queue.begin() + count - 1, queue.end(), better);
-  }
-  for (int64_t i = 0; i < count; ++i) chosen[i] = queue[static_cast<size_t>(i)].position;
+void choose(std::span<ScoredIndex> queue, int64_t count, int32_t* chosen) {
+  move_best_to_front(queue, count);
+  for (int64_t i = 0; i < count; ++i) chosen[i] = queue[static_cast<size_t>(i)].index;
   std::sort(chosen, chosen + count);
 }
 
@@ -84,15 +75,18 @@ void choose_rows(Backend& backend, const IndexTask& work, const IndexParams& par
                  int32_t* chosen) {
   const AttentionSegment& s = *work.segment;
   const auto num_keys = static_cast<size_t>(std::max(s.num_keys, s.final_keys));
-  auto* queues = static_cast<Scored*>(backend.scratch(
-      kQueueSlot, num_keys * sizeof(Scored) * static_cast<size_t>(backend.num_threads())));
+  auto* queues = static_cast<ScoredIndex*>(backend.scratch(
+      kQueueSlot, num_keys * sizeof(ScoredIndex) * static_cast<size_t>(backend.num_threads())));
   backend.pool().run(work.count, [&](int64_t row, int worker) {
-    const std::span<Scored> queue(queues + static_cast<size_t>(worker) * num_keys, num_keys);
+    const std::span<ScoredIndex> queue(queues + static_cast<size_t>(worker) * num_keys, num_keys);
     const int64_t position = s.start_position + work.first + row;
     const float* scores = work.scores + row * s.num_keys;
     for (size_t j = 0; j < num_keys; ++j) {
+      // Whatever a key that is seen scores, it comes before the others: these may not be stored
+      // yet.
       const bool seen = static_cast<int64_t>(j) <= position;
-      queue[j] = {seen ? scores[j] : -std::numeric_limits<float>::max(), static_cast<int32_t>(j)};
+      queue[j] = {seen ? at_least_lowest(scores[j]) : -std::numeric_limits<float>::infinity(),
+                  static_cast<int32_t>(j)};
     }
     choose(queue, params.top_k, chosen + (s.first_row + work.first + row) * params.top_k);
   });

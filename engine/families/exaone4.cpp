@@ -58,7 +58,7 @@ ModelConfig map(const ModelFiles& files) {
   const ConfigReader config = text_config(files);
   DecoderConfig& decoder = model.decoder;
   decoder.tied_head = read_tied_head(files, false);
-  const int64_t window = config.has("sliding_window") ? config.size("sliding_window") : 0;
+  const int64_t window = read_window_or_null(config);
   std::vector<bool> sliding(decoder.layers.size(), false);
   if (window > 0) sliding = read_sliding_layers(config, decoder.num_layers(), 0);
   fill_layers(decoder, sliding, window);

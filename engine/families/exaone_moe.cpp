@@ -91,9 +91,9 @@ std::vector<bool> read_windows(const ConfigReader& config, DecoderConfig& decode
     }
     return sliding;
   }
-  if (!config.has("sliding_window")) return std::vector<bool>(decoder.layers.size(), false);
+  const int64_t window = read_window_or_null(config);
+  if (window == 0) return std::vector<bool>(decoder.layers.size(), false);
   sliding = read_sliding_layers(config, num_layers, 0);
-  const int64_t window = config.size("sliding_window");
   for (size_t i = 0; i < sliding.size(); ++i) decoder.layers[i].window = sliding[i] ? window : 0;
   return sliding;
 }

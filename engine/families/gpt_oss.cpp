@@ -71,6 +71,8 @@ ModelConfig map(const ModelFiles& files) {
   rules.theta = 150000.0;
   ModelConfig model = read_text_model(files, "gpt_oss", rules);
   const ConfigReader config = text_config(files);
+  // The class assumes the scaling of its largest model.
+  if (!config.has("rope_parameters")) config.sub("rope_scaling");
   DecoderConfig& decoder = model.decoder;
   decoder.moe.num_experts = config.size_of_any({"num_local_experts", "num_experts"});
   decoder.moe.num_experts_per_token =

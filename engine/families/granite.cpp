@@ -40,7 +40,8 @@ ModelConfig map_gguf(const ModelFiles& files) {
 
 ModelConfig map(const ModelFiles& files) {
   if (files.is_gguf()) return map_gguf(files);
-  ModelConfig model = read_text_model(files, "granite", {.theta = 10000.0});
+  ModelConfig model = read_text_model(
+      files, "granite", {.defaults = {.num_kv_heads = kAsManyAsHeads}, .theta = 10000.0});
   const ConfigReader config = text_config(files);
   DecoderConfig& decoder = model.decoder;
   decoder.embed_scale = static_cast<float>(config.number("embedding_multiplier"));

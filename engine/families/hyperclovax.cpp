@@ -14,6 +14,7 @@ bool matches(const ModelFiles& files) {
 
 ModelConfig map(const ModelFiles& files) {
   TextRules rules;
+  rules.defaults.num_kv_heads = kAsManyAsHeads;
   rules.theta = 10000.0;
   rules.norms = {"input_layernorm", "post_norm1", "post_attention_layernorm", "post_norm2"};
   ModelConfig model = read_text_model(files, "hyperclovax", rules);

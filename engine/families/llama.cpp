@@ -24,7 +24,8 @@ ModelConfig map_gguf(const ModelFiles& files) {
 
 ModelConfig map(const ModelFiles& files) {
   if (files.is_gguf()) return map_gguf(files);
-  ModelConfig model = read_text_model(files, "llama", {.theta = 10000.0});
+  ModelConfig model = read_text_model(
+      files, "llama", {.defaults = {.num_kv_heads = kAsManyAsHeads}, .theta = 10000.0});
   const ConfigReader config = text_config(files);
   const bool bias = config.boolean_or("attention_bias", false);
   set_attention_biases(model.decoder, bias, bias);

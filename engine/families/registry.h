@@ -27,5 +27,6 @@ Family whisper_family();
 Family hyperclovax_vision_family();
 Family motif_family();
 Family solar_family();
+Family mistral_family();
 
 }  // namespace onnuri

@@ -56,7 +56,8 @@ void add_skips(const ConfigReader& config, std::string_view save_key, std::strin
 }
 
 ModelConfig map(const ModelFiles& files) {
-  ModelConfig model = read_text_model(files, "solar", {});
+  ModelConfig model =
+      read_text_model(files, "solar", {.defaults = {.num_kv_heads = kAsManyAsHeads}});
   const ConfigReader config = text_config(files);
   if (config.boolean_or("mlp_bias", false))
     fail(ErrorCode::kUnsupported, "feed-forward biases, at ", config.place("mlp_bias"));

@@ -111,5 +111,19 @@ TEST(Router, NanNeverWins) {
   }
 }
 
+TEST(Router, NanInTheCorrectionNeverWins) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  RouterSpec router;
+  router.score = RouterScore::kSigmoid;
+  router.correction_bias = true;
+  const std::vector<float> logits = {3.0f, 0.0f, 1.0f, 2.0f};
+  EXPECT_EQ(run(router, 2, logits, {nan, 0.0f, 0.0f, nan}).experts, (std::vector<int32_t>{1, 2}));
+  router.num_groups = 2;
+  router.num_groups_kept = 2;
+  router.mask_with_zero = true;
+  EXPECT_EQ(run(router, 2, logits, {nan, 0.0f, 0.0f, nan}).experts, (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ(run(router, 2, logits, {nan, nan, nan, nan}).experts.size(), 2u);
+}
+
 }  // namespace
 }  // namespace onnuri

@@ -11,6 +11,7 @@
 #include "engine/model_config.h"
 #include "onnuri/engine.h"
 #include "onnuri/error.h"
+#include "tests/support/error_of.h"
 
 namespace onnuri {
 namespace {
@@ -181,15 +182,6 @@ TEST_P(DraftModule, CountsItsParameters) {
   }
   EXPECT_EQ(trunk.num_parameters(), stored);
   EXPECT_EQ(m.config.num_parameters(), stored + module);
-}
-
-std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST_P(DraftModule, IsLoadedWhenAskedForAndElseIgnored) {

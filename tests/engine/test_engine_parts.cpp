@@ -1,24 +1,14 @@
 // The small parts of the engine room: stop strings, name tables, config readers.
 #include <gtest/gtest.h>
 
-#include <functional>
-
 #include "engine/config_reader.h"
 #include "engine/name_table.h"
 #include "engine/stop_matcher.h"
 #include "onnuri/error.h"
+#include "tests/support/error_of.h"
 
 namespace onnuri {
 namespace {
-
-std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST(StopMatcher, CutsBeforeAStopStringThatArrivesInPieces) {
   StopMatcher matcher({"END", "\n\n"});
@@ -96,6 +86,28 @@ TEST(ConfigReader, RopeFromBothPlacesAgrees) {
   const JsonValue silent = parse_json(R"({"max_position_embeddings": 64})", "config.json");
   EXPECT_EQ(error_of([&] { read_rope(ConfigReader(silent, "config.json"), 16, "", 0); }),
             "missing key at config.json: rope_theta");
+}
+
+TEST(ConfigReader, TheOlderRopeKeysWin) {
+  const JsonValue json = parse_json(
+      R"({"max_position_embeddings": 64, "rope_theta": 500.0, "rope_scaling": {"type": "linear",
+          "factor": 2.0}, "rope_parameters": {"rope_theta": 7.0, "rope_type": "default"}})",
+      "config.json");
+  const RopeSettings rope = read_rope(ConfigReader(json, "config.json"), 16, "", 0);
+  EXPECT_EQ(rope.theta, 500.0);
+  EXPECT_EQ(rope.scaling.factor, 2.0);
+}
+
+TEST(ConfigReader, FactorsOfYarn) {
+  const auto factor = [](const std::string& stored) {
+    const JsonValue json = parse_json(
+        R"({"rope_type": "yarn", )" + stored + R"("original_max_position_embeddings": 16})",
+        "config.json");
+    return read_rope_scaling(ConfigReader(json, "rope_scaling"), 64).factor;
+  };
+  EXPECT_EQ(factor(R"("factor": 3.0, )"), 3.0);
+  EXPECT_EQ(factor(R"("factor": null, )"), 4.0);
+  EXPECT_EQ(error_of([&] { factor(""); }), "missing key at rope_scaling: factor");
 }
 
 TEST(ConfigReader, SlidingLayersInEverySpelling) {

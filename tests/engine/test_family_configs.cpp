@@ -130,6 +130,54 @@ TEST(FamilyConfigs, MissingKeysAreNamed) {
   }
 }
 
+JsonValue without(const JsonValue& config, const std::string& key) {
+  JsonValue::Object members = config.as_object("config.json");
+  std::erase_if(members, [&](const JsonValue::Member& member) { return member.first == key; });
+  return members;
+}
+
+// The reference classes assume a width where the key is absent, and none where it is null.
+TEST(FamilyConfigs, AbsentIsNotNull) {
+  for (const char* name : {"exaone4_32b", "exaone4_1.2b", "k_exaone_236b"}) {
+    JsonValue config = stored_config(name);
+    EXPECT_EQ(error_of(without(config, "sliding_window")),
+              "missing key at config.json: sliding_window");
+    config.set("sliding_window", JsonValue());
+    for (const LayerSpec& layer : map_config(config).layers) {
+      EXPECT_EQ(layer.window, 0);
+      EXPECT_EQ(layer.rope, 0);
+    }
+  }
+  const JsonValue exaone = stored_config("exaone4_32b");
+  EXPECT_NE(error_of(without(exaone, "num_key_value_heads")).find("num_key_value_heads"),
+            std::string::npos);
+  const JsonValue llama = stored_config("midm_2.3b");
+  EXPECT_EQ(map_config(without(llama, "num_key_value_heads")).num_kv_heads, 32);
+  const JsonValue oss = without(stored_config("gpt_oss_120b"), "rope_scaling");
+  EXPECT_EQ(error_of(oss), "missing key at config.json: rope_scaling");
+}
+
+TEST(FamilyConfigs, WindowsOfMistralHoldForEveryLayer) {
+  JsonValue config = stored_config("midm_2.3b");
+  config.set("model_type", "mistral");
+  EXPECT_NE(error_of(config).find("missing key at config.json: sliding_window"), std::string::npos);
+  config.set("sliding_window", int64_t{4096});
+  for (const LayerSpec& layer : map_config(config).layers) EXPECT_EQ(layer.window, 4096);
+  config.set("sliding_window", JsonValue());
+  EXPECT_EQ(map_config(config).num_parameters(), 2305517312);
+}
+
+TEST(FamilyConfigs, SlidingLayersNeedAWindow) {
+  JsonValue config = stored_config("midm_2.3b");
+  config.set("model_type", "qwen2");
+  JsonValue::Array types(48, "full_attention");
+  config.set("layer_types", types);
+  EXPECT_EQ(error_of(config), "no error");
+  types[5] = "sliding_attention";
+  config.set("layer_types", types);
+  EXPECT_NE(error_of(config).find("use_sliding_window"), std::string::npos);
+}
+
 TEST(FamilyConfigs, HostileCountsAreRefused) {
   JsonValue config = stored_config("k_exaone_236b");
   config.set("num_shared_experts", int64_t{1} << 40);

@@ -3,7 +3,6 @@
 
 #include <cstdio>
 #include <ctime>
-#include <functional>
 #include <random>
 
 #include "core/json.h"
@@ -11,6 +10,7 @@
 #include "fusion/tokenizer.h"
 #include "fusion/utf8.h"
 #include "onnuri/error.h"
+#include "tests/support/error_of.h"
 
 namespace onnuri {
 namespace {
@@ -27,15 +27,6 @@ bool schema(const std::string& json, std::string_view text) {
 }
 bool ebnf(const std::string& rules, std::string_view text) {
   return matches(grammar_from_ebnf(rules), text);
-}
-
-std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(GrammarRegex, MatchesTheWholeText) {

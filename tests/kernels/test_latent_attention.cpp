@@ -248,6 +248,26 @@ TEST(SelectKeys, ChunksAgreeAmongEqualScores) {
   EXPECT_EQ(run(13), whole);
 }
 
+// Keys behind the row are not stored yet: however low the others score, they are not chosen.
+TEST(SelectKeys, HostileScoresChooseNoKeyFromTheFuture) {
+  constexpr int64_t kTotal = 40, kTopK = 6;
+  Backend backend(1, "ref");
+  Pages pages(DType::kF32, 8, 8, 6, 6, true);
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    const std::vector<float> ones(kTotal * 12, 1.0f);
+    const std::vector<float> weights(kTotal * 2, bad);
+    kv_write(backend, pages.view, 0, matrix(ones.data(), kTotal, 6), {});
+    std::vector<int32_t> chosen(kTotal * kTopK, -1);
+    AttentionSegment segment{0, kTotal, 0, kTotal, pages.view};
+    segment.final_keys = kTotal;
+    select_keys(backend, matrix(ones.data(), kTotal, 12), matrix(weights.data(), kTotal, 2),
+                {&segment, 1}, {2, kTopK}, chosen);
+    for (int64_t r = kTopK; r < kTotal; ++r)
+      EXPECT_LE(chosen[static_cast<size_t>(r * kTopK + kTopK - 1)], r) << bad;
+  }
+}
+
 TEST(SelectKeys, WrongShapesAreRefused) {
   Backend backend(1, "ref");
   Pages pages(DType::kF32, 4, 8, 6, 6, true);
