@@ -18,6 +18,7 @@ void cut_segments(std::span<const SequenceSlice> sequences, const QueryRows& que
       segments.push_back({s.first_row, s.num_rows, s.start_position, s.start_position + s.num_rows,
                           (s.kv->*cache)(layer_index)});
       segments.back().final_keys = s.prompt_end;
+      segments.back().key_ends = s.visible_ends;
     }
     return;
   }
@@ -37,6 +38,8 @@ void cut_segments(std::span<const SequenceSlice> sequences, const QueryRows& que
           {static_cast<int64_t>(i), 1, slice->start_position + row - slice->first_row,
            slice->start_position + slice->num_rows, (slice->kv->*cache)(layer_index)});
       segments.back().final_keys = slice->prompt_end;
+      if (slice->visible_ends != nullptr)
+        segments.back().key_ends = slice->visible_ends + (row - slice->first_row);
     }
     previous = row;
   }

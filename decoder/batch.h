@@ -20,6 +20,9 @@ struct SequenceSlice {
   // Tokens that the sequence will hold when the prompt that these rows belong to has been read; 0:
   // it ends with them. Only choices among equals look at it, so that chunks do not change them.
   int64_t prompt_end = 0;
+  // (num_rows) or null, ascending: row i also sees the rows behind it whose positions in the
+  // sequence lie below visible_ends[i]. The slice must hold them.
+  const int32_t* visible_ends = nullptr;
 };
 
 /// The rows of a slice.

@@ -220,6 +220,13 @@ void check_slice(const SequenceSlice& slice, int64_t expected_row, int64_t rows)
     fail(ErrorCode::kInvalidArgument, "expected at most ", slice.kv->max_chunk(),
          " rows of one sequence in a pass, found ", slice.num_rows);
   }
+  for (int64_t i = 0; slice.visible_ends != nullptr && i < slice.num_rows; ++i) {
+    const int64_t end = slice.visible_ends[i];
+    if (end <= slice.start_position + i || end > slice.start_position + slice.num_rows ||
+        (i > 0 && end < slice.visible_ends[i - 1]))
+      fail(ErrorCode::kInvalidArgument, "expected ascending ends of what rows see, beyond row ",
+           slice.start_position + i, " and inside the pass, found ", end);
+  }
   if (slice.start_position + slice.num_rows > slice.kv->capacity()) {
     fail(ErrorCode::kOutOfMemory, "expected room for ", slice.start_position + slice.num_rows,
          " tokens in the KV cache, found ", slice.kv->capacity());

@@ -209,7 +209,7 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
   check_tokenizer_ids(chat.ids, config_.decoder.vocab_size, path_);
   if (!images.empty()) {
     std::vector<MediaGrid> grids;
-    for (const Image& image : images) grids.push_back(image_encoder_->grid(image));
+    for (const Image& image : images) grids.push_back(image_encoder_->grids(image).front());
     chat.ids = expand_placeholders(chat.ids, config_.special.image_placeholder, grids);
   }
   PreparedPrompt prompt = prepare(std::move(chat.ids), images);
@@ -244,10 +244,10 @@ void TextEngine::check_request(const GenerateRequest& request) const {
 bool TextEngine::prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span<float> logits,
                          Generation& generation) {
   const auto total = static_cast<int64_t>(prompt.ids.size());
-  for (int64_t begin = 0; begin < total; begin += options_.prefill_chunk) {
-    const int64_t count = std::min(options_.prefill_chunk, total - begin);
-    const Rows rows = begin + count == total ? Rows::kLast : Rows::kNone;
-    forward_chunk(prompt, kv, begin, count, rows, logits.data());
+  for (int64_t begin = 0, end = 0; begin < total; begin = end) {
+    end = chunk_end(prompt, begin);
+    const Rows rows = end == total ? Rows::kLast : Rows::kNone;
+    forward_chunk(prompt, kv, begin, end - begin, rows, logits.data());
     if (rows == Rows::kNone && !generation.go_on()) return false;
   }
   return true;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "core/tensor.h"
 #include "core/tensor_source.h"
@@ -16,10 +17,10 @@ namespace onnuri {
 class ImageEncoder {
  public:
   virtual ~ImageEncoder() = default;
-  /// The tokens that a picture becomes, known before it is encoded. Throws kInvalidArgument for a
-  /// picture that cannot be resized.
-  virtual MediaGrid grid(const Image& image) const = 0;
-  /// (grid.num_tokens(), hidden_size), raster order.
+  /// The runs of tokens that a picture becomes, known before it is encoded; text may stand between
+  /// them. Throws kInvalidArgument for a picture that cannot be resized.
+  virtual std::vector<MediaGrid> grids(const Image& image) const = 0;
+  /// Rows of all grids, one after the other, each in raster order: (tokens, hidden_size).
   virtual Tensor encode(const Image& image) = 0;
 };
 

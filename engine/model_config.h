@@ -13,6 +13,7 @@
 #include "encoders/audio/audio_config.h"
 #include "encoders/vision/vision_config.h"
 #include "fusion/projector.h"
+#include "fusion/tile_rows.h"
 #include "onnuri/engine.h"
 
 namespace onnuri {
@@ -43,6 +44,8 @@ struct ModelConfig {
   DecoderConfig decoder;
   std::optional<VisionConfig> vision;
   std::optional<ProjectorConfig> projector;  // of pictures, with `vision`
+  std::optional<TileJoinConfig> tile_join;   // with tiles that become one run of tokens
+  bool media_sees_ahead = false;             // tokens of a picture see each other in the decoder
   std::optional<AudioConfig> audio;          // Whisper and the like
   std::optional<SpeechDecoderConfig> speech_decoder;
   MtpSpec mtp;                            // the prediction module that the checkpoint offers

@@ -16,6 +16,7 @@ namespace onnuri {
 namespace {
 
 constexpr int64_t kDefaultContext = 32768;
+constexpr int64_t kLongestRun = 1024;  // tokens of adjacent pictures that see each other
 
 }  // namespace
 
@@ -90,6 +91,8 @@ void TextEngine::load(const ModelFiles& files) {
   kv.dtype = compute_ == ComputeType::kFloat32 ? DType::kF32 : DType::kF16;
   kv.max_tokens = context_size_;
   kv.max_chunk = options_.prefill_chunk = std::min(options_.prefill_chunk, context_size_);
+  if (image_encoder_ && config_.media_sees_ahead)  // a run of tokens is not cut
+    kv.max_chunk = std::min(context_size_, std::max(kv.max_chunk, kLongestRun));
   cache_ = std::make_unique<KvCache>(config_.decoder, kv);
   report(1.0, "ready");
   options_.progress = nullptr;  // it may look into the caller
@@ -128,13 +131,54 @@ PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, std::span<const Ima
       fail(ErrorCode::kUnsupported, "expected no pictures: family ", config_.family,
            " has no eyes");
     std::vector<MediaGrid> grids;
-    for (const Image& image : images) grids.push_back(image_encoder_->grid(image));
+    std::vector<size_t> grids_of_image;
+    for (const Image& image : images) {
+      const std::vector<MediaGrid> some = image_encoder_->grids(image);
+      grids.insert(grids.end(), some.begin(), some.end());
+      grids_of_image.push_back(some.size());
+    }
     prompt.spans = find_media_spans(prompt.ids, config_.special.image_placeholder, grids);
-    for (const Image& image : images) prompt.features.push_back(image_encoder_->encode(image));
+    find_visible_ends(prompt);
+    for (size_t i = 0; i < images.size(); ++i) {
+      prompt.features.push_back(image_encoder_->encode(images[i]));
+      const float* row = prompt.features.back().f32();
+      for (size_t k = 0; k < grids_of_image[i]; ++k) {
+        const int64_t count = prompt.spans[prompt.rows.size()].num_tokens;
+        prompt.rows.push_back(row);
+        row += count * config_.decoder.hidden_size;
+      }
+    }
   }
   prompt.positions = config_.decoder.position_axes() > 1 ? mrope_positions(num_tokens, prompt.spans)
                                                          : text_positions(num_tokens);
   return prompt;
+}
+
+void TextEngine::find_visible_ends(PreparedPrompt& prompt) const {
+  if (!config_.media_sees_ahead) return;
+  prompt.visible_ends.resize(prompt.ids.size());
+  std::iota(prompt.visible_ends.begin(), prompt.visible_ends.end(), 1);
+  for (size_t i = 0; i < prompt.spans.size();) {  // spans that touch are one run
+    const int64_t begin = prompt.spans[i].first_token;
+    int64_t end = begin;
+    for (; i < prompt.spans.size() && prompt.spans[i].first_token <= end; ++i)
+      end = prompt.spans[i].first_token + prompt.spans[i].num_tokens;
+    if (end - begin > cache_->options().max_chunk)
+      fail(ErrorCode::kInvalidArgument, "expected at most ", cache_->options().max_chunk,
+           " tokens of pictures without text between them, found ", end - begin);
+    std::fill(prompt.visible_ends.begin() + begin, prompt.visible_ends.begin() + end,
+              static_cast<int32_t>(end));
+  }
+}
+
+int64_t TextEngine::chunk_end(const PreparedPrompt& prompt, int64_t begin) const {
+  const int64_t end =
+      std::min(begin + options_.prefill_chunk, static_cast<int64_t>(prompt.ids.size()));
+  if (prompt.visible_ends.empty()) return end;
+  const auto reach = [&](int64_t i) { return prompt.visible_ends[static_cast<size_t>(i)]; };
+  int64_t uncut = end;
+  while (uncut > begin && reach(uncut - 1) > end) --uncut;
+  return uncut > begin ? uncut : reach(begin);
 }
 
 int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, int64_t begin,
@@ -153,7 +197,7 @@ int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, 
     const int64_t first = std::max(begin, span.first_token);
     const int64_t last = std::min(begin + count, span.first_token + span.num_tokens);
     if (first >= last) continue;
-    const float* data = prompt.features[i].f32() + (first - span.first_token) * hidden;
+    const float* data = prompt.rows[i] + (first - span.first_token) * hidden;
     overrides.push_back({first - begin, matrix(data, last - first, hidden)});
   }
   std::vector<int64_t> wanted;
@@ -161,7 +205,8 @@ int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, 
   for (int64_t i = 0; rows == Rows::kAll && i < count; ++i) wanted.push_back(i);
   if (!kv.reserve(count))
     fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
-  const SequenceSlice slice{0, count, kv.num_tokens(), &kv, total};
+  SequenceSlice slice{0, count, kv.num_tokens(), &kv, total};
+  if (!prompt.visible_ends.empty()) slice.visible_ends = prompt.visible_ends.data() + begin;
   Batch batch;
   batch.ids = std::span(prompt.ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
   batch.positions = positions;
@@ -208,9 +253,10 @@ FloatMatrix TextEngine::logits(std::span<const int32_t> input_ids, std::span<con
          " bytes");
   }
   const std::unique_ptr<KvSequence> kv = new_sequence();
-  for (int64_t begin = 0; begin < out.rows; begin += options_.prefill_chunk) {
-    const int64_t count = std::min(options_.prefill_chunk, out.rows - begin);
-    forward_chunk(prompt, *kv, begin, count, Rows::kAll, out.values.data() + begin * out.cols);
+  for (int64_t begin = 0, end = 0; begin < out.rows; begin = end) {
+    end = chunk_end(prompt, begin);
+    float* rows = out.values.data() + begin * out.cols;
+    forward_chunk(prompt, *kv, begin, end - begin, Rows::kAll, rows);
   }
   return out;
 }

@@ -22,9 +22,11 @@ namespace onnuri {
 struct PreparedPrompt {
   std::vector<int32_t> ids;
   PromptPositions positions;
-  std::vector<MediaSpan> spans;  // of media, in order
-  std::vector<Tensor> features;  // of each span, (num_tokens, hidden_size)
-  std::string text;              // of a conversation: the rendered prompt
+  std::vector<MediaSpan> spans;       // of media, in order
+  std::vector<Tensor> features;       // of each media item, (tokens, hidden_size)
+  std::vector<const float*> rows;     // of each span, (num_tokens, hidden_size) inside features
+  std::vector<int32_t> visible_ends;  // (num_tokens) or empty, see SequenceSlice
+  std::string text;                   // of a conversation: the rendered prompt
   bool is_chat = false;
   bool has_tools = false;
 };
@@ -67,6 +69,9 @@ class TextEngine final : public Engine {
   std::vector<Image> decode_images(std::span<const ChatMessage> messages) const;
   std::unique_ptr<KvSequence> new_sequence();
 
+  void find_visible_ends(PreparedPrompt& prompt) const;
+  /// Where the chunk that starts at `begin` ends: not inside tokens that see each other.
+  int64_t chunk_end(const PreparedPrompt& prompt, int64_t begin) const;
   enum class Rows { kNone, kLast, kAll };
   /// Rows [begin, begin + count) of the prompt in one forward pass, at the end of `kv`. Returns the
   /// number of rows written to `logits`.

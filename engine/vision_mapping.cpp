@@ -27,6 +27,8 @@ int64_t read_area(const ConfigReader& config, std::string_view key, std::string_
   return size.has(key) ? size.size(key) : size.size(edge_key);
 }
 
+}  // namespace
+
 std::array<float, 3> read_triple(const ConfigReader& config, std::string_view key) {
   const JsonValue* value = config.find(key);
   if (value == nullptr)
@@ -51,8 +53,6 @@ ResizeFilter read_filter(const ConfigReader& config) {
   fail(ErrorCode::kUnsupported, "expected 1 (Lanczos), 2 (bilinear) or 3 (bicubic) at ",
        config.place("resample"), ", found ", code);
 }
-
-}  // namespace
 
 ImageProcessorConfig read_image_processor(const ModelFiles& files) {
   if (!files.preprocessor_config.is_object())

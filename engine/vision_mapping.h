@@ -1,6 +1,8 @@
 // What vision families share when they read config.json and preprocessor_config.json.
 #pragma once
 
+#include <array>
+
 #include "decoder/decoder_config.h"
 #include "encoders/vision/vision_config.h"
 #include "engine/config_reader.h"
@@ -13,6 +15,10 @@ namespace onnuri {
 /// "max_pixels", newer ones "size" with them or with "shortest_edge" and "longest_edge" (areas).
 /// Throws kNotFound without the file and kCorruptData for keys that are missing.
 ImageProcessorConfig read_image_processor(const ModelFiles& files);
+
+/// "image_mean" and the like; "resample", in Pillow's numbers (bicubic where it is absent).
+std::array<float, 3> read_triple(const ConfigReader& config, std::string_view key);
+ResizeFilter read_filter(const ConfigReader& config);
 
 /// Placeholder and bracket ids ("image_token_id", ...) of config.json.
 void read_vision_tokens(const ConfigReader& config, SpecialTokens& special);

@@ -1,9 +1,11 @@
 // Features of neighbouring patches to one row of the decoder's width.
 //
-//   y = out?(fc2(gelu(fc1(concat of group_rows normed rows))))
+//   y = out?(fc2(act(fc1(join of group_rows rows))))     rows normed before or after the join
 //
+// The join is a concatenation or a mean; a projector may be its first product alone.
 // Sources: Qwen2-VL section 2 (patch merger); transformers 5.23, models/qwen2_5_vl,
-// models/paddleocr_vl, models/hyperclovax_vision_v2.
+// models/paddleocr_vl, models/hyperclovax_vision_v2, models/llava (no norm, no join), models/gemma3
+// (mean, norm, one product), models/idefics3 (one product).
 #pragma once
 
 #include <cstdint>
@@ -17,7 +19,8 @@
 
 namespace onnuri {
 
-enum class ProjectorNorm { kLayerNorm, kRmsNorm };
+enum class ProjectorNorm { kNone, kLayerNorm, kRmsNorm };
+enum class ProjectorJoin { kConcat, kMean };  // kMean: before the norm
 
 struct ProjectorConfig {
   int64_t in_size = 0;            // width of one encoder row
@@ -25,8 +28,12 @@ struct ProjectorConfig {
   int64_t intermediate_size = 0;  // after fc1
   int64_t fc2_size = 0;           // after fc2
   int64_t out_size = 0;           // hidden size of the decoder
+  bool has_fc2 = true;            // else fc2_size is not used
   bool out_linear = false;        // one more product, fc2_size to out_size
+  bool bias = true;
+  ProjectorJoin join = ProjectorJoin::kConcat;
   ProjectorNorm norm = ProjectorNorm::kRmsNorm;
+  float norm_weight_offset = 0.0f;  // of RMS norms
   float norm_eps = 1e-6f;
   Activation activation = Activation::kGeluErf;
 };
@@ -46,6 +53,7 @@ class Projector {
   Tensor forward(MatrixView features) const;
 
  private:
+  void normalize(MatrixView x) const;
   struct Linear {
     PackedMatrix weight;
     std::vector<float> bias;

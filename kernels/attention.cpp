@@ -141,6 +141,7 @@ void add_tasks(const AttentionTask& whole, int64_t rows_per_block, Plan* plan) {
     task.q += begin * whole.q_stride;
     task.out += begin * whole.out_stride;
     task.position += begin;
+    if (task.key_ends != nullptr) task.key_ends += begin;
     task.num_rows = std::min(rows_per_block, whole.num_rows - begin);
     plan->max_rows = std::max(plan->max_rows, task.num_rows * task.group);
     plan->max_keys = std::max(plan->max_keys, task.num_keys);
@@ -156,6 +157,7 @@ void add_list_tasks(const AttentionTask& whole, const AttentionSegment& segment,
   task.position = 0;
   task.causal = false;
   task.window = 0;
+  task.key_ends = nullptr;
   for (int64_t row = 0; row < segment.num_rows; ++row) {
     task.keys.positions = segment.key_lists + row * segment.keys_per_row;
     add_tasks(task, 1, plan);
@@ -190,6 +192,11 @@ void check_segment(const AttentionSegment& segment, const AttentionParams& param
   task.num_keys = segment.num_keys;
   task.causal = params.causal;
   task.window = params.window;
+  task.key_ends = segment.key_ends;
+  for (int64_t i = 0; segment.key_ends != nullptr && i < segment.num_rows; ++i) {
+    ONNURI_CHECK(segment.key_ends[i] > segment.start_position + i);
+    ONNURI_CHECK(i == 0 || segment.key_ends[i] >= segment.key_ends[i - 1]);
+  }
   const KeyRange range = keys_of_task(task);
   const int64_t first = kv.ring ? range.begin : 0;  // a ring's live rows may share a page
   ONNURI_CHECK(range.end - first <= kv.num_entries * kv.page_rows);
@@ -228,6 +235,7 @@ void attention_paged(Backend& backend, ConstMatrixView q,
       task.causal = params.causal;
       task.window = params.window;
       task.sinks = params.sinks != nullptr ? params.sinks + h * group : nullptr;
+      task.key_ends = segment.key_ends;
       task.keys.kv = &segment.kv;
       task.keys.kv_head = h;
       task.keys.k_dim = segment.kv.k_dim;

@@ -43,7 +43,8 @@ struct AttentionTask {
   float scale = 1.0f;
   bool causal = false;
   int64_t window = 0;
-  const float* sinks = nullptr;  // (group) or null
+  const float* sinks = nullptr;       // (group) or null
+  const int32_t* key_ends = nullptr;  // (num_rows) or null: when causal, instead of position + 1
   KeyRows keys;
 };
 
@@ -54,7 +55,11 @@ struct KeyRange {
 };
 static inline KeyRange visible_keys(const AttentionTask& task, int64_t position) {
   KeyRange range{0, task.num_keys};
-  if (task.causal && position + 1 < range.end) range.end = position + 1;
+  if (task.causal) {
+    const int64_t end =
+        task.key_ends != nullptr ? task.key_ends[position - task.position] : position + 1;
+    if (end < range.end) range.end = end;
+  }
   if (task.window > 0 && position - task.window + 1 > 0) range.begin = position - task.window + 1;
   if (range.begin > range.end) range.begin = range.end;
   return range;

@@ -115,7 +115,9 @@ void kv_write(Backend& backend, const KvView& kv, int64_t start_position, ConstM
 /// One sequence's queries: rows [first_row, first_row + num_rows) of q sit at positions
 /// start_position + i and see keys j with j < num_keys, and when causal j <= position, and with a
 /// window j > position - window. With `key_lists`, row i sees the keys at the keys_per_row
-/// ascending positions key_lists[i * keys_per_row ...] and no others.
+/// ascending positions key_lists[i * keys_per_row ...] and no others. With `key_ends`, ascending
+/// and each beyond its row's position, causal row i sees the keys j < key_ends[i] instead: rows
+/// that look ahead inside a block.
 struct AttentionSegment {
   int64_t first_row = 0;
   int64_t num_rows = 0;
@@ -124,6 +126,7 @@ struct AttentionSegment {
   KvView kv;
   const int32_t* key_lists = nullptr;  // (num_rows, keys_per_row) or null
   int64_t keys_per_row = 0;
+  const int32_t* key_ends = nullptr;  // (num_rows) or null
   int64_t final_keys = 0;  // of select_keys: keys once the whole prompt is there, if more
 };
 struct AttentionParams {

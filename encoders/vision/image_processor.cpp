@@ -92,8 +92,26 @@ PatchPlan plan_patches(const ImageProcessorConfig& config, int64_t window_size, 
   return plan;
 }
 
-Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan, const Image& image,
-                     ThreadPool* pool) {
+PatchPlan plan_tiles(const ImageProcessorConfig& config, ImageSize tile, int64_t count) {
+  ONNURI_CHECK(count > 0);
+  const PatchPlan one = plan_patches(config, 0, tile);
+  PatchPlan plan = one;
+  plan.grid_t = count;
+  const auto units = static_cast<int64_t>(one.unit_order.size());
+  for (int64_t t = 1; t < count; ++t) {
+    plan.row.insert(plan.row.end(), one.row.begin(), one.row.end());
+    plan.col.insert(plan.col.end(), one.col.begin(), one.col.end());
+    for (const int64_t unit : one.unit_order) plan.unit_order.push_back(t * units + unit);
+    plan.frame_segments.push_back((t + 1) * one.num_patches());
+  }
+  return plan;
+}
+
+namespace {
+
+/// Patches of one picture into `out`, (grid_h * grid_w, 3 * temporal * patch * patch).
+void cut_patches(const ImageProcessorConfig& config, const PatchPlan& plan, const Image& image,
+                 ThreadPool* pool, float* patches) {
   if (static_cast<int64_t>(image.rgb.size()) != image.height * image.width * 3)
     fail(ErrorCode::kInvalidArgument, "expected ", image.height, "x", image.width,
          "x3 bytes of picture, found ", image.rgb.size());
@@ -107,9 +125,8 @@ Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan, 
     for (size_t v = 0; v < 256; ++v)
       value[c][v] = (static_cast<float>(v) / 255.0f - config.mean[c]) / config.std[c];
 
-  Tensor patches(DType::kF32, Shape{plan.num_patches(), 3 * repeat * patch * patch});
   auto cut = [&](int64_t i, int) {
-    float* out = patches.f32() + i * 3 * repeat * patch * patch;
+    float* out = patches + i * 3 * repeat * patch * patch;
     const int64_t y0 = plan.row[static_cast<size_t>(i)] * patch;
     const int64_t x0 = plan.col[static_cast<size_t>(i)] * patch;
     for (size_t c = 0; c < 3; ++c)
@@ -119,10 +136,30 @@ Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan, 
           for (int64_t x = 0; x < patch; ++x) *out++ = value[c][from[3 * x]];
         }
   };
+  const int64_t count = plan.grid_h * plan.grid_w;
   if (pool != nullptr) {
-    pool->run(plan.num_patches(), cut);
+    pool->run(count, cut);
   } else {
-    for (int64_t i = 0; i < plan.num_patches(); ++i) cut(i, 0);
+    for (int64_t i = 0; i < count; ++i) cut(i, 0);
+  }
+}
+
+}  // namespace
+
+Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan, const Image& image,
+                     ThreadPool* pool) {
+  return image_patches(config, plan, std::span(&image, 1), pool);
+}
+
+Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan,
+                     std::span<const Image> images, ThreadPool* pool) {
+  ONNURI_CHECK(static_cast<int64_t>(images.size()) == plan.grid_t);
+  const int64_t width = 3 * config.temporal_patch_size * config.patch_size * config.patch_size;
+  Tensor patches(DType::kF32, Shape{plan.num_patches(), width});
+  float* out = patches.f32();
+  for (const Image& image : images) {
+    cut_patches(config, plan, image, pool, out);
+    out += plan.grid_h * plan.grid_w * width;
   }
   return patches;
 }

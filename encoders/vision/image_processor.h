@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/tensor.h"
@@ -10,11 +11,6 @@
 #include "onnuri/media.h"
 
 namespace onnuri {
-
-struct ImageSize {
-  int64_t height = 0;
-  int64_t width = 0;
-};
 
 /// The size that a picture is resized to. Halves round to even, as in the reference.
 /// Throws kInvalidArgument for empty pictures and for sides more than 200 : 1 apart.
@@ -30,20 +26,27 @@ ImageSize smart_resize(const ImageProcessorConfig& config, ImageSize size);
 ///   ----+--
 ///   6 7 | 8
 struct PatchPlan {
-  int64_t grid_h = 0, grid_w = 0;        // patches
+  int64_t grid_t = 1;                    // pictures of this grid, one after the other
+  int64_t grid_h = 0, grid_w = 0;        // patches of one
   std::vector<int32_t> row, col;         // (num_patches), coordinates of each packed row
   std::vector<int64_t> unit_order;       // (num_units), raster index of each packed unit
-  std::vector<int64_t> frame_segments;   // all rows
+  std::vector<int64_t> frame_segments;   // one segment per picture
   std::vector<int64_t> window_segments;  // one segment per window; empty without windows
-  int64_t num_patches() const { return grid_h * grid_w; }
+  int64_t num_patches() const { return grid_t * grid_h * grid_w; }
 };
 
 /// The plan for a resized picture. `window_size` in pixels, 0 for none.
 PatchPlan plan_patches(const ImageProcessorConfig& config, int64_t window_size, ImageSize resized);
 
-/// Resizes and cuts: (num_patches, 3 * temporal * patch * patch) in the plan's order, a row as
-/// (channel, temporal, y, x), values (pixel / 255 - mean) / std.
+/// The plan for `count` pictures of one size, each seeing itself. Without windows.
+PatchPlan plan_tiles(const ImageProcessorConfig& config, ImageSize tile, int64_t count);
+
+/// Resizes and cuts one picture: (grid_h * grid_w, 3 * temporal * patch * patch) in the plan's
+/// order, a row as (channel, temporal, y, x), values (pixel / 255 - mean) / std.
 Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan, const Image& image,
                      ThreadPool* pool);
+/// The same for each of several pictures, one after the other.
+Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan,
+                     std::span<const Image> images, ThreadPool* pool);
 
 }  // namespace onnuri

@@ -150,9 +150,10 @@ Image resample_rows(const Image& in, int64_t height, const Kernel& kernel, Threa
 }
 
 /// The order shows in the last bit, because 8 bits lie between the passes. The rule is the one that
-/// Pillow 13 follows, found by trying sizes: rows first when they shrink by enough more.
+/// Pillow 13 follows, found by trying 2445 sizes with each filter: rows first when more than twice
+/// as many of them vanish as columns do.
 bool rows_first(const Image& in, int64_t height, int64_t width) {
-  return height < in.height && 2 * width * in.height > in.width * (in.height + height);
+  return height < in.height && in.height - height > 2 * (in.width - width);
 }
 
 }  // namespace

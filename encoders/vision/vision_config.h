@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "encoders/transformer.h"
@@ -10,6 +11,12 @@
 namespace onnuri {
 
 enum class ResizeFilter { kBilinear, kBicubic, kLanczos };
+
+struct ImageSize {
+  int64_t height = 0;
+  int64_t width = 0;
+  bool operator==(const ImageSize& other) const = default;
+};
 
 /// Smart resize: both sides to multiples of patch * merge within a range of pixel areas.
 struct ImageProcessorConfig {
@@ -24,12 +31,41 @@ struct ImageProcessorConfig {
   std::array<float, 3> std{};
 };
 
-enum class VisionPositions { kNone, kLearnedGridBilinear };
+/// How a picture becomes tiles of one size, for encoders that know only that size.
+enum class TileRule {
+  kStretch,     // one tile, whatever the shape of the picture
+  kCrop,        // one tile: the short side fits, the middle is kept
+  kPanAndScan,  // the stretched picture; of a long one also its pieces along the long side
+  kBestGrid,    // the stretched picture; then the grid of tiles that it fits best, with borders
+  kWholeGrid,   // the picture stretched to a grid of tiles; then the stretched picture
+};
+
+struct TileConfig {
+  TileRule rule = TileRule::kStretch;
+  ImageSize tile;
+  std::vector<ImageSize> grids;  // kBestGrid: the sizes to choose from, in pixels
+  int64_t shortest_edge = 0;     // kCrop: the short side before the middle is cut out
+  int64_t longest_edge = 0;      // kWholeGrid: the long side before it is rounded up to tiles
+  bool split = true;             // kWholeGrid: else the overview alone
+  int64_t min_crop = 256;        // kPanAndScan: shortest side of a piece
+  int64_t max_crops = 4;
+  double min_ratio = 1.2;  // long side / short side from which on there are pieces
+};
+
+enum class VisionPositions {
+  kNone,
+  kLearnedGridBilinear,
+  kLearnedTable,   // one row per patch of the only grid there is
+  kLearnedBucket,  // the row of the patch at the same fraction of a side x side grid
+};
 
 struct VisionConfig {
-  ImageProcessorConfig processor;
-  TransformerConfig transformer;  // its rope is axial: rows, then columns, of the patch grid
+  ImageProcessorConfig processor;    // with tiling: patches, filter and colours only
+  std::optional<TileConfig> tiling;  // absent: one grid of any size per picture
+  TransformerConfig transformer;     // its rope is axial: rows, then columns, of the patch grid
   bool patch_bias = false;
+  bool class_token = false;  // a learned row in front of the patches of every tile
+  bool pre_norm = false;     // between positions and layers
   VisionPositions positions = VisionPositions::kNone;
   int64_t position_grid_side = 0;  // learned grid, side x side, sampled at half-pixel centres
   float rope_theta = 10000.0f;

@@ -16,9 +16,11 @@
 namespace onnuri {
 
 struct VisionEncoder::Weights {
-  PackedMatrix patch;             // (D, 3 * T * P * P)
-  std::vector<float> patch_bias;  // (D) or empty
-  std::vector<float> positions;   // (side * side, D) or empty
+  PackedMatrix patch;              // (D, 3 * T * P * P)
+  std::vector<float> patch_bias;   // (D) or empty
+  std::vector<float> positions;    // ([1 +] side * side, D) or empty
+  std::vector<float> class_token;  // (D) or empty
+  std::vector<float> pre_norm_weight, pre_norm_bias;
   std::vector<float> post_norm_weight, post_norm_bias;
   std::unique_ptr<Transformer> transformer;
 };
@@ -72,6 +74,50 @@ AxialRope axial_rope(const PatchPlan& plan, int64_t head_dim, float theta) {
   return rope;
 }
 
+/// The row of a side x side table at the fraction index / size. The edges are those of the
+/// reference, rounded as there: k / side in double precision, the fraction in single.
+int64_t bucket(int64_t index, int64_t size, int64_t side) {
+  const float step = 1.0f / static_cast<float>(size);
+  const float fraction = std::min(static_cast<float>(index) * step, 1.0f - 1e-6f);
+  const double width = 1.0 / static_cast<double>(side);
+  int64_t found = 0;
+  while (found + 1 < side && static_cast<float>(width * static_cast<double>(found + 1)) <= fraction)
+    ++found;
+  return found;
+}
+
+void check_tiling(const VisionConfig& c) {
+  const auto require = [](bool good, const char* what) {
+    if (!good) fail(ErrorCode::kCorruptData, "expected ", what, " in the vision config");
+  };
+  const TileConfig& t = *c.tiling;
+  const int64_t unit = c.processor.patch_size * c.processor.merge_size;
+  constexpr int64_t kMaxTile = 4096;
+  constexpr int64_t kMaxTiles = 256;
+  require(t.tile.height > 0 && t.tile.width > 0 && t.tile.height <= kMaxTile &&
+              t.tile.width <= kMaxTile && t.tile.height % unit == 0 && t.tile.width % unit == 0,
+          "tiles of 1 to 4096 pixels a side that whole units of patches fill");
+  require(t.rule != TileRule::kBestGrid || !t.grids.empty(), "at least one grid of tiles");
+  for (const ImageSize& grid : t.grids)
+    require(grid.height > 0 && grid.width > 0 && grid.height % t.tile.height == 0 &&
+                grid.width % t.tile.width == 0 &&
+                grid.height / t.tile.height <= kMaxTiles / (grid.width / t.tile.width),
+            "grids of at most 256 whole tiles");
+  require(t.rule != TileRule::kWholeGrid ||
+              (t.tile.height == t.tile.width && t.longest_edge > 0 && t.longest_edge <= 65536),
+          "square tiles and a longest edge of 1 to 65536");
+  require(t.rule != TileRule::kCrop || (t.shortest_edge >= std::max(t.tile.height, t.tile.width) &&
+                                        t.shortest_edge <= kMaxTile),
+          "a shortest edge from which a tile can be cut");
+  require(t.min_crop > 0 && t.max_crops > 0 && t.max_crops <= kMaxTiles && t.min_ratio >= 0,
+          "1 to 256 pieces of at least one pixel");
+  require(c.window_size == 0 && c.processor.temporal_patch_size == 1, "plain patches in tiles");
+  const int64_t side = c.position_grid_side * c.processor.patch_size;
+  require(c.positions != VisionPositions::kLearnedTable ||
+              (side == t.tile.height && side == t.tile.width),
+          "a position for every patch of a tile");
+}
+
 void check_config(const VisionConfig& c) {
   const ImageProcessorConfig& p = c.processor;
   const auto require = [](bool good, const char* what) {
@@ -82,7 +128,7 @@ void check_config(const VisionConfig& c) {
   require(p.merge_size > 0 && p.merge_size <= 64, "a merge size of 1 to 64");
   require(p.temporal_patch_size > 0 && p.temporal_patch_size <= 16,
           "a temporal patch size of 1 to 16");
-  require(p.min_pixels >= 0 && p.max_pixels >= p.min_pixels && p.max_pixels > 0,
+  require(c.tiling || (p.min_pixels >= 0 && p.max_pixels >= p.min_pixels && p.max_pixels > 0),
           "0 <= min_pixels <= max_pixels");
   for (float std : p.std) require(std > 0, "positive standard deviations");
   require(!c.transformer.rope || c.transformer.head_dim % 4 == 0,
@@ -92,6 +138,12 @@ void check_config(const VisionConfig& c) {
   require(c.positions == VisionPositions::kNone ||
               (c.position_grid_side > 0 && c.position_grid_side <= kMaxSide),
           "a learned position grid of 1 to 4096 a side");
+  require(!c.class_token || (c.window_size == 0 && !c.transformer.rope &&
+                             c.positions == VisionPositions::kLearnedTable),
+          "a position table and no rope with a class token");
+  require(c.tiling || c.positions != VisionPositions::kLearnedTable,
+          "tiles with a fixed table of positions");
+  if (c.tiling) check_tiling(c);
 }
 
 }  // namespace
@@ -116,15 +168,21 @@ std::unique_ptr<VisionEncoder> VisionEncoder::load(const VisionConfig& config, T
   w.patch = pack_matrix(
       backend, source.get(prefix + "patch.weight", stored).reshaped(Shape{hidden, width}), compute);
   if (config.patch_bias) w.patch_bias = read_floats(source, prefix + "patch.bias", Shape{hidden});
-  if (config.positions == VisionPositions::kLearnedGridBilinear) {
+  if (config.class_token) w.class_token = read_floats(source, prefix + "class_token", {hidden});
+  if (config.positions != VisionPositions::kNone) {
     const int64_t side = config.position_grid_side;
-    w.positions = read_floats(source, prefix + "positions", Shape{side * side, hidden});
+    w.positions = read_floats(source, prefix + "positions",
+                              Shape{side * side + (config.class_token ? 1 : 0), hidden});
+  }
+  const bool has_bias = config.transformer.norm == EncoderNorm::kLayerNorm;
+  if (config.pre_norm) {
+    w.pre_norm_weight = read_floats(source, prefix + "pre_norm.weight", Shape{hidden});
+    if (has_bias) w.pre_norm_bias = read_floats(source, prefix + "pre_norm.bias", Shape{hidden});
   }
   w.transformer = Transformer::load(config.transformer, source, prefix, backend, compute);
   if (config.post_norm) {
     w.post_norm_weight = read_floats(source, prefix + "post_norm.weight", Shape{hidden});
-    if (config.transformer.norm == EncoderNorm::kLayerNorm)
-      w.post_norm_bias = read_floats(source, prefix + "post_norm.bias", Shape{hidden});
+    if (has_bias) w.post_norm_bias = read_floats(source, prefix + "post_norm.bias", Shape{hidden});
   }
   return model;
 }
@@ -140,7 +198,35 @@ VisionFeatures VisionEncoder::forward(const Image& image) const {
                  image_patches(config_.processor, patch_plan, image, &backend_->pool()));
 }
 
-void VisionEncoder::add_positions(const PatchPlan& plan, MatrixView h) const {
+VisionFeatures VisionEncoder::forward(std::span<const Image> tiles) const {
+  ONNURI_CHECK(config_.tiling.has_value() && !tiles.empty());
+  const auto count = static_cast<int64_t>(tiles.size());
+  constexpr int64_t kTilesPerPass = 8;  // bounds the memory of activations
+  VisionFeatures out;
+  const int64_t hidden = config_.transformer.hidden_size;
+  for (int64_t begin = 0; begin < count; begin += kTilesPerPass) {
+    const int64_t some = std::min(kTilesPerPass, count - begin);
+    const PatchPlan plan = plan_tiles(config_.processor, config_.tiling->tile, some);
+    const auto part = tiles.subspan(static_cast<size_t>(begin), static_cast<size_t>(some));
+    VisionFeatures features =
+        forward(plan, image_patches(config_.processor, plan, part, &backend_->pool()));
+    if (some == count) return features;
+    const int64_t patches = plan.grid_h * plan.grid_w;
+    if (begin == 0) {
+      out = {
+          features.units_h, features.units_w, Tensor(DType::kF32, {count * patches, hidden}), {}};
+      if (config_.class_token) out.class_rows = Tensor(DType::kF32, {count, hidden});
+    }
+    std::memcpy(out.rows.f32() + begin * patches * hidden, features.rows.f32(),
+                static_cast<size_t>(some * patches * hidden) * sizeof(float));
+    if (config_.class_token)
+      std::memcpy(out.class_rows.f32() + begin * hidden, features.class_rows.f32(),
+                  static_cast<size_t>(some * hidden) * sizeof(float));
+  }
+  return out;
+}
+
+void VisionEncoder::add_grid_positions(const PatchPlan& plan, MatrixView h) const {
   const int64_t side = config_.position_grid_side;
   const float* table = weights_->positions.data();
   backend_->pool().run(h.rows, [&](int64_t i, int) {
@@ -159,17 +245,103 @@ void VisionEncoder::add_positions(const PatchPlan& plan, MatrixView h) const {
   });
 }
 
+void VisionEncoder::add_table_positions(const PatchPlan& plan, MatrixView h) const {
+  const int64_t side = config_.position_grid_side;
+  const int64_t offset = config_.class_token ? 1 : 0;
+  const bool exact = config_.positions == VisionPositions::kLearnedTable;
+  backend_->pool().run(h.rows, [&](int64_t i, int) {
+    const int64_t row = plan.row[static_cast<size_t>(i)];
+    const int64_t col = plan.col[static_cast<size_t>(i)];
+    const int64_t y = exact ? row : bucket(row, plan.grid_h, side);
+    const int64_t x = exact ? col : bucket(col, plan.grid_w, side);
+    const float* from = weights_->positions.data() + (offset + y * side + x) * h.cols;
+    float* to = h.row(i);
+    for (int64_t c = 0; c < h.cols; ++c) to[c] += from[c];
+  });
+}
+
+void VisionEncoder::norm(const std::vector<float>& weight, const std::vector<float>& bias,
+                         MatrixView h) const {
+  const TransformerConfig& tc = config_.transformer;
+  if (tc.norm == EncoderNorm::kLayerNorm)
+    layer_norm(*backend_, h, weight.data(), bias.data(), tc.norm_eps, h);
+  else
+    rms_norm(*backend_, h, weight.data(), 0.0f, tc.norm_eps, h);
+}
+
+/// Patches times their matrix, with positions: (num_patches, hidden_size).
+Tensor VisionEncoder::embed(const PatchPlan& plan, const Tensor& patches) const {
+  const Weights& w = *weights_;
+  const int64_t count = plan.num_patches();
+  Tensor hidden(DType::kF32, Shape{count, config_.transformer.hidden_size});
+  const MatrixView h = matrix(hidden.f32(), count, config_.transformer.hidden_size);
+  linear(*backend_, matrix(patches.f32(), count, w.patch.cols()), w.patch,
+         w.patch_bias.empty() ? nullptr : w.patch_bias.data(), h);
+  switch (config_.positions) {
+    case VisionPositions::kNone: break;
+    case VisionPositions::kLearnedGridBilinear: add_grid_positions(plan, h); break;
+    case VisionPositions::kLearnedTable:
+    case VisionPositions::kLearnedBucket: add_table_positions(plan, h); break;
+  }
+  return hidden;
+}
+
+namespace {
+
+size_t row_bytes(int64_t rows, int64_t cols) {
+  return static_cast<size_t>(rows * cols) * sizeof(float);
+}
+
+/// Puts `token` in front of the rows of every segment, whose offsets move along.
+Tensor insert_tokens(const Tensor& rows, const std::vector<float>& token,
+                     std::vector<int64_t>& segments) {
+  const auto cols = static_cast<int64_t>(token.size());
+  const auto count = static_cast<int64_t>(segments.size()) - 1;
+  Tensor out(DType::kF32, Shape{segments.back() + count, cols});
+  for (int64_t s = 0; s < count; ++s) {
+    const int64_t begin = segments[static_cast<size_t>(s)];
+    const int64_t size = segments[static_cast<size_t>(s) + 1] - begin;
+    float* to = out.f32() + (begin + s) * cols;
+    std::copy(token.begin(), token.end(), to);
+    std::memcpy(to + cols, rows.f32() + begin * cols, row_bytes(size, cols));
+  }
+  for (int64_t s = 0; s <= count; ++s) segments[static_cast<size_t>(s)] += s;
+  return out;
+}
+
+/// The first row of every segment into `firsts`, the others into `others`.
+void split_tokens(const Tensor& rows, const std::vector<int64_t>& segments, Tensor& firsts,
+                  Tensor& others) {
+  const int64_t cols = rows.shape()[1];
+  const auto count = static_cast<int64_t>(segments.size()) - 1;
+  firsts = Tensor(DType::kF32, Shape{count, cols});
+  others = Tensor(DType::kF32, Shape{segments.back() - count, cols});
+  for (int64_t s = 0; s < count; ++s) {
+    const int64_t begin = segments[static_cast<size_t>(s)];
+    const int64_t size = segments[static_cast<size_t>(s) + 1] - begin - 1;
+    const float* from = rows.f32() + begin * cols;
+    std::memcpy(firsts.f32() + s * cols, from, row_bytes(1, cols));
+    std::memcpy(others.f32() + (begin - s) * cols, from + cols, row_bytes(size, cols));
+  }
+}
+
+}  // namespace
+
 VisionFeatures VisionEncoder::forward(const PatchPlan& plan, const Tensor& patches) const {
   const Weights& w = *weights_;
   const TransformerConfig& tc = config_.transformer;
   const int64_t count = plan.num_patches();
   ONNURI_CHECK(patches.shape() == (Shape{count, w.patch.cols()}));
 
-  Tensor hidden(DType::kF32, Shape{count, tc.hidden_size});
-  const MatrixView h = matrix(hidden.f32(), count, tc.hidden_size);
-  linear(*backend_, matrix(patches.f32(), count, w.patch.cols()), w.patch,
-         w.patch_bias.empty() ? nullptr : w.patch_bias.data(), h);
-  if (config_.positions == VisionPositions::kLearnedGridBilinear) add_positions(plan, h);
+  Tensor hidden = embed(plan, patches);
+  Transformer::Segments frames = plan.frame_segments;
+  if (config_.class_token) {
+    std::vector<float> token = w.class_token;  // its position is the first of the table
+    for (size_t c = 0; c < token.size(); ++c) token[c] += w.positions[c];
+    hidden = insert_tokens(hidden, token, frames);
+  }
+  const MatrixView h = matrix(hidden.f32(), frames.back(), tc.hidden_size);
+  if (config_.pre_norm) norm(w.pre_norm_weight, w.pre_norm_bias, h);
 
   AxialRope rope;
   if (tc.rope) rope = axial_rope(plan, tc.head_dim, config_.rope_theta);
@@ -177,19 +349,17 @@ VisionFeatures VisionEncoder::forward(const PatchPlan& plan, const Tensor& patch
     const auto& full = config_.full_attention_layers;
     const bool whole =
         config_.window_size == 0 || std::find(full.begin(), full.end(), layer) != full.end();
-    return whole ? plan.frame_segments : plan.window_segments;
+    return whole ? frames : plan.window_segments;
   };
   w.transformer->forward(h, segments_of_layer, rope.cos.data(), rope.sin.data());
-
-  if (config_.post_norm) {
-    if (tc.norm == EncoderNorm::kLayerNorm)
-      layer_norm(*backend_, h, w.post_norm_weight.data(), w.post_norm_bias.data(), tc.norm_eps, h);
-    else
-      rms_norm(*backend_, h, w.post_norm_weight.data(), 0.0f, tc.norm_eps, h);
-  }
+  if (config_.post_norm) norm(w.post_norm_weight, w.post_norm_bias, h);
 
   const int64_t merge = config_.processor.merge_size;
-  VisionFeatures out{plan.grid_h / merge, plan.grid_w / merge, {}};
+  VisionFeatures out{plan.grid_h / merge, plan.grid_w / merge, {}, {}};
+  if (config_.class_token) {
+    split_tokens(hidden, frames, out.class_rows, out.rows);
+    return out;
+  }
   if (plan.window_segments.empty()) {  // units are in raster order already
     out.rows = std::move(hidden);
     return out;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "core/tensor_source.h"
@@ -11,16 +12,17 @@
 
 namespace onnuri {
 
-/// What a picture becomes: rows of features in units of merge x merge neighbouring patches, units
-/// in raster order.
+/// What pictures of one size become: rows of features in units of merge x merge neighbouring
+/// patches, units in raster order, picture after picture.
 struct VisionFeatures {
-  int64_t units_h = 0, units_w = 0;
-  Tensor rows;  // (units_h * units_w * merge * merge, hidden_size)
+  int64_t units_h = 0, units_w = 0;  // of one picture
+  Tensor rows;                       // (pictures * units_h * units_w * merge * merge, hidden_size)
+  Tensor class_rows;                 // (pictures, hidden_size) with a class token
 };
 
 // Canonical names under `prefix`:
-//   patch.weight (D, 3, [T,] P, P)   patch.bias (D)   positions (side * side, D)
-//   post_norm.{weight,bias} (D)      and those of Transformer
+//   patch.weight (D, 3, [T,] P, P)   patch.bias (D)   positions ([1 +] side * side, D)
+//   class_token (D)   {pre_norm,post_norm}.{weight,bias} (D)   and those of Transformer
 class VisionEncoder {
  public:
   static std::unique_ptr<VisionEncoder> load(const VisionConfig& config, TensorSource& source,
@@ -32,13 +34,18 @@ class VisionEncoder {
   PatchPlan plan(ImageSize size) const;
   /// One caller at a time. Throws kInvalidArgument for pictures that cannot be resized.
   VisionFeatures forward(const Image& image) const;
+  /// Tiles of config().tiling, none of them resized.
+  VisionFeatures forward(std::span<const Image> tiles) const;
   /// The part after the pixels: patches in the plan's order.
   VisionFeatures forward(const PatchPlan& plan, const Tensor& patches) const;
 
  private:
   struct Weights;
   VisionEncoder(const VisionConfig& config, Backend& backend);
-  void add_positions(const PatchPlan& plan, MatrixView h) const;
+  Tensor embed(const PatchPlan& plan, const Tensor& patches) const;
+  void add_grid_positions(const PatchPlan& plan, MatrixView h) const;
+  void add_table_positions(const PatchPlan& plan, MatrixView h) const;
+  void norm(const std::vector<float>& weight, const std::vector<float>& bias, MatrixView h) const;
   VisionConfig config_;
   Backend* backend_;
   std::unique_ptr<Weights> weights_;

@@ -25,6 +25,8 @@ Family qwen2_5_vl_family();
 Family paddleocr_vl_family();
 Family whisper_family();
 Family hyperclovax_vision_family();
+Family llava_family();
+Family idefics3_family();
 Family motif_family();
 Family solar_family();
 Family mistral_family();

@@ -23,7 +23,8 @@ from safetensors.numpy import save_file
 
 from make_vision_goldens import noise_image
 
-SIZES = [(43, 30), (20, 61), (17, 23), (90, 100), (1, 1), (44, 62), (5, 200)]
+SIZES = [(43, 30), (20, 61), (17, 23), (90, 100), (1, 1), (44, 62), (5, 200),
+         (11, 46), (10, 44), (11, 45), (42, 60), (3, 42)]
 FILTERS = {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC, "lanczos": Image.LANCZOS}
 
 

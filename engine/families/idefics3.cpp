@@ -1,0 +1,66 @@
+// Idefics3 and SmolVLM: a picture becomes a grid of square tiles and one overview, each followed by
+// its own text; neighbouring patches are joined and multiplied once.
+// Source: transformers 5.23, models/idefics3 and models/smolvlm.
+#include "core/check.h"
+#include "engine/decoder_mapping.h"
+#include "engine/families/registry.h"
+#include "engine/text_engine.h"
+#include "engine/tower_mapping.h"
+#include "engine/vision_mapping.h"
+
+namespace onnuri {
+namespace {
+
+const std::vector<std::string> kTowerPrefixes = {"model.vision_model.", "vision_model."};
+
+bool matches(const ModelFiles& files) {
+  return config_names(files, {"idefics3", "smolvlm"},
+                      {"Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"});
+}
+
+void read_eyes(const ModelFiles& files, const ConfigReader& config, ModelConfig& model) {
+  TowerDefaults defaults = siglip_defaults();
+  defaults.hidden_size = 1152;
+  defaults.num_heads = 16;
+  defaults.patch_size = 32;
+  model.vision = read_tower(config.sub("vision_config"), defaults);
+  VisionConfig& vision = *model.vision;
+  read_tile_colors(files, vision);
+  vision.positions = VisionPositions::kLearnedBucket;
+  vision.processor.merge_size = config.size_or("scale_factor", 2);
+  const ConfigReader processor = preprocessor(files);
+  TileConfig& tiling = *vision.tiling;
+  tiling.rule = TileRule::kWholeGrid;
+  tiling.split = processor.boolean_or("do_image_splitting", true);
+  tiling.longest_edge = processor.sub("size").size("longest_edge");
+  const int64_t side = processor.sub("max_image_size").size("longest_edge");
+  tiling.tile = {side, side};
+}
+
+ModelConfig map(const ModelFiles& files) {
+  const ConfigReader config(files.config, "config.json");
+  NameTable names;
+  add_tower_names(names, kTowerPrefixes);
+  add_prefixed_names(names, {"model.connector.", "connector."}, "projector.fc1.weight",
+                     {"modality_projection.proj.weight"});
+  const bool smol = config.string_or("model_type", "idefics3") == "smolvlm";
+  ModelConfig model = map_inner_text(files, smol ? "smolvlm" : "idefics3",
+                                     {"model.text_model.", "text_model."}, names);
+  read_eyes(files, config, model);
+  ProjectorConfig projector;
+  projector.in_size = model.vision->transformer.hidden_size;
+  projector.group_rows = model.vision->processor.merge_size * model.vision->processor.merge_size;
+  projector.intermediate_size = projector.out_size = model.decoder.hidden_size;
+  projector.has_fc2 = projector.bias = false;
+  projector.norm = ProjectorNorm::kNone;
+  model.projector = projector;
+  model.special.image_placeholder =
+      static_cast<int32_t>(config.integer_or("image_token_id", 128257));
+  return model;
+}
+
+}  // namespace
+
+Family idefics3_family() { return {"idefics3", matches, map, make_text_engine}; }
+
+}  // namespace onnuri
