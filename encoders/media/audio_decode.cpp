@@ -53,12 +53,6 @@ class MonoResampler {
       flush();
       configure(frame);
     }
-    decoded_bytes_ += int64_t{frame->nb_samples} * layout_.nb_channels *
-                      av_get_bytes_per_sample(static_cast<AVSampleFormat>(frame->format));
-    if (decoded_bytes_ > max_bytes_) {
-      fail(ErrorCode::kOutOfMemory, "expected sound of at most ", max_bytes_,
-           " decoded bytes, found more in ", input_.where());
-    }
     convert(const_cast<const uint8_t**>(frame->extended_data), frame->nb_samples);
   }
 
@@ -120,6 +114,10 @@ class MonoResampler {
            input_.where());
     }
     samples_.resize(old_size + static_cast<size_t>(written));
+    if (static_cast<int64_t>(samples_.size() * sizeof(float)) > max_bytes_) {
+      fail(ErrorCode::kOutOfMemory, "expected sound of at most ", max_bytes_,
+           " decoded bytes, found more in ", input_.where());
+    }
     if (static_cast<int64_t>(samples_.size()) > max_samples_) {
       fail(ErrorCode::kOutOfMemory, "expected sound of at most ", max_seconds_,
            " s, found more in ", input_.where());
@@ -133,7 +131,6 @@ class MonoResampler {
 
   FfmpegInput& input_;
   int64_t rate_hz_, max_samples_, max_bytes_, max_seconds_;
-  int64_t decoded_bytes_ = 0;
   int in_rate_hz_ = 0;
   int format_ = -1;
   AVChannelLayout layout_{};
@@ -160,6 +157,49 @@ void check_and_clip(std::vector<float>& samples, const std::string& where) {
   }
 }
 
+// Samples without a file pass through one: a WAV of floats in memory.
+MediaInput as_wav(const Waveform& sound) {
+  constexpr uint32_t kHeaderBytes = 44;
+  const auto num_bytes = static_cast<uint32_t>(sound.samples.size() * sizeof(float));
+  const auto rate = static_cast<uint32_t>(sound.sample_rate_hz);
+  MediaInput out{MediaKind::kAudio, {}, {}};
+  out.bytes.reserve(kHeaderBytes + num_bytes);
+  const auto text = [&](const char* tag) { out.bytes.insert(out.bytes.end(), tag, tag + 4); };
+  const auto number = [&](uint32_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) out.bytes.push_back(static_cast<uint8_t>(value >> (8 * i)));
+  };
+  text("RIFF");
+  number(num_bytes + kHeaderBytes - 8, 4);
+  text("WAVE");
+  text("fmt ");
+  number(16, 4);
+  number(3, 2);  // floats
+  number(1, 2);  // one channel
+  number(rate, 4);
+  number(rate * 4, 4);
+  number(4, 2);
+  number(32, 2);
+  text("data");
+  number(num_bytes, 4);
+  const auto* bytes = reinterpret_cast<const uint8_t*>(sound.samples.data());
+  out.bytes.insert(out.bytes.end(), bytes, bytes + num_bytes);
+  return out;
+}
+
+Waveform from_decoded(const Waveform& sound, int64_t sample_rate_hz, const MediaLimits& limits) {
+  if (sound.sample_rate_hz < kMinRateHz || sound.sample_rate_hz > kMaxRateHz)
+    fail(ErrorCode::kUnsupported, "expected a sample rate from ", kMinRateHz, " to ", kMaxRateHz,
+         " Hz, found ", sound.sample_rate_hz, " Hz in decoded sound");
+  const auto num_bytes = static_cast<int64_t>(sound.samples.size() * sizeof(float));
+  if (num_bytes > limits.max_decoded_bytes)
+    fail(ErrorCode::kOutOfMemory, "expected sound of at most ", limits.max_decoded_bytes,
+         " decoded bytes, found ", num_bytes);
+  Waveform out = sound;
+  check_and_clip(out.samples, "decoded sound");
+  if (out.sample_rate_hz == sample_rate_hz) return out;
+  return decode_audio(as_wav(out), sample_rate_hz, limits);
+}
+
 }  // namespace
 
 Waveform decode_audio(const MediaInput& media, int64_t sample_rate_hz, const MediaLimits& limits) {
@@ -167,6 +207,7 @@ Waveform decode_audio(const MediaInput& media, int64_t sample_rate_hz, const Med
     fail(ErrorCode::kInvalidArgument, "expected an output rate from ", kMinRateHz, " to ",
          kMaxRateHz, " Hz, found ", sample_rate_hz);
   }
+  if (!media.sound.samples.empty()) return from_decoded(media.sound, sample_rate_hz, limits);
   FfmpegInput input(media, limits, kSound);
   const AVStream* stream = input.select_stream(AVMEDIA_TYPE_AUDIO);
   const CodecContextPtr decoder = input.open_decoder(stream);

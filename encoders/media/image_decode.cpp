@@ -4,6 +4,7 @@
 // the format, and only the decoder named here can run. HEIC and AVIF go to libheif.
 #include <libheif/heif.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <memory>
@@ -188,7 +189,9 @@ Image checked_pixels(const MediaInput& input, const MediaLimits& limits) {
 
 }  // namespace
 
-Image decode_image(const MediaInput& input, const MediaLimits& limits) {
+Image decode_image(const MediaInput& input, const MediaLimits& given) {
+  MediaLimits limits = given;
+  limits.max_pixels = std::min(limits.max_pixels, limits.max_decoded_bytes / 3);
   if (!input.image.rgb.empty()) return checked_pixels(input, limits);
   const MediaBytes file(input, limits, kExpected);
   const std::string& where = file.where();

@@ -9,7 +9,7 @@ struct MediaLimits {
   int64_t max_file_bytes = int64_t{256} << 20;
   int64_t max_pixels = 40'000'000;
   int64_t max_audio_seconds = 4 * 3600;
-  int64_t max_decoded_bytes = int64_t{1} << 30;
+  int64_t max_decoded_bytes = int64_t{512} << 20;  // of samples or pixels that are kept
   double timeout_s = 120;
 };
 

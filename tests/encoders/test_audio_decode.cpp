@@ -97,14 +97,75 @@ TEST(AudioDecode, SixteenBitMonoIsExact) {
   }
 }
 
+// Each way a WAV file may store samples: what comes out is the tone within its last bit.
+TEST(AudioDecode, EveryWavForm) {
+  const auto sample = [](int i) { return 0.5 * std::sin(2 * M_PI * 440 * i / 16000.0); };
+  struct Form {
+    uint16_t format, bits;
+    double tolerance;
+  };
+  for (const Form& form : {Form{1, 8, 1.0 / 128}, Form{1, 24, 1e-6}, Form{1, 32, 1e-7},
+                           Form{3, 32, 1e-7}, Form{3, 64, 1e-7}}) {
+    std::vector<uint8_t> data;
+    for (int i = 0; i < 1600; ++i) {
+      const double x = sample(i);
+      if (form.format == 3 && form.bits == 64) {
+        append(data, x);
+      } else if (form.format == 3) {
+        append(data, static_cast<float>(x));
+      } else if (form.bits == 8) {
+        append(data, static_cast<uint8_t>(std::lrint(x * 127) + 128));
+      } else {
+        const auto value = static_cast<uint32_t>(std::llrint(x * 2147483647.0));
+        for (int shift = 32 - form.bits; shift < 32; shift += 8)
+          append(data, static_cast<uint8_t>(value >> shift));
+      }
+    }
+    WavHeader h;
+    h.format = form.format;
+    h.bits = form.bits;
+    const Waveform w = decode_audio(wav(h, data));
+    ASSERT_EQ(w.samples.size(), 1600u) << form.bits;
+    for (int i = 0; i < 1600; ++i)
+      ASSERT_NEAR(w.samples[static_cast<size_t>(i)], sample(i), form.tolerance) << form.bits;
+  }
+}
+
+// G.711: sign, exponent, mantissa of 16-bit samples biased by 132, all bits inverted.
+TEST(AudioDecode, MuLaw) {
+  std::vector<uint8_t> data;
+  for (int i = 0; i < 8000; ++i) {
+    const auto x = static_cast<int>(std::lrint(16384 * std::sin(2 * M_PI * 440 * i / 8000.0)));
+    const int magnitude = std::min(std::abs(x), 32635) + 132;
+    int exponent = 7;
+    while (exponent > 0 && (magnitude & (0x80 << exponent)) == 0) --exponent;
+    const int code = (x < 0 ? 0x80 : 0) | exponent << 4 | (magnitude >> (exponent + 3) & 15);
+    data.push_back(static_cast<uint8_t>(~code));
+  }
+  WavHeader h;
+  h.format = 7;
+  h.bits = 8;
+  h.rate = 8000;
+  const Waveform w = decode_audio(wav(h, data));
+  EXPECT_NEAR(static_cast<double>(w.samples.size()), 16000, 200);
+  EXPECT_NEAR(amplitude(w, 440), 0.5, 0.01);
+}
+
 TEST(AudioDecode, EveryContainer) {
-  for (const char* name :
-       {"tone.mp3", "tone.flac", "tone.ogg", "tone.opus", "tone.m4a", "tone.webm"}) {
+  struct File {
+    const char* name;
+    double loudness;
+  };
+  // A codec for voices does not keep a tone as loud as it was: 0.418 is what PyAV decodes.
+  for (const auto& [name, loudness] :
+       {File{"tone.mp3", 0.5}, File{"tone.flac", 0.5}, File{"tone.ogg", 0.5},
+        File{"tone.opus", 0.5}, File{"tone.m4a", 0.5}, File{"tone.aac", 0.5},
+        File{"tone.webm", 0.5}, File{"tone.amr", 0.418}}) {
     const std::string path = std::string(ONNURI_TEST_DATA) + "/golden/sounds/" + name;
     const Waveform w = decode_audio({MediaKind::kAudio, path, {}});
     EXPECT_EQ(w.sample_rate_hz, 16000) << name;
     EXPECT_NEAR(static_cast<double>(w.samples.size()), 16000, 1600) << name;
-    EXPECT_NEAR(amplitude(w, 440), 0.5, 0.03) << name;
+    EXPECT_NEAR(amplitude(w, 440), loudness, 0.03) << name;
     EXPECT_LT(amplitude(w, 1320), 0.01) << name;
   }
 }
@@ -114,6 +175,23 @@ TEST(AudioDecode, BytesAndPathAgree) {
   std::ifstream file(path, std::ios::binary);
   MediaInput bytes{MediaKind::kAudio, "", {std::istreambuf_iterator<char>(file), {}}};
   EXPECT_EQ(decode_audio(bytes).samples, decode_audio({MediaKind::kAudio, path, {}}).samples);
+}
+
+TEST(AudioDecode, SoundThatIsDecodedAlready) {
+  MediaInput input{MediaKind::kAudio, "", {}};
+  input.sound = {16000, {0.25f, -0.5f, 2.0f}};
+  const Waveform same = decode_audio(input);
+  EXPECT_EQ(same.samples, (std::vector<float>{0.25f, -0.5f, 1.0f}));
+  input.sound = {8000, {}};
+  for (int i = 0; i < 8000; ++i)
+    input.sound.samples.push_back(static_cast<float>(0.5 * std::sin(2 * M_PI * 440 * i / 8000.0)));
+  const Waveform resampled = decode_audio(input);
+  EXPECT_NEAR(static_cast<double>(resampled.samples.size()), 16000, 10);
+  EXPECT_NEAR(amplitude(resampled, 440), 0.5, 0.01);
+  input.sound.samples[5] = std::numeric_limits<float>::infinity();
+  expect_error(input, ErrorCode::kCorruptData, "infinity");
+  input.sound.sample_rate_hz = 3'000'000'000;
+  expect_error(input, ErrorCode::kUnsupported, "sample rate");
 }
 
 TEST(AudioDecode, ResamplesWithoutAliases) {
@@ -199,6 +277,11 @@ TEST(AudioDecode, LimitsStopTheWork) {
   limits = {};
   limits.max_decoded_bytes = 100000;
   expect_error(ten, ErrorCode::kOutOfMemory, "100000", limits);
+  // What counts is kept memory: one second of 48 kHz stereo is 16,000 samples here.
+  limits.max_decoded_bytes = 70000;
+  const MediaInput webm{
+      MediaKind::kAudio, std::string(ONNURI_TEST_DATA) + "/golden/sounds/tone.webm", {}};
+  EXPECT_NEAR(static_cast<double>(decode_audio(webm, 16000, limits).samples.size()), 16000, 1600);
   limits = {};
   limits.max_file_bytes = 1000;
   expect_error(ten, ErrorCode::kOutOfMemory, "at most 1000 bytes", limits);
@@ -223,7 +306,7 @@ TEST(AudioDecode, FloatsAreFiniteAndClipped) {
 // Whatever happens to the bytes, the answer is samples or our own error.
 TEST(AudioDecode, SurvivesDamage) {
   for (const char* name :
-       {"tone.mp3", "tone.flac", "tone.ogg", "tone.opus", "tone.m4a", "tone.webm"}) {
+       {"tone.mp3", "tone.flac", "tone.ogg", "tone.opus", "tone.m4a", "tone.webm", "tone.amr"}) {
     std::ifstream file(std::string(ONNURI_TEST_DATA) + "/golden/sounds/" + name, std::ios::binary);
     const std::vector<uint8_t> whole{std::istreambuf_iterator<char>(file), {}};
     uint32_t state = 7;

@@ -18,7 +18,9 @@ from transformers import (GenerationConfig, WhisperConfig, WhisperFeatureExtract
                           WhisperForConditionalGeneration)
 
 OUT = pathlib.Path(__file__).parent / "speech"
-LENGTHS = [1, 99, 159, 160, 161, 201, 400, 16000, 48000, 52801, 480000, 500000]
+LENGTHS = [1, 79, 80, 99, 159, 160, 161, 201, 400, 16000, 48000, 52801, 479999, 480000, 480001,
+           500000]
+LENGTHS_128 = [1, 80, 161, 16000, 479999, 480001]
 HIDDEN, HEADS, WIDE, VOCAB, LAYERS = 32, 2, 64, 266 + 501, 2
 SPECIALS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|ko|>", "<|translate|>",
             "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>",
@@ -40,7 +42,7 @@ def log_mel_lines():
     lines = []
     for mels in (80, 128):
         extractor = WhisperFeatureExtractor(feature_size=mels)
-        for length in LENGTHS if mels == 80 else [16000]:
+        for length in LENGTHS if mels == 80 else LENGTHS_128:
             x = signal(length)
             padded = extractor(x, sampling_rate=16000, return_tensors="np").input_features[0]
             frames = sorted({0, 1, 2, min(length, 480000) // 160, 37, 299, 1200, 2998, 2999})

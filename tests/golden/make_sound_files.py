@@ -17,7 +17,9 @@ FILES = {  # name: container, codec, rate, layout, sample format
     "tone.ogg": ("ogg", "vorbis", 44100, "stereo", "fltp"),
     "tone.opus": ("ogg", "libopus", 48000, "mono", "flt"),
     "tone.m4a": ("ipod", "aac", 44100, "stereo", "fltp"),
+    "tone.aac": ("adts", "aac", 44100, "stereo", "fltp"),
     "tone.webm": ("webm", "libopus", 48000, "stereo", "flt"),
+    "tone.amr": ("amr", "libopencore_amrnb", 8000, "mono", "s16"),
 }
 
 
@@ -28,7 +30,7 @@ def main():
         channels = 2 if layout == "stereo" else 1
         with av.open(str(OUT / name), "w", format=container) as output:
             stream = output.add_stream(codec, rate=rate, layout=layout)
-            stream.bit_rate = 48000
+            stream.bit_rate = 12200 if codec == "libopencore_amrnb" else 48000
             stream.options = {"strict": "experimental"}
             frame = av.AudioFrame.from_ndarray(
                 np.tile(tone.astype(np.float32), (channels, 1)), format="fltp", layout=layout)
