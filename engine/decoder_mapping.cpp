@@ -72,7 +72,7 @@ bool config_names(const ModelFiles& files, std::initializer_list<std::string_vie
 DecoderConfig read_decoder(const ConfigReader& config, const ConfigDefaults& defaults) {
   DecoderConfig out;
   out.vocab_size = size_or_required(config, "vocab_size", defaults.vocab_size);
-  out.hidden_size = config.size("hidden_size");
+  out.hidden_size = size_or_required(config, "hidden_size", defaults.hidden_size);
   out.num_heads = size_or_required(config, "num_attention_heads", defaults.num_heads);
   // Null always stands for that.
   const bool as_heads =
@@ -90,8 +90,8 @@ DecoderConfig read_decoder(const ConfigReader& config, const ConfigDefaults& def
       static_cast<float>(defaults.norm_eps > 0 ? config.number_or("rms_norm_eps", defaults.norm_eps)
                                                : config.number("rms_norm_eps"));
   out.tied_head = config.boolean_or("tie_word_embeddings", defaults.tied_head);
-  finish_decoder_sizes(out, config.size("num_hidden_layers"), config.where(),
-                       defaults.shared_evenly);
+  finish_decoder_sizes(out, size_or_required(config, "num_hidden_layers", defaults.num_layers),
+                       config.where(), defaults.shared_evenly);
   if (!defaults.dense_layers) return out;
   const int64_t intermediate = config.size("intermediate_size");
   for (LayerSpec& layer : out.layers) layer.intermediate_size = intermediate;
@@ -128,6 +128,21 @@ void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder) {
     for (int64_t i = 0; i < decoder.num_layers(); ++i) sliding.push_back(i >= first);
   }
   for (size_t i = 0; i < sliding.size(); ++i) decoder.layers[i].window = sliding[i] ? window : 0;
+}
+
+void read_softmax_experts(const ConfigReader& config, DecoderConfig& decoder) {
+  MoeSpec& moe = decoder.moe;
+  moe.num_experts = config.size_of_any({"num_experts", "num_local_experts"});
+  moe.num_experts_per_token = config.size("num_experts_per_tok");
+  moe.intermediate_size = config.size("moe_intermediate_size");
+  moe.router.renormalize = config.boolean("norm_topk_prob");
+  const int64_t step = config.size_or("decoder_sparse_step", 1);
+  const std::vector<int32_t> dense = config.ids("mlp_only_layers");
+  for (int64_t i = 0; i < decoder.num_layers(); ++i) {
+    if ((i + 1) % step != 0 || std::find(dense.begin(), dense.end(), i) != dense.end()) continue;
+    decoder.layers[static_cast<size_t>(i)].ffn = FfnKind::kMoe;
+    decoder.layers[static_cast<size_t>(i)].intermediate_size = 0;
+  }
 }
 
 int64_t read_shared_width(const ConfigReader& config, std::string_view key, int64_t expert_width,

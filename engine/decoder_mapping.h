@@ -29,6 +29,8 @@ struct ConfigDefaults {
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;  // kAsManyAsHeads: those of num_attention_heads
   int64_t head_dim = 0;      // 0: hidden_size / heads
+  int64_t hidden_size = 0;
+  int64_t num_layers = 0;
   int64_t max_position = 0;
   double norm_eps = 0;
   bool tied_head = false;
@@ -106,6 +108,9 @@ int64_t read_window_or_null(const ConfigReader& config);
 /// "sliding_window" counts only with "use_sliding_window", then on the sliding "layer_types" or
 /// from layer "max_window_layers" on.
 void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder);
+/// Experts scored by softmax over all of them, on every "decoder_sparse_step"-th layer that
+/// "mlp_only_layers" does not name.
+void read_softmax_experts(const ConfigReader& config, DecoderConfig& decoder);
 /// Width of all shared experts as one: their number at `key` times `expert_width`.
 int64_t read_shared_width(const ConfigReader& config, std::string_view key, int64_t expert_width,
                           int64_t fallback);

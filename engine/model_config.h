@@ -36,6 +36,7 @@ struct SpecialTokens {
   int32_t video_placeholder = -1;
   int32_t vision_start = -1;
   int32_t vision_end = -1;
+  int32_t audio_placeholder = -1;
 };
 
 struct ModelConfig {
@@ -46,7 +47,7 @@ struct ModelConfig {
   std::optional<ProjectorConfig> projector;  // of pictures, with `vision`
   std::optional<TileJoinConfig> tile_join;   // with tiles that become one run of tokens
   bool media_sees_ahead = false;             // tokens of a picture see each other in the decoder
-  std::optional<AudioConfig> audio;          // Whisper and the like
+  std::optional<AudioConfig> audio;          // of sound
   std::optional<SpeechDecoderConfig> speech_decoder;
   MtpSpec mtp;                            // the prediction module that the checkpoint offers
   std::vector<std::string> mtp_prefixes;  // its stored tensors, ignored when it is not loaded

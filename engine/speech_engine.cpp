@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "engine/engine_lock.h"
 #include "engine/load_support.h"
+#include "engine/sound_encoder.h"
 #include "engine/speech_transcriber.h"
 #include "kernels/backend.h"
 #include "kernels/kernel_table.h"
@@ -74,7 +75,7 @@ class SpeechEngine final : public Engine {
     const std::lock_guard lock(mutex_);
     const SpeechParts parts{&backend_,      &*config_.speech_decoder, &mel_,
                             encoder_.get(), decoder_.get(),           tokenizer_.get()};
-    return SpeechTranscriber(parts, state_).run(audio, options);
+    return SpeechTranscriber(parts, state_, thresholds_of(options)).run(audio, options);
   }
 
   FloatMatrix encode_audio(const Waveform& audio) override {
@@ -122,15 +123,12 @@ class SpeechEngine final : public Engine {
   // The encoder's output for one window, (max_positions, hidden_size). Holds the lock.
   FloatMatrix encode(const Waveform& audio) {
     const AudioConfig& a = *config_.audio;
-    if (audio.sample_rate_hz != a.mel.sample_rate_hz || audio.samples.empty()) {
-      fail(ErrorCode::kInvalidArgument, "expected sound at ", a.mel.sample_rate_hz, " Hz, found ",
-           audio.samples.size(), " samples at ", audio.sample_rate_hz, " Hz");
-    }
+    check_sound(audio, a.mel.sample_rate_hz);
     const std::vector<float> mel = mel_.compute(backend_.pool(), audio.samples);
     const auto frames = static_cast<int64_t>(mel.size()) / a.mel.num_mels;
-    FloatMatrix out{AudioEncoder::num_rows(frames), a.transformer.hidden_size, {}};
+    FloatMatrix out{encoder_->num_rows(frames), a.transformer.hidden_size, {}};
     out.values.resize(static_cast<size_t>(out.rows * out.cols));
-    encoder_->encode(matrix(mel.data(), frames, a.mel.num_mels),
+    encoder_->encode({matrix(mel.data(), frames, a.mel.num_mels), frames},
                      matrix(out.values.data(), out.rows, out.cols));
     return out;
   }

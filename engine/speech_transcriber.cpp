@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "engine/sound_encoder.h"
 
 namespace onnuri {
 namespace {
@@ -43,6 +44,21 @@ double log_sum_exp(std::span<const float> logits) {
 
 }  // namespace
 
+SpeechThresholds thresholds_of(const TranscribeOptions& options) {
+  constexpr size_t kMaxTries = 64;
+  const std::vector<float>& t = options.temperatures;
+  if (t.empty() || t.size() > kMaxTries ||
+      std::any_of(t.begin(), t.end(), [](float x) { return !(x >= 0) || !std::isfinite(x); }))
+    fail(ErrorCode::kInvalidArgument, "expected 1 to ", kMaxTries,
+         " temperatures of at least 0, found ", t.size(), " or one below");
+  SpeechThresholds out;
+  out.temperatures = t;
+  out.max_compression_ratio = options.max_compression_ratio;
+  out.min_mean_log_prob = options.min_mean_logprob;
+  out.max_no_speech_prob = options.max_no_speech_prob;
+  return out;
+}
+
 SpeechTranscriber::SpeechTranscriber(const SpeechParts& parts, CrossDecoder::State& state,
                                      const SpeechThresholds& thresholds)
     : parts_(parts), state_(state), thresholds_(thresholds) {
@@ -54,11 +70,7 @@ SpeechTranscriber::SpeechTranscriber(const SpeechParts& parts, CrossDecoder::Sta
 
 Transcript SpeechTranscriber::run(const Waveform& audio, const TranscribeOptions& options) {
   const LogMelConfig& mel = parts_.mel->config();
-  if (audio.sample_rate_hz != mel.sample_rate_hz) {
-    fail(ErrorCode::kInvalidArgument, "expected sound at ", mel.sample_rate_hz, " Hz, found ",
-         audio.sample_rate_hz, " Hz");
-  }
-  if (audio.samples.empty()) fail(ErrorCode::kInvalidArgument, "expected sound, found no samples");
+  check_sound(audio, mel.sample_rate_hz);
   const auto num_samples = static_cast<int64_t>(audio.samples.size());
   const int64_t window = parts_.mel->num_frames(mel.padded_samples);
   signal_ = {audio.samples, std::max(num_samples, mel.padded_samples)};
@@ -69,38 +81,69 @@ Transcript SpeechTranscriber::run(const Waveform& audio, const TranscribeOptions
 
   Transcript out;
   out.audio_s = static_cast<double>(num_samples) / static_cast<double>(audio.sample_rate_hz);
-  prompt_.clear();
+  options_ = &options;
+  stopped_ = false;
+  start_.clear();
+  said_.clear();
+  said_from_ = 0;
+  if (const std::string lead = trimmed(options.initial_prompt); !lead.empty())
+    said_ = parts_.tokenizer->encode(" " + lead, false, false);
+  random_.seed(options.seed);
   peak_ = -std::numeric_limits<float>::infinity();
-  for (int64_t seek = 0; seek < spoken_frames;) {
+  for (int64_t seek = 0; seek < spoken_frames && !stopped_;) {
     if (options.progress) {
       options.progress(static_cast<double>(seek) / static_cast<double>(spoken_frames));
     }
     const int64_t num_frames = std::min(window, total_frames_ - seek);
     int64_t next = num_frames;
-    if (!is_silent(seek, num_frames)) {
-      encode_window(seek);
-      if (prompt_.empty()) prompt_ = prompt(options);
-      if (const std::optional<Answer> answer = answer_window()) {
-        SpeechCuts cuts{{{0, static_cast<int64_t>(answer->tokens.size()), 0, num_frames / 2}},
-                        num_frames};
-        if (timestamps_) cuts = cut_speech(*parts_.config, answer->tokens, num_frames);
-        next = cuts.next_frame;
-        if (!append_segments(cuts, *answer, seek, options, out)) break;
-      }
-    }
+    if (!is_silent(seek, num_frames) && !hear_window(seek, num_frames, options, out, next)) break;
     seek += next;
   }
-  if (options.progress) options.progress(1.0);
+  if (options.progress && !stopped_) options.progress(1.0);
+  out.complete = !stopped_;
   out.text = trimmed(out.text);
-  if (!prompt_.empty()) {
-    for (const SpeechLanguage& l : parts_.config->languages) {
-      if (prompt_.size() > 1 && prompt_[1] == l.id) out.language = l.code;
-    }
+  for (const SpeechLanguage& l : parts_.config->languages) {
+    if (start_.size() > 1 && start_[1] == l.id) out.language = l.code;
   }
+  out.language_prob = language_prob_;
   out.mel_ms = mel_ms_;
   out.encode_ms = encode_ms_;
   out.decode_ms = decode_ms_;
   return out;
+}
+
+// One window; `next` is how far to move on. False when the caller wants no more.
+bool SpeechTranscriber::hear_window(int64_t first_frame, int64_t num_frames,
+                                    const TranscribeOptions& options, Transcript& out,
+                                    int64_t& next) {
+  encode_window(first_frame);
+  if (start_.empty()) start_ = start_tokens(options);
+  const std::optional<Answer> answer = answer_window();
+  if (stopped_) return false;
+  if (!answer) return true;
+  SpeechCuts cuts{{{0, static_cast<int64_t>(answer->tokens.size()), 0, num_frames / 2}},
+                  num_frames};
+  if (timestamps_) cuts = cut_speech(*parts_.config, answer->tokens, num_frames);
+  next = cuts.next_frame;
+  remember(cuts, *answer, options);
+  stopped_ = !append_segments(cuts, *answer, first_frame, options, out);
+  return !stopped_;
+}
+
+// What leads the next window: the tokens of all cuts that say something, without the timestamp
+// that the next window starts at.
+void SpeechTranscriber::remember(const SpeechCuts& cuts, const Answer& answer,
+                                 const TranscribeOptions& options) {
+  const auto is_time = [&](int32_t id) { return id >= parts_.config->first_timestamp(); };
+  for (const SpeechCut& cut : cuts.cuts) {
+    const auto begin = answer.tokens.begin() + cut.begin;
+    auto end = answer.tokens.begin() + cut.end;
+    if (end - begin >= 2 && is_time(end[-1]) && is_time(end[-2])) --end;
+    if (cut.start_step == cut.end_step || trimmed(text_of({begin, end})).empty()) continue;
+    said_.insert(said_.end(), begin, end);
+  }
+  if (!options.condition_on_previous || answer.temperature > thresholds_.reset_temperature)
+    said_from_ = said_.size();
 }
 
 bool SpeechTranscriber::is_silent(int64_t first_frame, int64_t num_frames) const {
@@ -138,7 +181,7 @@ void SpeechTranscriber::encode_window(int64_t first_frame) {
   const Stopwatch watch(encode_ms_);
   const MatrixView features =
       matrix(features_.data(), audio.max_positions, audio.transformer.hidden_size);
-  parts_.encoder->encode(mel, features);
+  parts_.encoder->encode({mel, window}, features);
   parts_.decoder->attend_to(state_, features);
 }
 
@@ -151,9 +194,13 @@ int32_t SpeechTranscriber::language_token(const std::string& wanted) {
     parts_.decoder->forward(state_, std::span(&start, 1),
                             matrix(logits_.data(), 1, parts_.config->vocab_size));
     const auto logit = [&](const SpeechLanguage& l) { return logits_[static_cast<size_t>(l.id)]; };
-    return std::max_element(languages.begin(), languages.end(),
-                            [&](const auto& a, const auto& b) { return logit(a) < logit(b); })
-        ->id;
+    const auto best = std::max_element(languages.begin(), languages.end(),
+                                       [&](auto& a, auto& b) { return logit(a) < logit(b); });
+    double sum = 0;
+    for (const SpeechLanguage& l : languages)
+      sum += std::exp(static_cast<double>(logit(l)) - static_cast<double>(logit(*best)));
+    language_prob_ = 1.0 / sum;
+    return best->id;
   }
   std::string known;
   for (const SpeechLanguage& l : languages) {
@@ -163,7 +210,7 @@ int32_t SpeechTranscriber::language_token(const std::string& wanted) {
   fail(ErrorCode::kInvalidArgument, "expected a language of ", known, "; found \"", wanted, "\"");
 }
 
-std::vector<int32_t> SpeechTranscriber::prompt(const TranscribeOptions& options) {
+std::vector<int32_t> SpeechTranscriber::start_tokens(const TranscribeOptions& options) {
   const SpeechDecoderConfig& config = *parts_.config;
   if (options.task != "transcribe" && options.task != "translate") {
     fail(ErrorCode::kInvalidArgument, "expected the task \"transcribe\" or \"translate\", found \"",
@@ -183,14 +230,28 @@ std::vector<int32_t> SpeechTranscriber::prompt(const TranscribeOptions& options)
   return ids;
 }
 
+std::vector<int32_t> SpeechTranscriber::prompt() const {
+  const auto longest =
+      static_cast<size_t>(std::max<int64_t>(parts_.config->max_positions / 2 - 1, 0));
+  const size_t count = std::min(said_.size() - said_from_, longest);
+  std::vector<int32_t> ids;
+  if (count > 0 && parts_.config->start_of_previous >= 0) {
+    ids.push_back(parts_.config->start_of_previous);
+    ids.insert(ids.end(), said_.end() - static_cast<long>(count), said_.end());
+  }
+  ids.insert(ids.end(), start_.begin(), start_.end());
+  return ids;
+}
+
 std::optional<SpeechTranscriber::Answer> SpeechTranscriber::answer_window() {
   const Stopwatch watch(decode_ms_);
   Answer answer;
   for (const float temperature : thresholds_.temperatures) {
     answer = decode(temperature);
+    if (stopped_) return std::nullopt;
     const bool doubtful = answer.mean_log_prob < thresholds_.min_mean_log_prob;
     if (doubtful && answer.no_speech_prob > thresholds_.max_no_speech_prob) return std::nullopt;
-    if (!doubtful && compression_ratio(answer.tokens) <= thresholds_.max_compression_ratio) break;
+    if (!doubtful && answer.compression_ratio <= thresholds_.max_compression_ratio) break;
   }
   return answer;
 }
@@ -198,21 +259,29 @@ std::optional<SpeechTranscriber::Answer> SpeechTranscriber::answer_window() {
 SpeechTranscriber::Answer SpeechTranscriber::decode(float temperature) {
   const SpeechDecoderConfig& config = *parts_.config;
   const int64_t vocab = config.vocab_size;
+  const std::vector<int32_t> lead = prompt();
   state_.truncate(0);
   Answer answer;
+  answer.temperature = temperature;
   // The start token's own logits tell how likely it is that nobody speaks.
-  std::vector<float> prompt_logits(prompt_.size() * static_cast<size_t>(vocab));
-  parts_.decoder->forward(
-      state_, prompt_, matrix(prompt_logits.data(), static_cast<int64_t>(prompt_.size()), vocab));
-  const std::span<const float> first(prompt_logits.data(), static_cast<size_t>(vocab));
+  std::vector<float> start_logits(start_.size() * static_cast<size_t>(vocab));
+  parts_.decoder->forward(state_, lead,
+                          matrix(start_logits.data(), static_cast<int64_t>(start_.size()), vocab));
+  const std::span<const float> first(start_logits.data(), static_cast<size_t>(vocab));
   answer.no_speech_prob = std::exp(
       static_cast<double>(first[static_cast<size_t>(config.no_speech)]) - log_sum_exp(first));
-  std::copy_n(prompt_logits.end() - static_cast<long>(vocab), vocab, logits_.begin());
+  std::copy_n(start_logits.end() - static_cast<long>(vocab), vocab, logits_.begin());
 
   double sum_log_prob = 0;
-  const int64_t room = config.max_positions - static_cast<int64_t>(prompt_.size());
+  const int64_t limit =
+      thresholds_.max_tokens > 0 ? thresholds_.max_tokens : (config.max_positions + 1) / 2;
+  const int64_t room = std::min(limit, config.max_positions - static_cast<int64_t>(lead.size()));
   int64_t count = 0;
   while (count < room) {
+    if (options_->go_on && !options_->go_on()) {
+      stopped_ = true;
+      break;
+    }
     apply_speech_rules(config, timestamps_, answer.tokens, logits_);
     const int32_t id = choose(logits_, temperature);
     sum_log_prob += static_cast<double>(logits_[static_cast<size_t>(id)]) - log_sum_exp(logits_);
@@ -223,6 +292,7 @@ SpeechTranscriber::Answer SpeechTranscriber::decode(float temperature) {
     parts_.decoder->forward(state_, std::span(&id, 1), matrix(logits_.data(), 1, vocab));
   }
   answer.mean_log_prob = sum_log_prob / static_cast<double>(std::max<int64_t>(count, 1));
+  answer.compression_ratio = compression_ratio(answer.tokens);
   return answer;
 }
 
@@ -242,7 +312,7 @@ int32_t SpeechTranscriber::choose(std::span<const float> logits, float temperatu
 }
 
 double SpeechTranscriber::compression_ratio(std::span<const int32_t> tokens) const {
-  const std::string text = text_of(tokens);
+  const std::string text = trimmed(text_of(tokens));
   if (text.empty()) return 0.0;
   uLongf size = compressBound(text.size());
   std::vector<Bytef> packed(size);
@@ -275,6 +345,10 @@ bool SpeechTranscriber::append_segments(const SpeechCuts& cuts, const Answer& an
         std::min(offset_s + static_cast<double>(2 * cut.start_step) * frame_s, out.audio_s);
     segment.end_s =
         std::min(offset_s + static_cast<double>(2 * cut.end_step) * frame_s, out.audio_s);
+    segment.temperature = static_cast<double>(answer.temperature);
+    segment.mean_logprob = answer.mean_log_prob;
+    segment.compression_ratio = answer.compression_ratio;
+    segment.no_speech_prob = answer.no_speech_prob;
     const std::string text = text_of(segment.token_ids);
     segment.text = trimmed(text);
     if (segment.text.empty()) continue;

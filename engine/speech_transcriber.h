@@ -3,7 +3,8 @@
 //
 // Greedy first; an answer that repeats itself or that the model doubts is drawn again at rising
 // temperatures. Windows without speech give no text. Sound longer than one window moves on by the
-// timestamps of the answer, as the reference in transformers does.
+// timestamps of the answer, and each window reads the end of what was said before it, as the
+// references do (openai-whisper 20250625, transformers 5.23).
 #pragma once
 
 #include <optional>
@@ -25,7 +26,11 @@ struct SpeechThresholds {
   double min_mean_log_prob = -1.0;
   double max_no_speech_prob = 0.6;  // with a doubtful answer
   float silence_peak = 1e-4f;       // quieter windows are not decoded at all
+  float reset_temperature = 0.5f;   // text drawn above it does not lead the next window
+  int64_t max_tokens = 0;           // of one answer; 0: half of the decoder's positions
 };
+
+SpeechThresholds thresholds_of(const TranscribeOptions& options);
 
 /// Borrowed parts of a loaded speech model.
 struct SpeechParts {
@@ -51,11 +56,17 @@ class SpeechTranscriber {
     std::vector<int32_t> tokens;  // without the end token
     double mean_log_prob = 0;
     double no_speech_prob = 0;
+    double compression_ratio = 0;
+    float temperature = 0;
   };
   void encode_window(int64_t first_frame);
   int32_t language_token(const std::string& wanted);
-  std::vector<int32_t> prompt(const TranscribeOptions& options);
+  std::vector<int32_t> start_tokens(const TranscribeOptions& options);
+  std::vector<int32_t> prompt() const;
   std::optional<Answer> answer_window();
+  bool hear_window(int64_t first_frame, int64_t num_frames, const TranscribeOptions& options,
+                   Transcript& out, int64_t& next);
+  void remember(const SpeechCuts& cuts, const Answer& answer, const TranscribeOptions& options);
   Answer decode(float temperature);
   int32_t choose(std::span<const float> logits, float temperature);
   double compression_ratio(std::span<const int32_t> tokens) const;
@@ -74,7 +85,12 @@ class SpeechTranscriber {
   int64_t total_frames_ = 0;  // of the padded signal
   float peak_ = 0;            // of its log-mel
   bool timestamps_ = false;
-  std::vector<int32_t> prompt_;
+  const TranscribeOptions* options_ = nullptr;
+  bool stopped_ = false;
+  double language_prob_ = 1;
+  std::vector<int32_t> start_;  // start of transcript, language, task
+  std::vector<int32_t> said_;   // in earlier windows, timestamps among the words
+  size_t said_from_ = 0;        // what leads the next window begins here
   std::vector<float> mel_, features_, logits_;
   double mel_ms_ = 0, encode_ms_ = 0, decode_ms_ = 0;
 };

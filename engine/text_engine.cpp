@@ -70,6 +70,7 @@ void TextEngine::load(const ModelFiles& files) {
   if (config_.decoder.tied_head)
     for (const TensorRef& ref : config_.names("head.weight")) source.ignore_prefix(ref.name);
   image_encoder_ = make_image_encoder(files, config_, source, backend_, compute_);
+  sound_encoder_ = make_sound_encoder(config_, path_, source, backend_, compute_);
   decoder_ = Decoder::load(config_.decoder, source, backend_, compute_, [&](double fraction) {
     report(0.05 + 0.9 * fraction, "loading weights");
   });
@@ -118,7 +119,8 @@ std::unique_ptr<KvSequence> TextEngine::new_sequence() {
   return sequence;
 }
 
-PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, std::span<const Image> images) {
+PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, std::span<const Image> images,
+                                   std::span<const Waveform> sounds) {
   check_ids(ids);
   if (static_cast<int64_t>(ids.size()) > context_size_)
     fail(ErrorCode::kInvalidArgument, "expected a prompt of at most ", context_size_,
@@ -151,6 +153,7 @@ PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, std::span<const Ima
   }
   prompt.positions = config_.decoder.position_axes() > 1 ? mrope_positions(num_tokens, prompt.spans)
                                                          : text_positions(num_tokens);
+  add_sounds(sounds, prompt);
   return prompt;
 }
 
@@ -179,6 +182,25 @@ int64_t TextEngine::chunk_end(const PreparedPrompt& prompt, int64_t begin) const
   int64_t uncut = end;
   while (uncut > begin && reach(uncut - 1) > end) --uncut;
   return uncut > begin ? uncut : reach(begin);
+}
+
+const SoundEncoder& TextEngine::sound_encoder() const {
+  if (!sound_encoder_)
+    fail(ErrorCode::kUnsupported, "expected no sound: family ", config_.family, " has no ears");
+  return *sound_encoder_;
+}
+
+// Sound counts like text in every numbering of positions: one step per token on all axes.
+void TextEngine::add_sounds(std::span<const Waveform> sounds, PreparedPrompt& prompt) const {
+  if (sounds.empty()) return;
+  std::vector<MediaGrid> grids;
+  for (const int64_t count : sound_encoder().count_tokens(sounds)) grids.push_back({1, 1, count});
+  const std::vector<MediaSpan> spans =
+      find_media_spans(prompt.ids, config_.special.audio_placeholder, grids);
+  std::vector<Tensor> features = sound_encoder().encode(sounds);
+  prompt.spans.insert(prompt.spans.end(), spans.begin(), spans.end());
+  for (const Tensor& rows : features) prompt.rows.push_back(rows.f32());
+  std::move(features.begin(), features.end(), std::back_inserter(prompt.features));
 }
 
 int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, int64_t begin,
@@ -240,9 +262,7 @@ void TextEngine::forward_tokens(KvSequence& kv, std::span<const int32_t> ids, in
 FloatMatrix TextEngine::logits(std::span<const int32_t> input_ids, std::span<const Image> images,
                                std::span<const Waveform> audios) {
   const std::lock_guard lock(mutex_);
-  if (!audios.empty())
-    fail(ErrorCode::kUnsupported, "expected no sound: family ", config_.family, " has no ears");
-  const PreparedPrompt prompt = prepare({input_ids.begin(), input_ids.end()}, images);
+  const PreparedPrompt prompt = prepare({input_ids.begin(), input_ids.end()}, images, audios);
   FloatMatrix out;
   out.rows = static_cast<int64_t>(prompt.ids.size());
   out.cols = config_.decoder.vocab_size;
@@ -304,8 +324,14 @@ FloatMatrix TextEngine::encode_image(const Image& image) {
   return out;
 }
 
-FloatMatrix TextEngine::encode_audio(const Waveform&) {
-  fail(ErrorCode::kUnsupported, "expected a model with ears: family ", config_.family, " has none");
+FloatMatrix TextEngine::encode_audio(const Waveform& audio) {
+  const std::lock_guard lock(mutex_);
+  const std::vector<Tensor> rows = sound_encoder().encode(std::span(&audio, 1));
+  FloatMatrix out{0, config_.decoder.hidden_size, {}};
+  if (rows[0].empty()) return out;
+  out.rows = rows[0].shape()[0];
+  out.values.assign(rows[0].f32(), rows[0].f32() + out.rows * out.cols);
+  return out;
 }
 
 std::vector<int32_t> TextEngine::tokenize(const std::string& text, bool add_special_tokens,
@@ -325,7 +351,7 @@ std::string TextEngine::render_chat(std::span<const ChatMessage> messages,
 
 std::string TextEngine::describe_json() const {
   JsonValue facts = model_facts(config_, *checkpoint_);
-  facts.set("kind", config_.vision ? "vision" : "text");
+  facts.set("kind", config_.audio ? "audio" : config_.vision ? "vision" : "text");
   facts.set("kernels", std::string(backend_.table().name));
   facts.set("compute_dtype", compute_ == ComputeType::kFloat32 ? "float32" : "auto");
   facts.set("num_threads", backend_.num_threads());

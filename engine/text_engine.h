@@ -12,6 +12,7 @@
 #include "engine/engine_lock.h"
 #include "engine/image_encoder.h"
 #include "engine/model_config.h"
+#include "engine/sound_encoder.h"
 #include "fusion/positions.h"
 #include "fusion/tokenizer.h"
 #include "onnuri/engine.h"
@@ -29,6 +30,12 @@ struct PreparedPrompt {
   std::string text;                   // of a conversation: the rendered prompt
   bool is_chat = false;
   bool has_tools = false;
+};
+
+/// The media of a conversation, each kind in its order.
+struct DecodedMedia {
+  std::vector<Image> images;
+  std::vector<Waveform> sounds;
 };
 
 class TextEngine final : public Engine {
@@ -58,7 +65,8 @@ class TextEngine final : public Engine {
   const Tokenizer& tokenizer() const;  // throws kUnsupported when the checkpoint has none
   bool is_end(int32_t id) const;
   void check_ids(std::span<const int32_t> ids) const;
-  PreparedPrompt prepare(std::vector<int32_t> ids, std::span<const Image> images);
+  PreparedPrompt prepare(std::vector<int32_t> ids, std::span<const Image> images,
+                         std::span<const Waveform> sounds = {});
   PreparedPrompt prepare(const GenerateRequest& request);
   void check_request(const GenerateRequest& request) const;
   bool prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span<float> logits,
@@ -66,7 +74,9 @@ class TextEngine final : public Engine {
   void run_choice(const GenerateRequest& request, const PreparedPrompt& prompt, KvSequence& kv,
                   std::span<const float> after_prompt, TokenConstraint* constraint,
                   Generation& generation);
-  std::vector<Image> decode_images(std::span<const ChatMessage> messages) const;
+  DecodedMedia decode_media(std::span<const ChatMessage> messages) const;
+  void add_sounds(std::span<const Waveform> sounds, PreparedPrompt& prompt) const;
+  const SoundEncoder& sound_encoder() const;  // throws kUnsupported when there is none
   std::unique_ptr<KvSequence> new_sequence();
 
   void find_visible_ends(PreparedPrompt& prompt) const;
@@ -92,6 +102,7 @@ class TextEngine final : public Engine {
   std::string tokenizer_error_;  // why there is none
   std::unique_ptr<ChatRenderer> chat_;
   std::unique_ptr<ImageEncoder> image_encoder_;
+  std::unique_ptr<SoundEncoder> sound_encoder_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<KvCache> cache_;
   std::vector<int32_t> eos_;

@@ -57,12 +57,18 @@ GenerateResult generate(Engine& engine, const py::object& input_ids, const py::o
 
 Transcript transcribe(Engine& engine, const py::object& audio, const py::object& language,
                       const std::string& task, bool timestamps, int64_t sample_rate_hz,
-                      const py::object& progress, const py::object& stream) {
+                      const py::object& progress, const py::object& stream,
+                      const std::string& initial_prompt, bool condition_on_previous,
+                      const py::object& temperatures, uint64_t seed) {
   const Waveform wave = waveform_from(audio, sample_rate_hz);
   TranscribeOptions options;
   if (!language.is_none()) options.language = language.cast<std::string>();
   options.task = task;
   options.timestamps = timestamps;
+  options.initial_prompt = initial_prompt;
+  options.condition_on_previous = condition_on_previous;
+  options.seed = seed;
+  if (!temperatures.is_none()) options.temperatures = temperatures.cast<std::vector<float>>();
   options.progress = [&](double fraction) {
     const py::gil_scoped_acquire acquire;
     check_signals();
@@ -148,10 +154,15 @@ void bind_results(py::module_& module) {
       .def_readonly("start_s", &TranscriptSegment::start_s)
       .def_readonly("end_s", &TranscriptSegment::end_s)
       .def_readonly("text", &TranscriptSegment::text)
-      .def_readonly("token_ids", &TranscriptSegment::token_ids);
+      .def_readonly("token_ids", &TranscriptSegment::token_ids)
+      .def_readonly("temperature", &TranscriptSegment::temperature)
+      .def_readonly("mean_logprob", &TranscriptSegment::mean_logprob)
+      .def_readonly("compression_ratio", &TranscriptSegment::compression_ratio)
+      .def_readonly("no_speech_prob", &TranscriptSegment::no_speech_prob);
   py::class_<Transcript>(module, "Transcript")
       .def_readonly("text", &Transcript::text)
       .def_readonly("language", &Transcript::language)
+      .def_readonly("language_prob", &Transcript::language_prob)
       .def_readonly("segments", &Transcript::segments)
       .def_readonly("audio_s", &Transcript::audio_s)
       .def_readonly("mel_ms", &Transcript::mel_ms)
@@ -229,7 +240,9 @@ void bind_engine(py::module_& module) {
       .def("transcribe", &transcribe, py::arg("audio"), py::kw_only(),
            py::arg("language") = py::none(), py::arg("task") = "transcribe",
            py::arg("timestamps") = false, py::arg("sample_rate_hz") = 16000,
-           py::arg("progress") = py::none(), py::arg("stream") = py::none())
+           py::arg("progress") = py::none(), py::arg("stream") = py::none(),
+           py::arg("initial_prompt") = "", py::arg("condition_on_previous") = true,
+           py::arg("temperatures") = py::none(), py::arg("seed") = 0)
       .def(
           "encode_image",
           [](Engine& self, const py::object& object) {

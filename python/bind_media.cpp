@@ -76,7 +76,7 @@ MediaInput media_from(MediaKind kind, const py::object& object) {
   }
   if (is_path(object) || is_bytes(object)) return encoded(kind, object);
   if (kind == MediaKind::kImage) return MediaInput{kind, {}, {}, image_from(object)};
-  refuse("expected sound in a message as a path or as encoded bytes");
+  return MediaInput{kind, {}, {}, {}, waveform_from(object, 16000)};
 }
 
 }  // namespace

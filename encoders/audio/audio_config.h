@@ -18,11 +18,35 @@ struct LogMelConfig {
   int64_t padded_samples = 480000;  // 0: the real length
 };
 
-/// Two convolutions, positions from a table, then the shared transformer and a final norm.
+/// Convolutions before the transformer. Each halving step gives (n - 1) / 2 + 1 of n frames.
+enum class AudioStem {
+  kConv1d,  // over time, kernels of 3: stride 1 to the hidden size, stride 2
+  kConv2d,  // over time and mels, three kernels of 3 x 3 with stride 2, then a product
+};
+
+enum class AudioPositions {
+  kTable,     // stored with the weights
+  kSinusoid,  // sines beside cosines, timescales up to 10000
+};
+
+/// A tower: spectrogram, stem, positions, the shared transformer, pooling, norm, tail.
 struct AudioConfig {
   LogMelConfig mel;
   TransformerConfig transformer;
-  int64_t max_positions = 1500;  // frames after the convolutions
+  AudioStem stem = AudioStem::kConv1d;
+  int64_t stem_channels = 0;   // of kConv2d
+  int64_t chunk_frames = 0;    // mel frames that the stem and the positions see at once; 0: all
+  bool chunks_padded = false;  // the last chunk is silent up to the length of the longest one
+  AudioPositions positions = AudioPositions::kTable;
+  int64_t max_positions = 1500;  // rows of a chunk after the stem
+  int64_t span_chunks = 0;       // chunks that attend to each other; 0: all
+  bool mean_pairs = false;       // each two rows become one, an odd last one is dropped
+  float norm_eps = 1e-5f;
+  std::vector<int64_t> tail_sizes;  // products after the norm, GELU between them
+
+  int64_t out_size() const {
+    return tail_sizes.empty() ? transformer.hidden_size : tail_sizes.back();
+  }
 };
 
 struct SpeechLanguage {
@@ -39,7 +63,8 @@ struct SpeechDecoderConfig {
   int64_t intermediate_size = 0;
   int64_t max_positions = 448;
   int32_t start_of_transcript = -1;
-  int32_t end_of_text = -1;  // text tokens lie below it
+  int32_t start_of_previous = -1;  // opens the text of the window before
+  int32_t end_of_text = -1;        // text tokens lie below it
   int32_t no_speech = -1;
   int32_t no_timestamps = -1;  // timestamps follow it in steps of two mel frames
   int32_t task_transcribe = -1;

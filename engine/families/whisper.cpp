@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/check.h"
+#include "engine/audio_mapping.h"
 #include "engine/config_reader.h"
 #include "engine/families/registry.h"
 #include "engine/name_table.h"
@@ -16,37 +17,11 @@ bool matches(const ModelFiles& files) {
   return type != nullptr && type->is_string() && type->as_string("model_type") == "whisper";
 }
 
-void check_activation(const ConfigReader& config) {
-  const std::string name = config.string_or("activation_function", "gelu");
-  if (name != "gelu") {
-    fail(ErrorCode::kUnsupported, "expected \"gelu\" at ", config.place("activation_function"),
-         ", found \"", name, "\"");
-  }
+void check_scale(const ConfigReader& config) {
   if (config.boolean_or("scale_embedding", false)) {
     fail(ErrorCode::kUnsupported, "expected false at ", config.place("scale_embedding"),
          ", found true");
   }
-}
-
-AudioConfig map_encoder(const ConfigReader& config) {
-  AudioConfig audio;
-  audio.mel.num_mels = config.size("num_mel_bins");
-  audio.max_positions = config.size("max_source_positions");
-  audio.mel.padded_samples = 2 * audio.max_positions * audio.mel.hop_length;
-  TransformerConfig& t = audio.transformer;
-  t.num_layers = config.size("encoder_layers");
-  t.hidden_size = config.size("d_model");
-  t.num_heads = config.size("encoder_attention_heads");
-  t.intermediate_size = config.size("encoder_ffn_dim");
-  if (t.hidden_size % t.num_heads != 0) {
-    fail(ErrorCode::kCorruptData,
-         "expected d_model to be a multiple of encoder_attention_heads in ", config.where(),
-         ", found ", t.hidden_size, " and ", t.num_heads);
-  }
-  t.head_dim = t.hidden_size / t.num_heads;
-  t.norm_eps = 1e-5f;
-  t.k_bias = false;
-  return audio;
 }
 
 int32_t token(const ConfigReader& config, std::string_view key, int64_t vocab_size) {
@@ -87,6 +62,9 @@ SpeechDecoderConfig map_decoder(const ConfigReader& config, const ConfigReader& 
   d.end_of_text = token(generation, "eos_token_id", d.vocab_size);
   d.no_timestamps = token(generation, "no_timestamps_token_id", d.vocab_size);
   d.no_speech = d.no_timestamps - 1;
+  d.start_of_previous =
+      static_cast<int32_t>(generation.integer_or("prev_sot_token_id", d.no_timestamps - 2));
+  if (d.start_of_previous < 0 || d.start_of_previous >= d.vocab_size) d.start_of_previous = -1;
   d.max_initial_timestamp =
       static_cast<int32_t>(generation.integer_or("max_initial_timestamp_index", -1));
   d.suppress_tokens = generation.ids("suppress_tokens");
@@ -95,43 +73,32 @@ SpeechDecoderConfig map_decoder(const ConfigReader& config, const ConfigReader& 
   return d;
 }
 
-void add_layer_names(NameTable& names, const std::string& ours, const std::string& theirs) {
-  const std::string to = ours + "layers.#.", from = theirs + "layers.#.";
-  const auto add = [&](const std::string& a, const std::string& b) {
-    names.add(to + a + ".weight", {{from + b + ".weight"}});
-    names.add(to + a + ".bias", {{from + b + ".bias"}});
+void add_text_names(NameTable& names) {
+  const std::string from = "model.decoder.";
+  const auto add = [&](const std::string& to, const std::string& stored) {
+    add_audio_product(names, {from}, "text." + to, stored);
   };
-  const bool text = ours == "text.";
-  add(text ? "self_norm" : "norm1", "self_attn_layer_norm");
-  add(text ? "ffn_norm" : "norm2", "final_layer_norm");
-  add("q", "self_attn.q_proj");
-  add("k", "self_attn.k_proj");
-  add("v", "self_attn.v_proj");
-  add("o", "self_attn.out_proj");
-  add("fc1", "fc1");
-  add("fc2", "fc2");
-  if (!text) return;
-  add("cross_norm", "encoder_attn_layer_norm");
-  add("cross_q", "encoder_attn.q_proj");
-  add("cross_k", "encoder_attn.k_proj");
-  add("cross_v", "encoder_attn.v_proj");
-  add("cross_o", "encoder_attn.out_proj");
+  const std::string layer = "layers.#.";
+  add(layer + "self_norm", layer + "self_attn_layer_norm");
+  add(layer + "cross_norm", layer + "encoder_attn_layer_norm");
+  add(layer + "ffn_norm", layer + "final_layer_norm");
+  for (const std::string part : {"q", "k", "v"}) {
+    add(layer + part, layer + "self_attn." + part + "_proj");
+    add(layer + "cross_" + part, layer + "encoder_attn." + part + "_proj");
+  }
+  add(layer + "o", layer + "self_attn.out_proj");
+  add(layer + "cross_o", layer + "encoder_attn.out_proj");
+  add(layer + "fc1", layer + "fc1");
+  add(layer + "fc2", layer + "fc2");
+  add("norm", "layer_norm");
+  names.add("text.embed.weight", {{from + "embed_tokens.weight"}});
+  names.add("text.positions.weight", {{from + "embed_positions.weight"}});
 }
 
 TensorNameMap map_names() {
   NameTable names;
-  for (const char* part : {"weight", "bias"}) {
-    const std::string end = std::string(".") + part;
-    names.add("audio.conv1" + end, {{"model.encoder.conv1" + end}});
-    names.add("audio.conv2" + end, {{"model.encoder.conv2" + end}});
-    names.add("audio.norm" + end, {{"model.encoder.layer_norm" + end}});
-    names.add("text.norm" + end, {{"model.decoder.layer_norm" + end}});
-  }
-  names.add("audio.positions.weight", {{"model.encoder.embed_positions.weight"}});
-  names.add("text.embed.weight", {{"model.decoder.embed_tokens.weight"}});
-  names.add("text.positions.weight", {{"model.decoder.embed_positions.weight"}});
-  add_layer_names(names, "audio.", "model.encoder.");
-  add_layer_names(names, "text.", "model.decoder.");
+  add_audio_names(names, {"model.encoder."});
+  add_text_names(names);
   return names.map();
 }
 
@@ -144,10 +111,10 @@ ModelConfig map(const ModelFiles& files) {
   }
   const ConfigReader config(files.config, "config.json");
   const ConfigReader generation(files.generation_config, "generation_config.json");
-  check_activation(config);
+  check_scale(config);
   ModelConfig model;
   model.family = "whisper";
-  model.audio = map_encoder(config);
+  model.audio = read_audio_tower(config);
   model.speech_decoder = map_decoder(config, generation);
   model.special.bos = model.speech_decoder->start_of_transcript;
   model.special.eos = {model.speech_decoder->end_of_text};

@@ -33,7 +33,8 @@ struct EngineOptions {
   int64_t context_size = 0;            ///< longest sequence in tokens; 0: min(model's, 32768)
   int64_t prefill_chunk = 512;         ///< prompt tokens per forward pass
   std::string isa;                     ///< "" best, or a kernel table's name: "ref", "avx2", ...
-  bool load_draft_module = false;      ///< also load the layer that guesses the token after next
+  int64_t max_media_bytes = int64_t{512} << 20;  ///< decoded sound and pictures of one request
+  bool load_draft_module = false;  ///< also load the layer that guesses the token after next
   ProgressCallback progress;
 };
 
@@ -131,6 +132,16 @@ struct TranscribeOptions {
   bool timestamps = false;
   std::function<void(double fraction)> progress;
   std::function<bool(const std::string& text)> on_text;  ///< streams; false stops
+  std::function<bool()> go_on;  ///< asked before every token; false keeps what was said so far
+  /// Words as they may have come before: they set spelling and style of the first window.
+  std::string initial_prompt;
+  bool condition_on_previous = true;  ///< each window reads the text of those before
+  /// Tried in turn until an answer convinces; 0 is greedy.
+  std::vector<float> temperatures = {0.0f, 0.2f, 0.4f, 0.6f, 0.8f, 1.0f};
+  double max_compression_ratio = 2.4;  ///< above: the text repeats itself
+  double min_mean_logprob = -1.0;      ///< below: the model doubts
+  double max_no_speech_prob = 0.6;     ///< above, and in doubt: nobody speaks
+  uint64_t seed = 0;                   ///< of answers drawn at temperatures above 0
 };
 
 struct TranscriptSegment {
@@ -138,11 +149,18 @@ struct TranscriptSegment {
   double end_s = 0;
   std::string text;
   std::vector<int32_t> token_ids;
+  // Of the answer that the segment belongs to:
+  double temperature = 0;
+  double mean_logprob = 0;
+  double compression_ratio = 0;
+  double no_speech_prob = 0;
 };
 
 struct Transcript {
   std::string text;
   std::string language;
+  double language_prob = 1;  ///< below 1 where it was detected
+  bool complete = true;      ///< false when a callback stopped it
   std::vector<TranscriptSegment> segments;
   double audio_s = 0;
   double mel_ms = 0;

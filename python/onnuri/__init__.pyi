@@ -61,10 +61,15 @@ class TranscriptSegment:
     end_s: float
     text: str
     token_ids: list[int]
+    temperature: float
+    mean_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
 
 class Transcript:
     text: str
     language: str
+    language_prob: float
     segments: list[TranscriptSegment]
     audio_s: float
     mel_ms: float
@@ -123,7 +128,9 @@ class Engine:
         self, audio: Any, *, language: str | None = None, task: str = "transcribe",
         timestamps: bool = False, sample_rate_hz: int = 16000,
         progress: Callable[[float], object] | None = None,
-        stream: Callable[[str], object] | None = None,
+        stream: Callable[[str], object] | None = None, initial_prompt: str = "",
+        condition_on_previous: bool = True, temperatures: Sequence[float] | None = None,
+        seed: int = 0,
     ) -> Transcript: ...
     def encode_image(self, image: Any) -> npt.NDArray[np.float32]: ...
     def encode_audio(self, audio: Any) -> npt.NDArray[np.float32]: ...

@@ -1,0 +1,99 @@
+// Lengths follow the processors of transformers 5.23: a frame counts when its first sample belongs
+// to the sound, and the peak of the spectrogram is taken over the padding too.
+#include "engine/sound_encoder.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/check.h"
+
+namespace onnuri {
+namespace {
+
+// Frames after the last one that counts: what convolutions and the peak still see of the sound.
+constexpr int64_t kFramesBehind = 2;
+
+}  // namespace
+
+void check_sound(const Waveform& sound, int64_t sample_rate_hz) {
+  if (sound.sample_rate_hz != sample_rate_hz || sound.samples.empty())
+    fail(ErrorCode::kInvalidArgument, "expected sound at ", sample_rate_hz, " Hz, found ",
+         sound.samples.size(), " samples at ", sound.sample_rate_hz, " Hz");
+  for (size_t i = 0; i < sound.samples.size(); ++i) {
+    const float x = sound.samples[i];
+    if (!std::isfinite(x))
+      fail(ErrorCode::kInvalidArgument, "expected finite samples, found ",
+           std::isnan(x) ? "not-a-number" : "infinity", " at sample ", i);
+  }
+}
+
+SoundEncoder::SoundEncoder(const ModelConfig& config, const std::string& path, TensorSource& source,
+                           Backend& backend, ComputeType compute)
+    : backend_(&backend), mel_(config.audio->mel) {
+  if (config.audio->out_size() != config.decoder.hidden_size)
+    fail(ErrorCode::kCorruptData, "expected sound features of the decoder's width ",
+         config.decoder.hidden_size, ", found ", config.audio->out_size(), " in ", path);
+  encoder_ = AudioEncoder::load(*config.audio, source, backend, compute);
+}
+
+std::vector<SoundEncoder::Extent> SoundEncoder::measure(std::span<const Waveform> sounds) const {
+  const LogMelConfig& mel = mel_.config();
+  int64_t longest = 0;
+  for (const Waveform& sound : sounds) {
+    check_sound(sound, mel.sample_rate_hz);
+    longest = std::max(longest, static_cast<int64_t>(sound.samples.size()));
+  }
+  std::vector<Extent> out;
+  for (const Waveform& sound : sounds) {
+    Extent e;
+    e.padded_samples = mel.padded_samples > 0 ? mel.padded_samples : longest;
+    e.num_samples = std::min(static_cast<int64_t>(sound.samples.size()), e.padded_samples);
+    e.num_frames = std::min((e.num_samples + mel.hop_length - 1) / mel.hop_length,
+                            mel_.num_frames(e.padded_samples));
+    if (e.num_frames < 1)
+      fail(ErrorCode::kInvalidArgument, "expected sound of at least ", mel.hop_length,
+           " samples, found ", sound.samples.size());
+    out.push_back(e);
+  }
+  return out;
+}
+
+std::vector<int64_t> SoundEncoder::count_tokens(std::span<const Waveform> sounds) const {
+  std::vector<int64_t> out;
+  for (const Extent& extent : measure(sounds)) out.push_back(encoder_->num_rows(extent.num_frames));
+  return out;
+}
+
+std::vector<Tensor> SoundEncoder::encode(std::span<const Waveform> sounds) const {
+  const std::vector<Extent> extents = measure(sounds);
+  const int64_t mels = mel_.config().num_mels;
+  int64_t longest_frames = 0;
+  for (const Extent& e : extents) longest_frames = std::max(longest_frames, e.num_frames);
+  std::vector<Tensor> out;
+  for (size_t i = 0; i < sounds.size(); ++i) {
+    const Extent& e = extents[i];
+    const int64_t rows = encoder_->num_rows(e.num_frames);
+    out.emplace_back();
+    if (rows == 0) continue;
+    const int64_t frames =
+        std::min(mel_.num_frames(e.padded_samples), e.num_frames + kFramesBehind);
+    Tensor spectrogram(DType::kF32, {frames, mels});
+    const MatrixView mel = matrix(spectrogram.f32(), frames, mels);
+    const PaddedSignal signal{
+        std::span(sounds[i].samples).first(static_cast<size_t>(e.num_samples)), e.padded_samples};
+    LogMel::normalize(backend_->pool(), mel_.log_frames(backend_->pool(), signal, 0, mel), mel);
+    out.back() = Tensor(DType::kF32, {rows, encoder_->config().out_size()});
+    encoder_->encode({mel, e.num_frames, longest_frames},
+                     matrix(out.back().f32(), rows, encoder_->config().out_size()));
+  }
+  return out;
+}
+
+std::unique_ptr<SoundEncoder> make_sound_encoder(const ModelConfig& config, const std::string& path,
+                                                 TensorSource& source, Backend& backend,
+                                                 ComputeType compute) {
+  if (!config.audio || config.speech_decoder) return nullptr;
+  return std::make_unique<SoundEncoder>(config, path, source, backend, compute);
+}
+
+}  // namespace onnuri

@@ -1,0 +1,54 @@
+// Sounds to rows of the decoder's width: the door between the text engine and audio towers.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/tensor.h"
+#include "core/tensor_source.h"
+#include "encoders/audio/audio_encoder.h"
+#include "encoders/audio/log_mel.h"
+#include "engine/model_config.h"
+#include "kernels/backend.h"
+#include "onnuri/media.h"
+
+namespace onnuri {
+
+/// Throws kInvalidArgument unless the sound has this rate, samples, and only finite ones.
+void check_sound(const Waveform& sound, int64_t sample_rate_hz);
+
+/// Where the front end has no fixed window, all sounds of one request are silent up to the length
+/// of the longest, as the reference's feature extractor pads a batch: the last frame or two of a
+/// shorter sound see that silence.
+class SoundEncoder {
+ public:
+  SoundEncoder(const ModelConfig& config, const std::string& path, TensorSource& source,
+               Backend& backend, ComputeType compute);
+
+  /// The tokens that each sound becomes. Throws as check_sound, and kInvalidArgument for sounds
+  /// without a whole frame.
+  std::vector<int64_t> count_tokens(std::span<const Waveform> sounds) const;
+  /// (tokens, hidden size) of each sound; an empty tensor where there are no tokens.
+  std::vector<Tensor> encode(std::span<const Waveform> sounds) const;
+
+ private:
+  struct Extent {
+    int64_t num_samples = 0;     // that are heard
+    int64_t padded_samples = 0;  // with the silence after them
+    int64_t num_frames = 0;
+  };
+  std::vector<Extent> measure(std::span<const Waveform> sounds) const;
+
+  Backend* backend_;
+  LogMel mel_;
+  std::unique_ptr<AudioEncoder> encoder_;
+};
+
+/// Null when the model has no ears, or hears only as a speech model.
+std::unique_ptr<SoundEncoder> make_sound_encoder(const ModelConfig& config, const std::string& path,
+                                                 TensorSource& source, Backend& backend,
+                                                 ComputeType compute);
+
+}  // namespace onnuri
