@@ -27,6 +27,18 @@ List characters(const std::string& text) {
   return out;
 }
 
+// Whether Jinja computes an expression while it compiles, where a slice of what has none is
+// undefined rather than an error.
+bool is_constant(const Expr& e) {
+  if (e.kind == Expr::Kind::kName || e.kind == Expr::Kind::kCall ||
+      e.kind == Expr::Kind::kAttribute)
+    return false;
+  const auto constant = [](const ExprPtr& c) { return c == nullptr || is_constant(*c); };
+  return std::all_of(e.children.begin(), e.children.end(), constant) &&
+         std::all_of(e.named.begin(), e.named.end(),
+                     [&](const auto& arg) { return constant(arg.second); });
+}
+
 int64_t floor_div(int64_t a, int64_t b) {
   const int64_t q = a / b;
   return a % b != 0 && (a < 0) != (b < 0) ? q - 1 : q;
@@ -198,13 +210,17 @@ Value Interpreter::eval_slice(const Expr& e, const ScopePtr& scope) {
   const Value stop = part(2);
   const Value step_value = part(3);
   line_ = e.line;
+  const bool folded = is_constant(e);
   for (const Value* v : {&start, &stop, &step_value}) {
-    if (!v->is_none() && !v->is_integral())
-      error("expected integers in a slice, found " + std::string(v->type_name()));
+    if (v->is_none() || v->is_integral()) continue;
+    if (folded) return Value::undefined("slice");
+    error("expected integers in a slice, found " + std::string(v->type_name()));
   }
   if (object.is_undefined()) error("\"" + object.undefined_name() + "\" is undefined");
-  if (!object.is_string() && !object.is_sequence() && !object.is_range())
+  if (!object.is_string() && !object.is_sequence() && !object.is_range()) {
+    if (folded) return Value::undefined("slice");
     error("expected a string or list to slice, found " + std::string(object.type_name()));
+  }
   const List items = object.is_string() ? characters(object.as_string()) : object.as_list();
   step(items.size());
   const auto n = static_cast<int64_t>(items.size());
@@ -248,6 +264,8 @@ Value Interpreter::call(const Value& callee, const Args& args) {
 Value Interpreter::attribute(const Value& object, const std::string& name) {
   if (object.is_undefined()) error("\"" + object.undefined_name() + "\" is undefined");
   if (name.starts_with("__")) return Value::undefined(name);
+  if (object.is_group() && (name == "grouper" || name == "list"))
+    return object.as_list()[name == "list" ? 1 : 0];
   Value method = find_method(object, name);
   if (!method.is_undefined()) return method;
   if (object.is_dict()) step(object.as_dict().size() / 16);
@@ -295,7 +313,10 @@ namespace {
 Value repeat(Interpreter& in, const Value& what, int64_t count) {
   const size_t size =
       what.is_string() ? what.as_string().size() : what.as_list().size() * sizeof(Value);
-  if (count <= 0 || size == 0) return what.is_string() ? Value::string({}) : Value::list({});
+  if (count <= 0 || size == 0) {
+    if (what.is_string()) return Value::string({});
+    return what.type() == Value::Type::kTuple ? Value::tuple({}) : Value::list({});
+  }
   if (static_cast<uint64_t>(count) > (uint64_t{1} << 40) / size) in.error("makes too much text");
   in.charge(size * static_cast<size_t>(count));
   if (what.is_string()) {
@@ -386,7 +407,8 @@ Value Interpreter::binary(const std::string& op, const Value& a, const Value& b)
     return repeat(*this, b, a.as_int());
   if (op == "%" && a.is_string()) {
     // What can be indexed may be left unused.
-    const bool indexable = b.is_dict() || b.type() == Value::Type::kList || b.is_range();
+    const bool indexable =
+        b.is_dict() || b.type() == Value::Type::kList || b.is_range() || b.is_undefined();
     if (indexable && a.as_string().find('%') == std::string::npos) return a;
     Args args;
     args.positional = b.type() == Value::Type::kTuple ? b.as_list() : List{b};

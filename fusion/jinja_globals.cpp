@@ -157,13 +157,12 @@ bool apply_test(Interpreter& in, const std::string& name, const Value& v, const 
   if (name == "ge" || name == ">=") return compare(v, argument()) >= 0;
   if (name == "in") return in.contains(argument(), v);
   if (name == "sameas") return v.type() == argument().type() && equals(v, argument());
-  if (name == "odd") return integral(in, v) % 2 != 0;
-  if (name == "even") return integral(in, v) % 2 == 0;
-  if (name == "divisibleby") {
-    const int64_t by = integral(in, argument());
-    if (by == 0) in.error("division by zero");
-    return by == -1 || integral(in, v) % by == 0;
-  }
+  const auto rest_is = [&](const Value& by, int64_t rest) {
+    return equals(in.binary("%", v, by), Value::integer(rest));
+  };
+  if (name == "odd") return rest_is(Value::integer(2), 1);
+  if (name == "even") return rest_is(Value::integer(2), 0);
+  if (name == "divisibleby") return rest_is(argument(), 0);
   if (name == "lower") return has_case(v.str(), false);
   if (name == "upper") return has_case(v.str(), true);
   if (name == "escaped") return v.is_markup();

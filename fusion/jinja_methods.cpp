@@ -206,6 +206,58 @@ Value justify(Interpreter& in, const Value& s, const Args& args) {
   return text(kLeft ? s.as_string() + pad : pad + s.as_string());
 }
 
+Value center(Interpreter& in, const Value& s, const Args& args) {
+  const std::string* fill = optional_text(in, args, 1, "fillchar");
+  if (args.positional.empty()) in.error("center needs a width");
+  return text(
+      centered(in, s.as_string(), optional_int(in, args, 0, "", 0), fill != nullptr ? *fill : " "));
+}
+
+Value zfill(Interpreter& in, const Value& s, const Args& args) {
+  if (args.positional.empty()) in.error("zfill needs a width");
+  const std::string& all = s.as_string();
+  const int64_t missing = optional_int(in, args, 0, "", 0) - static_cast<int64_t>(utf8::count(all));
+  if (missing <= 0) return s;
+  if (missing > 1'000'000) in.error("zfill makes too much text");
+  in.charge(static_cast<size_t>(missing));
+  const size_t sign = all.starts_with('-') || all.starts_with('+') ? 1 : 0;
+  return text(all.substr(0, sign) + std::string(static_cast<size_t>(missing), '0') +
+              all.substr(sign));
+}
+
+Value swapcase(Interpreter&, const Value& s, const Args&) {
+  const std::string& all = s.as_string();
+  std::string out;
+  for (size_t pos = 0; pos < all.size();) {
+    const size_t begin = pos;
+    const bool up = utf8::is_upper(utf8::next(all, pos));
+    const std::string one = all.substr(begin, pos - begin);
+    out += up ? utf8::lower(one) : utf8::upper(one);
+  }
+  return text(std::move(out));
+}
+
+// Every word begins with a raised letter and goes on with small ones.
+Value istitle(Interpreter&, const Value& s, const Args&) {
+  bool some = false;
+  bool inside = false;
+  for (size_t pos = 0; pos < s.as_string().size();) {
+    const char32_t c = utf8::next(s.as_string(), pos);
+    const bool up = utf8::is_upper(c);
+    const bool low = utf8::is_lower(c);
+    if ((up && inside) || (low && !inside)) return Value::boolean(false);
+    some = some || up || low;
+    inside = up || low;
+  }
+  return Value::boolean(some);
+}
+
+Value isascii(Interpreter&, const Value& s, const Args&) {
+  const std::string& all = s.as_string();
+  return Value::boolean(std::all_of(all.begin(), all.end(),
+                                    [](char c) { return static_cast<unsigned char>(c) < 0x80; }));
+}
+
 Value keys(Interpreter& in, const Value& d, const Args&) {
   return Value::view("dict_keys", in.iterate(d));
 }
@@ -282,6 +334,11 @@ constexpr Entry kString[] = {{"strip", stripped<true, true>},
                              {"removesuffix", removesuffix},
                              {"partition", partition<false>},
                              {"rpartition", partition<true>},
+                             {"center", center},
+                             {"zfill", zfill},
+                             {"swapcase", swapcase},
+                             {"istitle", istitle},
+                             {"isascii", isascii},
                              {"ljust", justify<true>},
                              {"rjust", justify<false>}};
 

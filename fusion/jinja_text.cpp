@@ -76,6 +76,21 @@ std::string capitalized(const std::string& text) {
   return utf8::upper(text.substr(0, pos)) + utf8::lower(text.substr(pos));
 }
 
+std::string centered(Interpreter& in, const std::string& text, int64_t width,
+                     const std::string& fill) {
+  const int64_t missing = width - static_cast<int64_t>(utf8::count(text));
+  if (missing <= 0) return text;
+  if (missing > 1'000'000 || utf8::count(fill) != 1)
+    in.error("expected one character to fill with");
+  in.charge(static_cast<size_t>(missing) * fill.size());
+  const int64_t left = missing / 2 + (missing & width & 1);
+  std::string out;
+  for (int64_t i = 0; i < left; ++i) out += fill;
+  out += text;
+  for (int64_t i = left; i < missing; ++i) out += fill;
+  return out;
+}
+
 List split_lines(std::string_view text, bool keep_ends) {
   List out;
   size_t begin = 0;

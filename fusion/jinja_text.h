@@ -15,6 +15,9 @@ std::string replaced(std::string_view text, std::string_view from, std::string_v
                      int64_t count);
 /// First letter raised, the rest lowered.
 std::string capitalized(const std::string& text);
+/// `text` in the middle of `width` characters, as str.center has it.
+std::string centered(Interpreter& in, const std::string& text, int64_t width,
+                     const std::string& fill);
 List split_lines(std::string_view text, bool keep_ends);
 /// split(): at white space when `separator` is null; at most `limit` cuts (< 0: all).
 List split(Interpreter& in, std::string_view text, const std::string* separator, int64_t limit,

@@ -123,14 +123,36 @@ Value Value::view(std::string name, List items) {
   Value v = list(std::move(items));
   v.type_ = Type::kView;
   v.string_ = std::make_shared<const std::string>(std::move(name));
-  v.spent_ = std::make_shared<bool>(false);
   return v;
 }
 
-const List& Value::take_items() const {
-  static const List kNone;
-  if (is_generator() && std::exchange(*spent_, true)) return kNone;
-  return *list_;
+Value Value::generator(List items, std::exception_ptr error) {
+  Value v = view("generator", std::move(items));
+  v.progress_ = std::make_shared<Progress>(Progress{0, std::move(error)});
+  return v;
+}
+
+Value Value::group(Value key, List items) {
+  Value v = tuple({std::move(key), list(std::move(items))});
+  v.int_ = 1;
+  return v;
+}
+
+List Value::take_items() const {
+  if (!progress_) return *list_;
+  const size_t begin = std::exchange(progress_->next, list_->size());
+  if (progress_->error) std::rethrow_exception(progress_->error);
+  return List(list_->begin() + static_cast<ptrdiff_t>(begin), list_->end());
+}
+
+std::optional<Value> Value::take_first() const {
+  const size_t at = progress_ ? progress_->next : 0;
+  if (at < list_->size()) {
+    if (progress_) ++progress_->next;
+    return (*list_)[at];
+  }
+  if (progress_ && progress_->error) std::rethrow_exception(progress_->error);
+  return std::nullopt;
 }
 
 Value Value::dict(Dict members) {

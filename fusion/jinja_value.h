@@ -5,8 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -62,6 +64,10 @@ class Value {
   /// Items that can be walked over but are no list: `name` is "dict_items", "range(0, 3)", ... A
   /// "generator" can be walked over once.
   static Value view(std::string name, List v);
+  /// A generator whose items end with an error, which is thrown only to those who get that far.
+  static Value generator(List v, std::exception_ptr error = nullptr);
+  /// A tuple (key, list of items) whose parts also go by the names `grouper` and `list`.
+  static Value group(Value key, List items);
   static Value dict(Dict v);
   static Value name_space(Dict v);
   /// `held`: the depth of what the function keeps alive.
@@ -74,6 +80,7 @@ class Value {
   bool is_bool() const { return type_ == Type::kBool; }
   bool is_string() const { return type_ == Type::kString; }
   bool is_markup() const { return type_ == Type::kString && int_ != 0; }
+  bool is_group() const { return type_ == Type::kTuple && int_ != 0; }
   bool is_view() const { return type_ == Type::kView; }
   bool is_generator() const { return is_view() && *string_ == "generator"; }
   bool is_range() const { return is_view() && string_->starts_with("range"); }
@@ -90,7 +97,9 @@ class Value {
   const std::string& as_string() const { return *string_; }
   const List& as_list() const { return *list_; }
   /// The items of a view; those of a generator only the first time.
-  const List& take_items() const;
+  List take_items() const;
+  /// The first of these, if there is one; of a generator it is gone then.
+  std::optional<Value> take_first() const;
   const Dict& as_dict() const { return dict_->members; }
   Dict& as_namespace() const { return dict_->members; }
   /// Gives a namespace a member, new or not.
@@ -126,7 +135,11 @@ class Value {
   std::shared_ptr<const List> list_;
   std::shared_ptr<Members> dict_;
   std::shared_ptr<const Function> function_;
-  std::shared_ptr<bool> spent_;  // of a generator
+  struct Progress {
+    size_t next = 0;
+    std::exception_ptr error;
+  };
+  std::shared_ptr<Progress> progress_;  // of a generator
 };
 
 bool equals(const Value& a, const Value& b);
