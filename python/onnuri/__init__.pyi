@@ -1,6 +1,8 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, overload
+
+from typing_extensions import Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +40,6 @@ class TokenEvent:
 class Usage:
     prompt_tokens: int
     completion_tokens: int
-    draft_tokens: int
-    accepted_tokens: int
     encode_ms: float
     prefill_ms: float
     decode_ms: float
@@ -61,15 +61,10 @@ class TranscriptSegment:
     end_s: float
     text: str
     token_ids: list[int]
-    temperature: float
-    mean_logprob: float
-    compression_ratio: float
-    no_speech_prob: float
 
 class Transcript:
     text: str
     language: str
-    language_prob: float
     segments: list[TranscriptSegment]
     audio_s: float
     mel_ms: float
@@ -84,6 +79,35 @@ class Stream(Iterator[TokenEvent]):
     def __enter__(self) -> Stream: ...
     def __exit__(self, *_: object) -> None: ...
 
+class _GenerateOptions(TypedDict, total=False):
+    max_new_tokens: int
+    sampling: Literal["greedy", "model"] | None
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    typical_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    logit_bias: Mapping[int, float] | Sequence[tuple[int, float]] | None
+    seed: int
+    n: int
+    logprobs: int | None
+    ignore_eos: bool
+    stop: str | Sequence[str] | None
+    images: Sequence[Any] | None
+    audios: Sequence[Any] | None
+    tools: Sequence[Mapping[str, Any]] | None
+    reasoning: bool | Literal["auto", "on", "off", "minimal", "low", "medium", "high"] | None
+    split_output: bool
+    trust_special_tokens: bool
+    template_kwargs: Mapping[str, Any] | None
+    json_schema: str | Mapping[str, Any] | bool | None
+    regex: str | None
+    grammar: str | None
+    choice: Sequence[str] | None
+
 class Engine:
     def __init__(
         self, path: Path, *, device: str = "cpu", compute_dtype: Literal["auto", "float32"] = "auto",
@@ -95,42 +119,25 @@ class Engine:
     ) -> npt.NDArray[np.float32]: ...
     def nll(self, input_ids: Ids) -> float: ...
     def token_nll(self, input_ids: Ids) -> npt.NDArray[np.float64]: ...
+    # `stream=True` gives a Stream, everything else a GenerateResult.
     @overload
     def generate(
         self, input_ids: Ids | None = None, *, prompt: str | None = None,
         messages: Messages | None = None,
-        stream: Literal[False] | Callable[[TokenEvent], object] = False, max_new_tokens: int = 256,
-        sampling: Literal["greedy", "model"] | None = None, temperature: float = 0, top_k: int = 0,
-        top_p: float = 1, min_p: float = 0, typical_p: float = 1, repetition_penalty: float = 1,
-        presence_penalty: float = 0, frequency_penalty: float = 0,
-        logit_bias: Mapping[int, float] | Sequence[tuple[int, float]] | None = None, seed: int = 0,
-        n: int = 1, logprobs: int | None = None, ignore_eos: bool = False,
-        stop: str | Sequence[str] | None = None, images: Sequence[Any] | None = None,
-        audios: Sequence[Any] | None = None, template_kwargs: Mapping[str, Any] | None = None,
-        json_schema: str | Mapping[str, Any] | bool | None = None, regex: str | None = None,
-        grammar: str | None = None, choice: Sequence[str] | None = None,
+        stream: Literal[False] | Callable[[TokenEvent], object] = False,
+        **options: Unpack[_GenerateOptions],
     ) -> GenerateResult: ...
     @overload
     def generate(
         self, input_ids: Ids | None = None, *, prompt: str | None = None,
-        messages: Messages | None = None, stream: Literal[True], max_new_tokens: int = 256,
-        sampling: Literal["greedy", "model"] | None = None, temperature: float = 0, top_k: int = 0,
-        top_p: float = 1, min_p: float = 0, typical_p: float = 1, repetition_penalty: float = 1,
-        presence_penalty: float = 0, frequency_penalty: float = 0,
-        logit_bias: Mapping[int, float] | Sequence[tuple[int, float]] | None = None, seed: int = 0,
-        n: int = 1, logprobs: int | None = None, ignore_eos: bool = False,
-        stop: str | Sequence[str] | None = None, images: Sequence[Any] | None = None,
-        audios: Sequence[Any] | None = None, template_kwargs: Mapping[str, Any] | None = None,
-        json_schema: str | Mapping[str, Any] | bool | None = None, regex: str | None = None,
-        grammar: str | None = None, choice: Sequence[str] | None = None,
+        messages: Messages | None = None, stream: Literal[True],
+        **options: Unpack[_GenerateOptions],
     ) -> Stream: ...
     def transcribe(
         self, audio: Any, *, language: str | None = None, task: str = "transcribe",
         timestamps: bool = False, sample_rate_hz: int = 16000,
         progress: Callable[[float], object] | None = None,
-        stream: Callable[[str], object] | None = None, initial_prompt: str = "",
-        condition_on_previous: bool = True, temperatures: Sequence[float] | None = None,
-        seed: int = 0,
+        stream: Callable[[str], object] | None = None,
     ) -> Transcript: ...
     def encode_image(self, image: Any) -> npt.NDArray[np.float32]: ...
     def encode_audio(self, audio: Any) -> npt.NDArray[np.float32]: ...

@@ -95,3 +95,23 @@ def test_special_tokens_in_messages_are_text(engine, role):
 def test_usage_has_a_repr(engine):
     result = engine.generate(messages=USER, max_new_tokens=2, ignore_eos=True)
     assert repr(result.usage).startswith("<Usage ") and "2 answer tokens" in repr(result.usage)
+
+
+def test_end_tokens_come_from_the_generation_config(engine, tmp_path):
+    ids = engine.generate(messages=USER, max_new_tokens=12, ignore_eos=True).token_ids
+    first = next(i for i, token in enumerate(ids) if token not in ids[:i] and i > 0)
+    for file in MODEL.iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [ids[first], 1]}))
+    ended = onnuri.Engine(tmp_path, num_threads=1).generate(messages=USER, max_new_tokens=12)
+    assert ended.token_ids == ids[:first + 1] and ended.finish_reason == "stop"
+
+
+def test_the_stub_knows_every_option():
+    source = (pathlib.Path(onnuri.__file__).parent / "__init__.pyi").read_text()
+    told = source[source.index("class _GenerateOptions"):source.index("class Engine")]
+    names = [line.split(":")[0].strip() for line in told.splitlines()[1:] if ":" in line]
+    described = onnuri.Engine.generate.__doc__
+    assert len(names) == 27 and all(f"{name}=" in described for name in names)
