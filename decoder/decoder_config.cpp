@@ -49,7 +49,10 @@ void check_rope(const RopeTable& table, const std::string& where, int64_t head_d
   }
   int64_t sum = 0;
   for (const int64_t section : table.mrope_sections) {
-    if (section < 0 || section > half) sum = kMaxSize;
+    if (section < 0 || section > half - sum) {
+      sum = -1;
+      break;
+    }
     sum += section;
   }
   if (sum != half) {

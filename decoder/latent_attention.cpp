@@ -157,7 +157,12 @@ void LatentLayer::select(std::span<const SequenceSlice> sequences, const QueryRo
   const IndexSpec& index = mla_.index;
   cut_segments(sequences, query_rows, index_, &KvSequence::index_keys, ws_.index_segments);
   int64_t num_rows = 0;
-  for (const AttentionSegment& s : ws_.index_segments) num_rows += s.num_rows;
+  bool all_keys = true;  // no row sees more than it may keep
+  for (const AttentionSegment& s : ws_.index_segments) {
+    num_rows += s.num_rows;
+    all_keys = all_keys && s.start_position + s.num_rows <= index.top_k;
+  }
+  if (all_keys) return;
   ws_.chosen_keys.resize(static_cast<size_t>(num_rows * index.top_k));
   select_keys(backend_, ws_.get(Buffer::kIndexQ, num_rows, index.num_heads * index.head_dim),
               ws_.get(Buffer::kIndexWeights, num_rows, index.num_heads), ws_.index_segments,

@@ -37,6 +37,13 @@ double log_sum_exp(std::span<const float> logits) {
   return top + std::log(sum);
 }
 
+// A logit that is infinite takes all the probability.
+double normalized(float logit, double normalizer) {
+  if (std::isfinite(normalizer)) return static_cast<double>(logit) - normalizer;
+  const bool takes_all = normalizer > 0 && static_cast<double>(logit) == normalizer;
+  return takes_all ? 0 : -std::numeric_limits<double>::infinity();
+}
+
 }  // namespace
 
 Sampler::Sampler(const SamplingParams& params) : params_(params) {
@@ -115,6 +122,9 @@ int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> 
   }
   const int32_t best = argmax(logits);
   if (best < 0 || logits[static_cast<size_t>(best)] == -std::numeric_limits<float>::infinity()) {
+    if (!allowed.empty() || !params_.logit_bias.empty())
+      fail(ErrorCode::kInvalidArgument,
+           "expected a format and a logit bias that leave at least one token, found none");
     fail(ErrorCode::kInternal, "expected at least one finite logit, found none among ",
          logits.size());
   }
@@ -249,7 +259,7 @@ double log_probability(std::span<const float> logits, int32_t id) {
   }
   const float z = logits[static_cast<size_t>(id)];
   if (std::isnan(z)) return -std::numeric_limits<double>::infinity();
-  return static_cast<double>(z) - log_sum_exp(logits);
+  return normalized(z, log_sum_exp(logits));
 }
 
 std::vector<std::pair<int32_t, double>> top_log_probabilities(std::span<const float> logits,
@@ -268,8 +278,7 @@ std::vector<std::pair<int32_t, double>> top_log_probabilities(std::span<const fl
   const double normalizer = log_sum_exp(logits);
   std::vector<std::pair<int32_t, double>> best;
   for (size_t i = 0; i < n; ++i) {
-    best.emplace_back(ids[i],
-                      static_cast<double>(logits[static_cast<size_t>(ids[i])]) - normalizer);
+    best.emplace_back(ids[i], normalized(logits[static_cast<size_t>(ids[i])], normalizer));
   }
   return best;
 }

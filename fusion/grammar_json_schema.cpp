@@ -254,52 +254,74 @@ class SchemaReader {
     return value->as_double(std::string("JSON schema: ") + key);
   }
 
-  // Bounds with the draft-4 spelling, where exclusiveMinimum is a flag.
+  /// One side of a range: the value that bounds it, or null.
+  struct Side {
+    const JsonValue* value = nullptr;
+    bool exclusive = false;
+  };
+
+  // With the draft-4 spelling, where exclusiveMinimum is a flag.
+  static Side side(const JsonValue& flat, bool is_low) {
+    const std::string name = is_low ? "minimum" : "maximum";
+    const std::string strict = is_low ? "exclusiveMinimum" : "exclusiveMaximum";
+    Side out{flat.find(name), false};
+    const JsonValue* found = flat.find(strict);
+    if (!found) return out;
+    if (found->is_bool()) {
+      out.exclusive = found->as_bool("");
+      return out;
+    }
+    if (out.value) {
+      const int order = compare_numbers(*out.value, *found, "JSON schema: " + strict);
+      if (is_low ? order > 0 : order < 0) return out;
+    }
+    return {found, true};
+  }
+
   static NumberBounds bounds(const JsonValue& flat) {
+    const Side low = side(flat, true);
+    const Side high = side(flat, false);
     NumberBounds out;
-    out.low = bound(flat, "minimum");
-    out.high = bound(flat, "maximum");
-    const auto exclusive = [&](const char* key, bool is_low, std::optional<double>& value,
-                               bool& flag) {
-      const JsonValue* found = flat.find(key);
-      if (!found) return;
-      if (found->is_bool()) {
-        flag = found->as_bool("");
-        return;
-      }
-      const double limit = *bound(flat, key);
-      if (value && (is_low ? *value > limit : *value < limit)) return;
-      value = limit;
-      flag = true;
-    };
-    exclusive("exclusiveMinimum", true, out.low, out.low_exclusive);
-    exclusive("exclusiveMaximum", false, out.high, out.high_exclusive);
+    if (low.value) out.low = low.value->as_double("JSON schema: minimum");
+    if (high.value) out.high = high.value->as_double("JSON schema: maximum");
+    out.low_exclusive = low.exclusive;
+    out.high_exclusive = high.exclusive;
     return out;
   }
 
-  static std::optional<int64_t> whole(std::optional<double> bound, bool is_low, bool exclusive) {
-    constexpr double kLimit = 9e15;
-    if (!bound) return std::nullopt;
-    double x = is_low ? std::ceil(*bound) : std::floor(*bound);
-    if (exclusive && x == *bound) x += is_low ? 1 : -1;
-    return static_cast<int64_t>(std::clamp(x, -kLimit, kLimit));
+  // The outermost whole number inside a side; null where every int64 is.
+  static std::optional<int64_t> whole(const Side& side, bool is_low) {
+    if (!side.value) return std::nullopt;
+    constexpr double kEnd = 9.2e18;
+    const double bound =
+        side.value->as_double(is_low ? "JSON schema: minimum" : "JSON schema: maximum");
+    if (is_low ? bound < -kEnd : bound > kEnd) return std::nullopt;
+    if (is_low ? bound > kEnd : bound < -kEnd)
+      fail(ErrorCode::kUnsupported,
+           "expected bounds of integers within -9.2e18 and 9.2e18 in the JSON schema, found ",
+           bound);
+    const int64_t step = is_low ? 1 : -1;
+    if (side.value->is_int()) return side.value->as_int("") + (side.exclusive ? step : 0);
+    const double x = is_low ? std::ceil(bound) : std::floor(bound);
+    return static_cast<int64_t>(x) + (side.exclusive && x == bound ? step : 0);
   }
 
   Expr integer(const JsonValue& flat) {
-    const NumberBounds b = bounds(flat);
-    const std::optional<int64_t> low = whole(b.low, true, b.low_exclusive);
-    const std::optional<int64_t> high = whole(b.high, false, b.high_exclusive);
+    const std::optional<int64_t> low = whole(side(flat, true), true);
+    const std::optional<int64_t> high = whole(side(flat, false), false);
     if (low && high && *low > *high) return g_.nothing();
     const std::optional<double> step = bound(flat, "multipleOf");
     if (!step || *step == 1.0) return integer_expr(g_, low, high);
-    constexpr int64_t kMaxListed = 10000;
-    if (*step < 1 || *step != std::floor(*step) || *step > 1e15 || !low || !high ||
-        (*high - *low) / static_cast<int64_t>(*step) > kMaxListed)
+    constexpr double kMaxListed = 10000;
+    constexpr double kMaxStep = 1e15;
+    if (*step < 1 || *step != std::floor(*step) || *step > kMaxStep || !low || !high ||
+        (static_cast<double>(*high) - static_cast<double>(*low)) / *step > kMaxListed)
       fail(ErrorCode::kUnsupported,
            "expected \"multipleOf\" as a whole number between bounds with at most ", kMaxListed,
            " multiples in the JSON schema, found another one");
     const auto n = static_cast<int64_t>(*step);
     std::vector<Expr> options;
+    // Bounds and step leave room for one step more in an int64.
     int64_t value = *low / n * n;
     if (value < *low) value += n;
     for (; value <= *high; value += n) options.push_back(g_.literal(std::to_string(value)));

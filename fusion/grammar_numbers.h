@@ -8,7 +8,8 @@
 
 namespace onnuri {
 
-/// Whole numbers in [low, high], without exponent or fraction. Open sides end at 16 digits.
+/// Whole numbers in [low, high], without exponent or fraction. Open sides end at 16 digits, or at
+/// as many as the other side has.
 Expr integer_expr(Grammar& grammar, std::optional<int64_t> low, std::optional<int64_t> high);
 
 struct NumberBounds {
@@ -18,8 +19,9 @@ struct NumberBounds {
   bool high_exclusive = false;
 };
 
-/// Numbers inside the bounds. Without bounds an exponent is allowed; with bounds the last whole
-/// number before a bound is followed by at most six decimals, so that rounding cannot leave them.
+/// Numbers inside the bounds. Without bounds an exponent is allowed; with bounds numbers are
+/// written out, on a grid fine enough to hold the bounds and coarse enough that reading the text as
+/// a double cannot leave them. Throws kUnsupported for a range wholly beyond 9e15.
 Expr number_expr(Grammar& grammar, const NumberBounds& bounds);
 
 }  // namespace onnuri

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "core/check.h"
 
@@ -9,6 +10,7 @@ namespace onnuri {
 namespace {
 
 constexpr int kMaxDepth = 64;
+constexpr int64_t kMaxMerges = 20000;
 
 using Strings = std::vector<std::string>;
 
@@ -98,10 +100,23 @@ void check_schema_keywords(const JsonValue& schema) {
 std::string json_type(const JsonValue& value) {
   if (value.is_null()) return "null";
   if (value.is_bool()) return "boolean";
-  if (value.is_int()) return "integer";
-  if (value.is_number()) return "number";
+  if (value.is_number()) {
+    const double number = value.as_double("");
+    return value.is_int() || number == std::floor(number) ? "integer" : "number";  // 1.0 is whole
+  }
   if (value.is_string()) return "string";
   return value.is_array() ? "array" : "object";
+}
+
+int compare_numbers(const JsonValue& a, const JsonValue& b, const std::string& where) {
+  if (a.is_int() && b.is_int()) {
+    const int64_t x = a.as_int(where);
+    const int64_t y = b.as_int(where);
+    return x < y ? -1 : x > y ? 1 : 0;
+  }
+  const double x = a.as_double(where);
+  const double y = b.as_double(where);
+  return x < y ? -1 : x > y ? 1 : 0;
 }
 
 bool type_fits(const std::string& type, const std::string& wanted) {
@@ -180,6 +195,10 @@ const JsonValue& SchemaDocument::resolve(const std::string& reference) const {
 }
 
 JsonValue SchemaDocument::merge(const JsonValue& a, const JsonValue& b) const {
+  // References that name one another twice per level double the work with every level.
+  if (++num_merges_ > kMaxMerges)
+    fail(ErrorCode::kUnsupported, "expected a JSON schema that needs at most ", kMaxMerges,
+         " combinations of its parts, found one that needs more");
   if (a.is_bool()) return a.as_bool("") ? b : a;
   if (b.is_bool()) return b.as_bool("") ? a : b;
   JsonValue out = a;
@@ -196,10 +215,10 @@ JsonValue SchemaDocument::merge(const JsonValue& a, const JsonValue& b) const {
       out.set(key, united(*known, value));
     else if (key == "minimum" || key == "exclusiveMinimum" || key == "minLength" ||
              key == "minItems" || key == "minProperties")
-      out.set(key, known->as_double(where) >= value.as_double(where) ? *known : value);
+      out.set(key, compare_numbers(*known, value, where) >= 0 ? *known : value);
     else if (key == "maximum" || key == "exclusiveMaximum" || key == "maxLength" ||
              key == "maxItems" || key == "maxProperties")
-      out.set(key, known->as_double(where) <= value.as_double(where) ? *known : value);
+      out.set(key, compare_numbers(*known, value, where) <= 0 ? *known : value);
     else if (key == "properties") {
       JsonValue properties = *known;
       for (const auto& [name, schema] : value.as_object(where)) {

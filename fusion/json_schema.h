@@ -26,6 +26,7 @@ class SchemaDocument {
 
  private:
   JsonValue root_;
+  mutable int64_t num_merges_ = 0;  // so far; bounds the work of hostile documents
 };
 
 /// Throws kUnsupported for a keyword that would be needed and is not covered.
@@ -35,7 +36,9 @@ bool is_annotation(const std::string& key);
 /// The values that `type` (or the other keywords) allow, of "string", "number", "integer",
 /// "boolean", "null", "array", "object"; empty when nothing says.
 std::vector<std::string> schema_types(const JsonValue& schema);
-/// The type of a value, "integer" for whole numbers.
+/// -1, 0 or 1; exact between integers. Throws kCorruptData naming `where` for other values.
+int compare_numbers(const JsonValue& a, const JsonValue& b, const std::string& where);
+/// The type of a value, "integer" for whole numbers, 1.0 among them.
 std::string json_type(const JsonValue& value);
 /// True when values of `type` are also of type `wanted`.
 bool type_fits(const std::string& type, const std::string& wanted);

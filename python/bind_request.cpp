@@ -15,7 +15,8 @@ void take(const std::string& name, const py::object& object, T& value) {
   try {
     value = object.cast<T>();
   } catch (const py::cast_error&) {
-    refuse("expected a number for " + name + ", found " + py::repr(object).cast<std::string>());
+    refuse("expected a number that fits " + name + ", found " +
+           py::repr(object).cast<std::string>());
   }
 }
 
@@ -31,8 +32,24 @@ std::vector<std::pair<int32_t, float>> bias_from(const py::object& object) {
   return out;
 }
 
+// A text that is Unicode throughout: Python's may hold halves of pairs.
+std::string text_from(const std::string& name, const py::object& object) {
+  try {
+    return object.cast<std::string>();
+  } catch (const py::cast_error&) {
+    refuse("expected Unicode text for " + name + ", found " + py::repr(object).cast<std::string>());
+  }
+}
+
+// The same, where an empty one would mean that nothing was asked for.
+std::string rule_from(const std::string& name, const py::object& object) {
+  std::string text = text_from(name, object);
+  if (text.empty()) refuse("expected a " + name + " that says something, found an empty text");
+  return text;
+}
+
 std::vector<std::string> texts_from(const std::string& name, const py::object& object) {
-  if (py::isinstance<py::str>(object)) return {object.cast<std::string>()};
+  if (py::isinstance<py::str>(object)) return {text_from(name, object)};
   try {
     return object.cast<std::vector<std::string>>();
   } catch (const py::cast_error&) {
@@ -69,14 +86,15 @@ bool take_sampling(const std::string& name, const py::object& object, SamplingPa
 bool take_format(const std::string& name, const py::object& object, AnswerFormat& format) {
   if (name == "json_schema")
     format.json_schema =
-        py::isinstance<py::str>(object) ? object.cast<std::string>() : json_text(object);
+        py::isinstance<py::str>(object) ? rule_from(name, object) : json_text(object);
   else if (name == "regex")
-    format.regex = texts_from(name, object).front();
+    format.regex = rule_from(name, object);
   else if (name == "grammar")
-    format.grammar = texts_from(name, object).front();
-  else if (name == "choice")
+    format.grammar = rule_from(name, object);
+  else if (name == "choice") {
     format.choices = texts_from(name, object);
-  else
+    if (format.choices.empty()) refuse("expected at least one text for choice, found none");
+  } else
     return false;
   return true;
 }
@@ -106,8 +124,14 @@ GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
                              const py::kwargs& options) {
   GenerateRequest request;
   if (!input_ids.is_none()) request.input_ids = ids_from(input_ids);
-  if (!prompt.is_none()) request.prompt = prompt.cast<std::string>();
+  if (!prompt.is_none()) request.prompt = text_from("prompt", prompt);
   request.messages = messages_from(messages);
+  if (!input_ids.is_none() && request.input_ids.empty())
+    refuse("expected at least one token in input_ids, found none");
+  if (!prompt.is_none() && request.prompt.empty())
+    refuse("expected a prompt with text, found an empty one");
+  if (!messages.is_none() && request.messages.empty())
+    refuse("expected at least one message, found none");
   request.sampling = starting_point(engine, options);
   for (const auto& [key, value] : options) {
     const std::string name = py::str(key);

@@ -144,10 +144,13 @@ void add_bench_command(CLI::App& app) {
       "bench", "Measure prompt and generation speed, and the share of the memory bandwidth.");
   add_model_options(*command, options->model);
   command->add_option("-p,--prompt-tokens", options->prompt_tokens, "Prompt length; 0 skips")
+      ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
   command->add_option("-n,--new-tokens", options->new_tokens, "Generated tokens; 0 skips")
+      ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
   command->add_option("-d,--depth", options->depth, "Tokens in the cache before generating")
+      ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
   command->add_option("-r,--repeats", options->repeats, "Runs; the median is printed")
       ->capture_default_str()

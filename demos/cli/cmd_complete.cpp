@@ -33,6 +33,8 @@ void add_complete_command(CLI::App& app) {
   command->callback([options] {
     if (options->prompt == "-")
       options->prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+    if (options->prompt.empty())
+      throw Error(ErrorCode::kInvalidArgument, "expected a text to continue, found an empty one");
     const std::unique_ptr<Engine> engine = load_engine(options->model);
     GenerateRequest request;
     request.prompt = options->prompt;

@@ -17,7 +17,7 @@ namespace {
 struct PerplexityOptions {
   ModelOptions model;
   std::string file;
-  int64_t window = 1024;
+  int64_t window = 0;  // 0: 1024, or the whole context of a smaller model
   int64_t stride = 0;
   bool second_half = false;
   bool add_bos = false;
@@ -98,11 +98,17 @@ Score score_text(Engine& engine, const PerplexityOptions& options, const std::ve
   return score;
 }
 
-void run(const PerplexityOptions& options) {
+void run(PerplexityOptions options) {
   const std::string text = read_file(options.file);
-  ModelOptions model = options.model;
-  if (model.context == 0) model.context = options.window;
-  const std::unique_ptr<Engine> engine = load_engine(model);
+  options.model.context = options.window;
+  const std::unique_ptr<Engine> engine = load_engine(options.model);
+  if (options.window == 0)
+    options.window = std::min<int64_t>(
+        1024, Json::parse(engine->describe_json()).at("context_size").get<int64_t>());
+  if (options.stride > options.window)
+    throw Error(ErrorCode::kInvalidArgument, "expected a stride of at most the context, found " +
+                                                 std::to_string(options.stride) + " over " +
+                                                 std::to_string(options.window));
   const std::vector<int32_t> plain = engine->tokenize(text, false, false);
   const std::vector<int32_t> special = engine->tokenize(text, true, false);
   const bool has_bos = special.size() > plain.size() && (plain.empty() || special[0] != plain[0]);
@@ -141,9 +147,11 @@ void add_perplexity_command(CLI::App& app) {
   command->add_option("file", options->file, "A UTF-8 text; - is standard input")
       ->required()
       ->type_name("FILE");
-  command->add_option("-c,--context", options->window, "Tokens per window")
+  command
+      ->add_option("-c,--context", options->window,
+                   "Tokens per window; 0 is 1024, or what the model has")
       ->capture_default_str()
-      ->check(CLI::Range(2, 1 << 24));
+      ->check(CLI::Range(0, 1 << 24));
   command
       ->add_option("--stride", options->stride,
                    "Tokens between the starts of windows; smaller gives later tokens more context. "
@@ -159,10 +167,8 @@ void add_perplexity_command(CLI::App& app) {
                "  onnuri perplexity ./Qwen3-0.6B text.txt --context 2048 --stride 1024 --json\n"
                "  onnuri perplexity model.gguf wiki.test.raw --context 512 --second-half");
   command->callback([options] {
-    if (options->stride > options->window)
-      throw Error(ErrorCode::kInvalidArgument, "expected a stride of at most the context, found " +
-                                                   std::to_string(options->stride) + " over " +
-                                                   std::to_string(options->window));
+    if (options->window == 1)
+      throw Error(ErrorCode::kInvalidArgument, "expected windows of at least 2 tokens, found 1");
     run(*options);
   });
 }

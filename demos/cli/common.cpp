@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <charconv>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -66,10 +67,24 @@ std::unique_ptr<Engine> load_engine(const ModelOptions& options) {
   return Engine::load(path, engine);
 }
 
+// Numbers that a 64-bit word cannot hold are refused rather than bent.
+CLI::Validator whole_number_64() {
+  return CLI::Validator(
+      [](std::string& text) {
+        uint64_t value = 0;
+        const char* end = text.data() + text.size();
+        const auto [at, error] = std::from_chars(text.data(), end, value);
+        return error == std::errc() && at == end
+                   ? std::string()
+                   : "expected a whole number from 0 to 2^64 - 1, found " + text;
+      },
+      "UINT64");
+}
+
 void add_sampling_options(CLI::App& command, SamplingOptions& options) {
   command.add_option("-n,--max-tokens", options.max_tokens, "Longest answer in tokens")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1 << 30));
   command
       .add_option(
           "--sampling", options.base,
@@ -101,7 +116,7 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options) {
   command
       .add_option("--logit-bias", options.logit_bias, "Add to a token's logit (may be repeated)")
       ->type_name("ID:BIAS");
-  command.add_option("--seed", options.seed, "Same seed, same answer");
+  command.add_option("--seed", options.seed, "Same seed, same answer")->check(whole_number_64());
   command
       .add_option("--choices", options.num_choices, "Answers to give; the prompt is computed once")
       ->check(CLI::Range(1, 1024));

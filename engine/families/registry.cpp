@@ -71,7 +71,13 @@ const Family& find_family(const ModelFiles& files) {
 
 ModelConfig map_model(const ModelFiles& files) {
   ModelConfig config = find_family(files).map(files);
-  if (config.decoder.num_layers() > 0) config.decoder.validate();
+  if (config.decoder.num_layers() > 0) {
+    try {
+      config.decoder.validate();
+    } catch (const Error& error) {
+      fail(error.code(), error.what(), ", in the configuration of ", files.path);
+    }
+  }
   return config;
 }
 

@@ -122,6 +122,14 @@ TEST(DecoderConfig, NamesWhatItRefuses) {
        [](auto& c) {
          c.rope_tables[0].mrope_sections = {4, 4, 4};
        }},
+      {corrupt, "sum to 8",
+       [](auto& c) {
+         c.rope_tables[0].mrope_sections = {0, 0, 8 - (int64_t{1} << 20)};
+       }},
+      {corrupt, "sum to 8",
+       [](auto& c) {
+         c.rope_tables[0].mrope_sections = {4, INT64_MAX, 4};
+       }},
       {corrupt, "3 M-RoPE",
        [](auto& c) {
          c.rope_tables[0].mrope_sections = {4, 4};

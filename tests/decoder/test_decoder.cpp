@@ -6,6 +6,7 @@
 #include "tests/decoder/decoder_fixture.h"
 #include "tests/decoder/decoder_shapes.h"
 #include "tests/decoder/reference_decoder.h"
+#include "tests/support/worst.h"
 
 namespace onnuri {
 namespace {
@@ -21,7 +22,7 @@ double relative_error(const std::vector<float>& found, const std::vector<double>
   for (size_t i = 0; i < expected.size(); ++i) {
     mean += expected[i];
     square += expected[i] * expected[i];
-    worst = std::max(worst, std::fabs(static_cast<double>(found[i]) - expected[i]));
+    worst = larger(worst, std::fabs(static_cast<double>(found[i]) - expected[i]));
   }
   const auto n = static_cast<double>(expected.size());
   return worst / std::sqrt(square / n - mean / n * mean / n);

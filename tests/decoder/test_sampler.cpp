@@ -296,6 +296,26 @@ TEST(Argmax, FindsEveryPosition) {
   EXPECT_EQ(argmax({}), -1);
 }
 
+TEST(LogProbability, AnInfiniteLogitTakesAll) {
+  const std::vector<float> logits = {3.0f, kInf, -kInf};
+  EXPECT_EQ(log_probability(logits, 1), 0);
+  EXPECT_EQ(log_probability(logits, 0), -static_cast<double>(kInf));
+  EXPECT_EQ(top_log_probabilities(logits, 2)[0].second, 0);
+  EXPECT_EQ(log_probability(std::vector<float>{-kInf, -kInf}, 0), -static_cast<double>(kInf));
+}
+
+TEST(Sampler, ABiasThatLeavesNothingIsTheCallersMistake) {
+  SamplingParams params;
+  params.logit_bias = {{0, -kInf}, {1, -kInf}};
+  Sampler sampler(params);
+  try {
+    sampler.sample(std::vector<float>{1.0f, 2.0f}, {}, {});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+  }
+}
+
 TEST(LogProbability, IsNormalised) {
   const std::vector<float> logits = {1000.0f, 999.0f, kNan, 998.0f};
   const double sum = 1 + std::exp(-1.0) + std::exp(-2.0);

@@ -8,6 +8,7 @@
 #include "core/checkpoint.h"
 #include "decoder/sampler.h"
 #include "onnuri/engine.h"
+#include "tests/support/worst.h"
 
 namespace onnuri {
 namespace {
@@ -54,7 +55,7 @@ Distance distance(const std::string& scheme, const std::string& compute, const s
   double sum = 0, squares = 0, worst = 0, error = 0;
   for (size_t i = 0; i < found.values.size(); ++i) {
     const double difference = std::abs(static_cast<double>(found.values[i]) - expected[i]);
-    worst = std::max(worst, difference);
+    worst = larger(worst, difference);
     error += difference * difference;
     sum += expected[i];
     squares += static_cast<double>(expected[i]) * expected[i];

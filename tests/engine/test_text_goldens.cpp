@@ -13,6 +13,7 @@
 #include "decoder/sampler.h"
 #include "engine/model_config.h"
 #include "onnuri/engine.h"
+#include "tests/support/worst.h"
 
 namespace onnuri {
 namespace {
@@ -74,7 +75,7 @@ void expect_logits(const Golden& golden, const FloatMatrix& found) {
   ASSERT_EQ(found.cols, golden.vocab_size);
   double worst = 0;
   for (size_t i = 0; i < golden.logits.size(); ++i)
-    worst = std::max(worst, std::abs(static_cast<double>(found.values[i]) - golden.logits[i]));
+    worst = larger(worst, std::abs(static_cast<double>(found.values[i]) - golden.logits[i]));
   EXPECT_LT(worst / golden.std, kTolerance);
   for (int64_t row = 0; row < found.rows; ++row) {
     const auto at = static_cast<size_t>(row * found.cols);

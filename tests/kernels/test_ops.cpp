@@ -9,6 +9,7 @@
 #include "kernels/ops.h"
 #include "onnuri/error.h"
 #include "tests/kernels/test_ops_tables.h"
+#include "tests/support/worst.h"
 
 namespace onnuri {
 namespace {
@@ -111,8 +112,8 @@ TEST_P(OpsTable, ActivationsOverTheirRange) {
     double worst = 0;
     for (int64_t c = 0; c < cols; ++c) {
       const double expected = activation_in_double(kind, double{x.view().data[c]});
-      worst = std::max(worst, std::fabs(double{y.view().data[c]} - expected) /
-                                  std::max(1.0, std::fabs(expected)));
+      worst = larger(worst, std::fabs(double{y.view().data[c]} - expected) /
+                                std::max(1.0, std::fabs(expected)));
     }
     EXPECT_LT(worst, 4e-7) << "activation " << static_cast<int>(kind);
   }

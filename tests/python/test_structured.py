@@ -46,8 +46,12 @@ class Schemas:
             kinds += ["object"] * 4 + ["array"] * 3 + ["anyOf", "oneOf", "allOf", "map", "tuple"]
         return getattr(self, "make_" + self.random.choice(kinds))(depth)
 
+    def far_whole(self):
+        return self.random.choice([-1, 1]) * (self.random.choice(
+            [2**53, 2**62, 10**11, 10**12, 10**17, 9 * 10**15]) + self.random.randint(-2, 2))
+
     def make_integer(self, _):
-        low = self.random.randint(-2000, 2000)
+        low = self.far_whole() if self.chance(0.3) else self.random.randint(-2000, 2000)
         return self.random.choice([
             {"type": "integer"},
             {"type": "integer", "minimum": low},
@@ -56,6 +60,15 @@ class Schemas:
             {"type": "integer", "minimum": 0, "maximum": 90, "multipleOf": self.random.randint(2, 9)}])
 
     def make_number(self, _):
+        if self.chance(0.4):
+            size = 10.0 ** self.random.randint(-12, 14)
+            low = self.random.uniform(-size, size)
+            high = low + size * self.random.choice([1e-3, 1, 1e3])
+            return self.random.choice([
+                {"type": "number", "minimum": low, "maximum": high},
+                {"type": "number", "exclusiveMinimum": low, "exclusiveMaximum": high},
+                {"type": "number", "exclusiveMinimum": low},
+                {"type": "number", "exclusiveMaximum": low}])
         low = round(self.random.uniform(-50, 50), self.random.randint(0, 3))
         return self.random.choice([
             {"type": "number"},
@@ -161,6 +174,48 @@ def test_random_schemas_give_only_valid_output(engine, closing):
     assert whole >= NUM_SCHEMAS * 0.85, f"only {whole} of {NUM_SCHEMAS} came to an end"
 
 
+NUMBERS = [
+    {"type": "integer", "minimum": 2**53 + 1, "maximum": 2**53 + 1},
+    {"type": "integer", "minimum": 10**18 + 1, "maximum": 10**18 + 5},
+    {"type": "integer", "minimum": 1e17},
+    {"type": "integer", "maximum": -1e17},
+    {"type": "integer", "exclusiveMinimum": 2**62, "maximum": 2**63 - 1},
+    {"type": "integer", "minimum": 9 * 10**15 + 1, "maximum": 9.9e15, "multipleOf": 10**14},
+    {"allOf": [{"type": "integer", "minimum": 2**53}, {"minimum": 2**53 + 1, "maximum": 2**53 + 2}]},
+    {"type": "integer", "maximum": 1e300, "minimum": 5},
+    {"type": "number", "minimum": 1e12},
+    {"type": "number", "minimum": 1e12, "maximum": 1e12 + 1},
+    {"type": "number", "exclusiveMinimum": 0, "maximum": 1e-7},
+    {"type": "number", "minimum": 1e-9, "maximum": 2e-9},
+    {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e-300},
+    {"type": "number", "minimum": 0.12345678, "maximum": 0.12345679},
+    {"type": "number", "exclusiveMinimum": -0.3, "exclusiveMaximum": 0.1},
+    {"type": "number", "exclusiveMinimum": 8e15, "exclusiveMaximum": 8e15 + 3},
+    {"type": "number", "minimum": -1e300, "maximum": -1e-5},
+    {"type": "integer", "enum": [1.0, 2]},
+]
+
+
+@pytest.mark.parametrize("schema", NUMBERS, ids=json.dumps)
+def test_numbers_keep_their_bounds(engine, schema):
+    seen = set()
+    for seed in range(12):
+        result = engine.generate([5], json_schema=schema, max_new_tokens=400, temperature=2, seed=seed)
+        assert result.finish_reason == "stop"
+        jsonschema.validate(json.loads(result.text), schema, cls=jsonschema.Draft202012Validator)
+        seen.add(result.text)
+    assert len(seen) > 1 or schema == NUMBERS[0]
+
+
+def test_references_that_double_at_every_level_are_refused(engine):
+    document = {"$defs": {f"a{i}": {"allOf": [{"$ref": f"#/$defs/a{i + 1}"}] * 2} for i in range(40)},
+                "$ref": "#/$defs/a0"}
+    document["$defs"]["a40"] = {"type": "integer"}
+    with pytest.raises(onnuri.Error, match="combinations"):
+        engine.generate([5], json_schema=document)
+    assert engine.generate([5], max_new_tokens=2).token_ids
+
+
 PATTERNS = [r"[a-f0-9]{8}", r"(yes|no|maybe)( please)?", r"\d{4}-(0[1-9]|1[0-2])", r"[A-Z][a-z]{0,5}( [A-Z][a-z]{0,5}){1,2}",
             r"\+82-\d{2}-\d{3,4}-\d{4}", r"(ab|a|b){3,7}c?", r"[가-힣]{1,3}!", r"\"[^\"]{0,4}\"", r"(a|(b|(c|d){2}){2})x",
             r"\s?[xyz]+=\d+(\.\d\d)?"]
@@ -209,7 +264,8 @@ def test_same_with_any_number_of_threads():
     ({"json_schema": {"$ref": "#/nowhere"}}, "nowhere"), ({"regex": "(?=a)"}, "look-around"),
     ({"regex": "a{1,1000}" * 2000}, "size"), ({"regex": "(" * 100000}, "expected"),
     ({"grammar": "root ::= root"}, "matches none"), ({"grammar": "root ::= a"}, '"a"'),
-    ({"choice": [""]}, "empty"), ({"regex": "a", "choice": ["b"]}, "at most one"),
+    ({"choice": [""]}, "empty"), ({"choice": []}, "at least one"), ({"regex": ""}, "empty"), ({"grammar": ""}, "empty"),
+    ({"regex": "\ud800"}, "Unicode"), ({"seed": -1}, "seed"), ({"seed": 2**64}, "seed"), ({"regex": "a", "choice": ["b"]}, "at most one"),
     ({"temperature": -1}, "temperature"), ({"top_k": -1}, "top_k"), ({"typical_p": 2}, "typical_p"),
     ({"n": 0}, "num_choices"), ({"logprobs": -2}, "top_logprobs"), ({"logit_bias": {100000: 1}}, "logit_bias"),
     ({"temperature": "warm"}, "temperature"), ({"sampling": "best"}, "sampling")])
