@@ -207,13 +207,15 @@ JsonValue messages_to_json(std::span<const ChatMessage> messages) {
   return JsonValue(std::move(out));
 }
 
-ChatRenderer::ChatRenderer(const ModelFiles& files, const Tokenizer& tokenizer)
+ChatRenderer::ChatRenderer(const ModelFiles& files, const Tokenizer& tokenizer,
+                           const std::string& family_template)
     : tokenizer_(&tokenizer), path_(files.path) {
   find_special_tokens();
   if (files.is_gguf())
     read_gguf(files.checkpoint->metadata());
   else
     read_folder(files.path);
+  if (source_.empty()) source_ = family_template;
   grammar_ = find_output_grammar(source_);
   switch_ = find_reasoning_switch(source_);
 }

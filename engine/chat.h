@@ -39,8 +39,10 @@ class Disguise;
 
 class ChatRenderer {
  public:
-  /// `tokenizer` must outlive this. A checkpoint without a template is fine until it is used.
-  ChatRenderer(const ModelFiles& files, const Tokenizer& tokenizer);
+  /// `tokenizer` must outlive this. `family_template` stands in for a template that the checkpoint
+  /// lacks; without either all is fine until one is used.
+  ChatRenderer(const ModelFiles& files, const Tokenizer& tokenizer,
+               const std::string& family_template = {});
 
   bool has_template() const { return !source_.empty(); }
   const std::string& source() const { return source_; }

@@ -53,6 +53,7 @@ struct ModelConfig {
   std::vector<std::string> mtp_prefixes;  // its stored tensors, ignored when it is not loaded
   SpecialTokens special;
   TensorNameMap names;                        // canonical -> stored, all rooms
+  std::string chat_template;                  // where the checkpoint has none
   std::vector<std::string> ignored_prefixes;  // stored tensors that are known and not needed
 };
 

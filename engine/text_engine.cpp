@@ -51,7 +51,7 @@ void TextEngine::load(const ModelFiles& files) {
   eos_ = config_.special.eos;
   model_sampling_ = read_model_sampling(files);
   if (tokenizer_) {
-    chat_ = std::make_unique<ChatRenderer>(files, *tokenizer_);
+    chat_ = std::make_unique<ChatRenderer>(files, *tokenizer_, config_.chat_template);
     add_end_tokens(*tokenizer_, files.is_gguf(), eos_);
     for (const std::string& stop : chat_->grammar().stops)
       if (const auto id = tokenizer_->token_to_id(stop); id && !is_end(*id)) eos_.push_back(*id);

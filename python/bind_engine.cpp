@@ -241,7 +241,7 @@ void bind_engine(py::module_& module) {
            py::arg("language") = py::none(), py::arg("task") = "transcribe",
            py::arg("timestamps") = false, py::arg("sample_rate_hz") = 16000,
            py::arg("progress") = py::none(), py::arg("stream") = py::none(),
-           py::arg("initial_prompt") = "", py::arg("condition_on_previous") = true,
+           py::arg("initial_prompt") = "", py::arg("condition_on_previous") = false,
            py::arg("temperatures") = py::none(), py::arg("seed") = 0)
       .def(
           "encode_image",

@@ -21,7 +21,7 @@ struct TranscribeCli {
   std::string format = "txt";
   std::string folder;  // for one output per file; empty: standard output
   std::string initial_prompt;
-  bool no_context = false;
+  bool context = false;
 };
 
 std::string clock(double seconds, char decimal) {
@@ -125,7 +125,7 @@ void transcribe_file(Engine& engine, const TranscribeCli& options, size_t index)
   transcribe.task = options.translate ? "translate" : "transcribe";
   transcribe.timestamps = options.timestamps || options.format == "srt" || options.format == "vtt";
   transcribe.initial_prompt = options.initial_prompt;
-  transcribe.condition_on_previous = !options.no_context;
+  transcribe.condition_on_previous = options.context;
   transcribe.progress = [&](double f) { bar.update(f, label); };
   transcribe.go_on = [] { return !InterruptGuard::interrupted(); };
   const Transcript transcript = engine.transcribe(audio, transcribe);
@@ -171,8 +171,8 @@ void add_transcribe_command(CLI::App& app) {
       ->check(CLI::ExistingDirectory);
   command->add_option("--initial-prompt", options->initial_prompt,
                       "Words as they may have come before: names, spelling, style");
-  command->add_flag("--no-context", options->no_context,
-                    "Do not let the text of one window lead the next");
+  command->add_flag("--context", options->context,
+                    "Let the text of each 30-s window lead the next");
   set_examples(*command,
                "  onnuri transcribe whisper-base speech.mp3\n"
                "  onnuri transcribe whisper-base *.mp3 --format srt -o subtitles\n"

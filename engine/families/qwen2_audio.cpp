@@ -14,6 +14,26 @@ bool matches(const ModelFiles& files) {
   return config_names(files, {"qwen2_audio"}, {"Qwen2AudioForConditionalGeneration"});
 }
 
+// The published tokenizer has no template; this is the form that the processor gives to messages:
+// ChatML, a system message when there is none, sounds counted from one over the conversation.
+constexpr const char* kTemplate =
+    "{%- set sounds = namespace(count=0) -%}"
+    "{%- for message in messages -%}"
+    "{%- if loop.first and message.role != 'system' -%}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}"
+    "{%- endif -%}"
+    "{{ '<|im_start|>' + message.role + '\n' }}"
+    "{%- if message.content is string -%}{{ message.content }}{%- else -%}"
+    "{%- for part in message.content -%}"
+    "{%- if part.type == 'audio' -%}"
+    "{%- set sounds.count = sounds.count + 1 -%}"
+    "{{ 'Audio ' ~ sounds.count ~ ': <|audio_bos|><|AUDIO|><|audio_eos|>\n' }}"
+    "{%- elif part.type == 'text' -%}{{ part.text }}{%- endif -%}"
+    "{%- endfor -%}{%- endif -%}"
+    "{{ '<|im_end|>\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}";
+
 // The published file leaves out what its text part has in common with the class defaults.
 ConfigDefaults published_defaults() {
   ConfigDefaults d;
@@ -46,6 +66,7 @@ ModelConfig map(const ModelFiles& files) {
   read_optional_windows(text, model.decoder);
   set_attention_biases(model.decoder, true, false);
 
+  model.chat_template = kTemplate;
   model.audio = map_audio(files, config, model.decoder.hidden_size);
   model.special.audio_placeholder = read_audio_token(config);
 

@@ -135,7 +135,9 @@ struct TranscribeOptions {
   std::function<bool()> go_on;  ///< asked before every token; false keeps what was said so far
   /// Words as they may have come before: they set spelling and style of the first window.
   std::string initial_prompt;
-  bool condition_on_previous = true;  ///< each window reads the text of those before
+  /// Each window reads the text of those before: steadier names and style; it may also skip what
+  /// was said already, or repeat itself.
+  bool condition_on_previous = false;
   /// Tried in turn until an answer convinces; 0 is greedy.
   std::vector<float> temperatures = {0.0f, 0.2f, 0.4f, 0.6f, 0.8f, 1.0f};
   double max_compression_ratio = 2.4;  ///< above: the text repeats itself

@@ -137,7 +137,9 @@ class Engine:
         self, audio: Any, *, language: str | None = None, task: str = "transcribe",
         timestamps: bool = False, sample_rate_hz: int = 16000,
         progress: Callable[[float], object] | None = None,
-        stream: Callable[[str], object] | None = None,
+        stream: Callable[[str], object] | None = None, initial_prompt: str = "",
+        condition_on_previous: bool = False, temperatures: Sequence[float] | None = None,
+        seed: int = 0,
     ) -> Transcript: ...
     def encode_image(self, image: Any) -> npt.NDArray[np.float32]: ...
     def encode_audio(self, audio: Any) -> npt.NDArray[np.float32]: ...

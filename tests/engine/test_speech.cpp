@@ -132,7 +132,6 @@ TEST(Speech, GreedyTokensAgreeWithTheReference) {
   const auto golden = Checkpoint::open(kFolder + "expected.safetensors");
   TinyModel model;
   TranscribeOptions options;
-  options.condition_on_previous = false;
   options.language = "en";
   auto found = all_tokens(model.transcribe({16000, golden_signal(48000)}, options));
   const auto expected = golden_ids(*golden, "plain");
@@ -145,7 +144,6 @@ TEST(Speech, LongSoundMovesOnByTimestampsAsTheReference) {
   const auto golden = Checkpoint::open(kFolder + "expected.safetensors");
   TinyModel model;
   TranscribeOptions options;
-  options.condition_on_previous = false;
   options.language = "ko";
   options.task = "translate";
   options.timestamps = true;
@@ -202,7 +200,6 @@ TEST(Speech, SilenceGivesNoText) {
 TEST(Speech, StreamsSegmentsAndStopsWhenAsked) {
   TinyModel model;
   TranscribeOptions options;
-  options.condition_on_previous = false;
   options.timestamps = true;
   std::string streamed;
   options.on_text = [&](const std::string& text) {
@@ -221,7 +218,6 @@ TEST(Speech, RefusesWhatItCannotDo) {
   const auto engine = Engine::load(kFolder + "tiny", exact());
   const Waveform audio{16000, golden_signal(16000)};
   TranscribeOptions options;
-  options.condition_on_previous = false;
   options.language = "tlh";
   EXPECT_THROW(engine->transcribe(audio, options), Error);
   options = {};

@@ -28,20 +28,29 @@ TEMPLATE = """
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW?"
 
 
-@pytest.fixture(params=FAMILIES)
-def engine(request, tmp_path):
+def copy_checkpoint(family, folder, chat_template=TEMPLATE):
     for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((GOLDEN / request.param / name).read_bytes())
+        (folder / name).write_bytes((GOLDEN / family / name).read_bytes())
     special = {"<|audio|>": AUDIO_ID, "<|start|>": START_ID, "<|end|>": END_ID}
     added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False,
               "normalized": False, "special": True} for t, i in special.items()]
-    (tmp_path / "tokenizer.json").write_text(json.dumps({
+    (folder / "tokenizer.json").write_text(json.dumps({
         "version": "1.0", "added_tokens": added, "normalizer": None, "post_processor": None,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
         "decoder": {"type": "ByteLevel"},
         "model": {"type": "BPE", "vocab": {c: 3 + i for i, c in enumerate(LETTERS)}, "merges": []}}))
-    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
-    return onnuri.Engine(str(tmp_path), compute_dtype="float32", num_threads=1)
+    if chat_template:
+        (folder / "chat_template.jinja").write_text(chat_template)
+    return folder
+
+
+def load(folder):
+    return onnuri.Engine(str(folder), compute_dtype="float32", num_threads=1)
+
+
+@pytest.fixture(params=FAMILIES)
+def engine(request, tmp_path):
+    return load(copy_checkpoint(request.param, tmp_path))
 
 
 def sound(seconds, seed):
@@ -102,3 +111,42 @@ def test_bad_sound_is_an_error_and_the_engine_goes_on(engine, tmp_path):
         engine.generate(messages=[{"role": "user", "content": [{"type": "image",
                                                                 "image": np.zeros((8, 8, 3), np.uint8)}]}])
     assert ask(good) == expected
+
+
+def test_template_of_a_checkpoint_that_has_none(tmp_path):
+    engine = load(copy_checkpoint("qwen2_audio", tmp_path, chat_template=None))
+    talk = [{"role": "user", "content": [{"type": "audio", "audio": sound(0.2, 1)},
+                                         {"type": "text", "text": "What is it?"}]},
+            {"role": "assistant", "content": "Noise."},
+            {"role": "user", "content": [{"type": "audio", "audio": sound(0.3, 1)}]}]
+    assert engine.render_chat(talk) == (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\nAudio 1: <|audio_bos|><|AUDIO|><|audio_eos|>\nWhat is it?<|im_end|>\n"
+        "<|im_start|>assistant\nNoise.<|im_end|>\n"
+        "<|im_start|>user\nAudio 2: <|audio_bos|><|AUDIO|><|audio_eos|>\n<|im_end|>\n"
+        "<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize("family, whole", [("qwen2_5_omni", "qwen2_5_omni"), ("qwen3_omni", "qwen3_omni_moe")])
+def test_thinker_inside_a_whole_checkpoint(family, whole, tmp_path):
+    """As the hub holds them: nested configs, every name below "thinker.", a talker beside it."""
+    apart, inside = tmp_path / "apart", tmp_path / "inside"
+    for folder in (apart, inside):
+        folder.mkdir()
+        copy_checkpoint(family, folder)
+    config = json.loads((inside / "config.json").read_text())
+    (inside / "config.json").write_text(json.dumps({
+        "architectures": ["Omni"], "model_type": whole, "thinker_config": config, "talker_config": {}}))
+    data = (inside / "model.safetensors").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = {("thinker." + k if k != "__metadata__" else k): v for k, v in json.loads(data[8:8 + size]).items()}
+    body = data[8 + size:] + bytes(8)
+    header["talker.codec_head.weight"] = {"dtype": "F32", "shape": [2, 1],
+                                          "data_offsets": [len(body) - 8, len(body)]}
+    text = json.dumps(header).encode()
+    (inside / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + body)
+    noise = sound(1.1, 4)
+    first, second = load(apart), load(inside)
+    count = len(first.encode_audio(noise))
+    ids = [5, START_ID] + [AUDIO_ID] * count + [END_ID, 9]
+    assert np.array_equal(first.logits(ids, audios=[noise]), second.logits(ids, audios=[noise]))
