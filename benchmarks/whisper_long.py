@@ -55,8 +55,10 @@ def transcribe_reference(reference, sound, context):
     model, processor = reference
     inputs = processor(sound, sampling_rate=RATE, return_tensors="pt", truncation=False,
                        padding="longest", return_attention_mask=True)
+    # Language and length are given, as in whisper_wer.py.
     ids = model.generate(inputs.input_features, attention_mask=inputs.attention_mask,
-                         return_timestamps=True, temperature=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+                         return_timestamps=True, language="en", task="transcribe",
+                         max_new_tokens=200, temperature=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
                          compression_ratio_threshold=1.35, logprob_threshold=-1.0,
                          no_speech_threshold=0.6, condition_on_prev_tokens=context)
     return processor.batch_decode(ids, skip_special_tokens=True)[0]

@@ -164,6 +164,54 @@ TEST(Speech, LongSoundMovesOnByTimestampsAsTheReference) {
   }
 }
 
+TEST(Speech, TextOfEarlierWindowsLeadsAsInTheReference) {
+  const auto golden = Checkpoint::open(kFolder + "expected.safetensors");
+  TinyModel model;
+  TranscribeOptions options;
+  options.language = "ko";
+  options.task = "translate";
+  options.timestamps = true;
+  options.condition_on_previous = true;
+  const Waveform sound{16000, golden_signal(1300000)};
+  const Transcript found = model.transcribe(sound, options);
+  EXPECT_EQ(all_tokens(found), golden_ids(*golden, "led"));
+  EXPECT_TRUE(found.complete);
+  options.condition_on_previous = false;
+  EXPECT_NE(all_tokens(model.transcribe(sound, options)), golden_ids(*golden, "led"));
+}
+
+TEST(Speech, StopsBetweenTokensAndKeepsWhatWasSaid) {
+  TinyModel model;
+  TranscribeOptions options;
+  options.timestamps = true;
+  const Waveform sound{16000, golden_signal(1300000)};
+  const Transcript whole = model.transcribe(sound, options);
+  ASSERT_GT(whole.segments.size(), 3u);
+  int tokens = 0;
+  options.go_on = [&] { return ++tokens < 60; };
+  const Transcript part = model.transcribe(sound, options);
+  EXPECT_FALSE(part.complete);
+  ASSERT_FALSE(part.segments.empty());
+  ASSERT_LT(part.segments.size(), whole.segments.size());
+  for (size_t i = 0; i < part.segments.size(); ++i)
+    EXPECT_EQ(part.segments[i].token_ids, whole.segments[i].token_ids);
+}
+
+TEST(Speech, RefusesImpossibleOptionsAndSounds) {
+  const auto engine = Engine::load(kFolder + "tiny", exact());
+  const Waveform sound{16000, golden_signal(16000)};
+  TranscribeOptions options;
+  options.temperatures = {};
+  EXPECT_THROW(engine->transcribe(sound, options), Error);
+  options.temperatures = {-1.0f};
+  EXPECT_THROW(engine->transcribe(sound, options), Error);
+  Waveform broken = sound;
+  broken.samples[3] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THROW(engine->transcribe(broken, {}), Error);
+  EXPECT_THROW(engine->transcribe({16000, {}}, {}), Error);
+  EXPECT_NO_THROW(engine->transcribe(sound, {}));
+}
+
 TEST(Speech, LanguageAgreesWithTheReference) {
   const auto golden = Checkpoint::open(kFolder + "expected.safetensors");
   TinyModel model;

@@ -148,12 +148,18 @@ def main():
         long = WhisperFeatureExtractor()(signal(500000), sampling_rate=16000, truncation=False,
                                          padding="longest", return_tensors="pt").input_features
         timed = model.generate(long, language="ko", task="translate", return_timestamps=True)
+        longer = WhisperFeatureExtractor()(signal(1300000), sampling_rate=16000, truncation=False,
+                                           padding="longest", return_tensors="pt").input_features
+        model.generation_config.prev_sot_token_id = NO_TIMESTAMPS - 2
+        led = model.generate(longer, language="ko", task="translate", return_timestamps=True,
+                             condition_on_prev_tokens=True)
     rows = torch.tensor([0, 1, 2, 74, 75, 76, 149, 150, 151, 700, 1498, 1499])
     strip = lambda t: torch.tensor([i for i in t[0].tolist() if i < 257 or i > 265], dtype=torch.int32)
     save_file({"encoder.rows": rows.int(), "encoder.values": encoded[0, rows].contiguous(),
                "encoder.std": encoded.std().reshape(1), "ids": ids[0].int(),
                "logits": logits.contiguous(), "language": language.int(),
-               "plain": strip(plain), "timed": strip(timed)}, OUT / "expected.safetensors")
+               "plain": strip(plain), "timed": strip(timed),
+               "led": strip(led)}, OUT / "expected.safetensors")
     print("plain", plain.tolist(), "timed", timed.tolist(), "language", language.tolist())
 
 
