@@ -61,10 +61,15 @@ class TranscriptSegment:
     end_s: float
     text: str
     token_ids: list[int]
+    temperature: float
+    mean_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
 
 class Transcript:
     text: str
     language: str
+    language_prob: float
     segments: list[TranscriptSegment]
     audio_s: float
     mel_ms: float
