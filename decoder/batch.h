@@ -36,6 +36,14 @@ struct RowOverride {
   ConstMatrixView features;  // (n, hidden_size)
 };
 
+/// Rows that are added to the residual stream after a layer (deeper features of media): row
+/// `row + i` of the batch gains features.row(i).
+struct RowAddition {
+  int64_t layer = 0;
+  int64_t row = 0;
+  ConstMatrixView features;  // (n, hidden_size)
+};
+
 struct Batch {
   std::span<const int32_t> ids;        // (T)
   std::span<const int32_t> positions;  // (position_axes, T), rope positions
@@ -43,6 +51,7 @@ struct Batch {
   std::span<const RowOverride> overrides;
   std::span<const int64_t> logit_rows;  // rows whose logits are wanted
   MatrixView hidden_out = {};  // (logit rows, hidden_size), what draft takes; no data: unwanted
+  std::span<const RowAddition> additions = {};
 };
 
 /// Rows of the module that guesses the token after next: row t joins the hidden row of position p

@@ -32,6 +32,7 @@ void Decoder::forward(const Batch& batch, MatrixView logits) {
   for (int64_t i = 0; i < last; ++i) {
     blend_long_skips(i, hidden);
     run(i, {}, hidden);
+    add_rows(batch, i, {}, hidden);
   }
   blend_long_skips(last, hidden);
   // Rows that nobody asks for end here, once the last layer has cached their keys and values.
@@ -39,9 +40,29 @@ void Decoder::forward(const Batch& batch, MatrixView logits) {
   const MatrixView wanted = workspace_->get(Buffer::kLogitRows, logits.rows, config_.hidden_size);
   gather(batch.logit_rows, hidden, wanted);
   run(last, wanted_rows, wanted);
+  add_rows(batch, last, batch.logit_rows, wanted);
   finish(weights_->norm, weights_->head, config_.mtp.normed_hidden, wanted, batch.hidden_out,
          logits);
   for (const SequenceSlice& slice : batch.sequences) slice.kv->advance(slice.num_rows);
+}
+
+// Without a list of rows, row i of `hidden` is row i of the batch.
+void Decoder::add_rows(const Batch& batch, int64_t layer, std::span<const int64_t> rows,
+                       MatrixView hidden) {
+  for (const RowAddition& a : batch.additions) {
+    if (a.layer != layer) continue;
+    if (layer < config_.num_layers() - 1) {
+      add_scaled(*backend_, a.features, 1.0f,
+                 {hidden.row(a.row), a.features.rows, hidden.cols, hidden.stride});
+      continue;
+    }
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const int64_t from = rows[i] - a.row;
+      if (from < 0 || from >= a.features.rows) continue;
+      add_scaled(*backend_, {a.features.row(from), 1, hidden.cols, a.features.stride}, 1.0f,
+                 {hidden.row(static_cast<int64_t>(i)), 1, hidden.cols, hidden.stride});
+    }
+  }
 }
 
 // One layer from the rows `hidden` to the residual stream `out` of the query rows, which holds
@@ -289,6 +310,14 @@ void Decoder::check(const Batch& batch, const MatrixView& logits) const {
       fail(ErrorCode::kInvalidArgument, "expected precomputed rows of width ", config_.hidden_size,
            " within ", rows, " rows, found (", o.features.rows, ", ", o.features.cols, ") at row ",
            o.row);
+    }
+  }
+  for (const RowAddition& a : batch.additions) {
+    if (a.layer < 0 || a.layer >= config_.num_layers() || a.row < 0 ||
+        a.features.rows > rows - a.row || a.features.cols != config_.hidden_size) {
+      fail(ErrorCode::kInvalidArgument, "expected added rows of width ", config_.hidden_size,
+           " within ", rows, " rows and ", config_.num_layers(), " layers, found (",
+           a.features.rows, ", ", a.features.cols, ") at row ", a.row, " of layer ", a.layer);
     }
   }
 }

@@ -54,6 +54,8 @@ class Decoder {
  private:
   Decoder(const DecoderConfig& config, Backend& backend);
   void check(const Batch& batch, const MatrixView& logits) const;
+  void add_rows(const Batch& batch, int64_t layer, std::span<const int64_t> rows,
+                MatrixView hidden);
   void embed_batch(const Batch& batch, MatrixView hidden);
   void check_rows(int64_t rows, size_t num_positions, std::span<const SequenceSlice> sequences,
                   std::span<const int64_t> logit_rows, const MatrixView& hidden_out,

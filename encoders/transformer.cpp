@@ -27,7 +27,7 @@ struct NormWeights {
 
 struct LayerWeights {
   NormWeights norm1, norm2;
-  PackedMatrix qkv;             // (3 * heads * head_dim, hidden_size)
+  PackedMatrix qkv;             // ((heads + 2 * kv_heads) * head_dim, hidden_size)
   std::vector<float> qkv_bias;  // zeros where a projection has none; empty when none has
   PackedMatrix o;               // (hidden_size, heads * head_dim)
   std::vector<float> o_bias;
@@ -87,16 +87,20 @@ class LayerLoader {
 
   void load_attention(const std::string& prefix, LayerWeights& w) {
     const int64_t width = config_.num_heads * config_.head_dim;
-    const Shape in_shape{width, config_.hidden_size};
-    const std::array<TensorView, 3> parts = {source_.get(prefix + "q.weight", in_shape),
-                                             source_.get(prefix + "k.weight", in_shape),
-                                             source_.get(prefix + "v.weight", in_shape)};
+    const int64_t kv_width = config_.kv_heads() * config_.head_dim;
+    const Shape kv_shape{kv_width, config_.hidden_size};
+    const std::array<TensorView, 3> parts = {
+        source_.get(prefix + "q.weight", Shape{width, config_.hidden_size}),
+        source_.get(prefix + "k.weight", kv_shape), source_.get(prefix + "v.weight", kv_shape)};
     w.qkv = pack_matrices(backend_, parts, compute_);
     if (config_.q_bias || config_.k_bias || config_.v_bias) {
-      const std::vector<float> none(static_cast<size_t>(width), 0.0f);
-      append(w.qkv_bias, config_.q_bias ? read_vector(source_, prefix + "q.bias", width) : none);
-      append(w.qkv_bias, config_.k_bias ? read_vector(source_, prefix + "k.bias", width) : none);
-      append(w.qkv_bias, config_.v_bias ? read_vector(source_, prefix + "v.bias", width) : none);
+      const auto add = [&](bool stored, const char* name, int64_t size) {
+        append(w.qkv_bias, stored ? read_vector(source_, prefix + name, size)
+                                  : std::vector<float>(static_cast<size_t>(size), 0.0f));
+      };
+      add(config_.q_bias, "q.bias", width);
+      add(config_.k_bias, "k.bias", kv_width);
+      add(config_.v_bias, "v.bias", kv_width);
     }
     w.o = pack_matrix(backend_, source_.get(prefix + "o.weight", Shape{config_.hidden_size, width}),
                       compute_);
@@ -160,6 +164,9 @@ void check_config(const TransformerConfig& c, const std::string& prefix) {
   positive(c.num_heads, "number of heads");
   positive(c.head_dim, "head size");
   positive(c.intermediate_size, "intermediate size");
+  if (c.num_kv_heads < 0 || c.num_heads % c.kv_heads() != 0)
+    fail(ErrorCode::kCorruptData, "expected key heads that divide the ", c.num_heads,
+         " query heads of the encoder \"", prefix, "\", found ", c.num_kv_heads);
   if (c.rope && c.head_dim % 2 != 0)
     fail(ErrorCode::kCorruptData, "expected an even head size for rope in the encoder \"", prefix,
          "\", found ", c.head_dim);
@@ -215,7 +222,8 @@ void Transformer::forward(
   Weights& ws = *weights_;
   const int64_t width = c.num_heads * c.head_dim;
   const MatrixView normed = ws.normed.matrix(h.rows, c.hidden_size);
-  const MatrixView qkv = ws.qkv.matrix(h.rows, 3 * width);
+  const int64_t kv_width = c.kv_heads() * c.head_dim;
+  const MatrixView qkv = ws.qkv.matrix(h.rows, width + 2 * kv_width);
   const MatrixView attended = ws.attended.matrix(h.rows, width);
   const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
 
@@ -226,11 +234,12 @@ void Transformer::forward(
 
     normalize(backend, c, h, w.norm1, normed);
     linear(backend, normed, w.qkv, data_or_null(w.qkv_bias), qkv);
-    if (c.rope)  // q and k lie side by side: twice the heads in one pass
-      apply_rope(backend, RopeLayout::kHalf, 2 * c.num_heads, c.head_dim, c.head_dim, cos, sin,
-                 columns(qkv, 0, 2 * width));
-    attention_packed(backend, columns(qkv, 0, width), columns(qkv, width, width),
-                     columns(qkv, 2 * width, width), segments, c.num_heads, scale, attended);
+    if (c.rope)  // q and k lie side by side: all their heads in one pass
+      apply_rope(backend, RopeLayout::kHalf, c.num_heads + c.kv_heads(), c.head_dim, c.head_dim,
+                 cos, sin, columns(qkv, 0, width + kv_width));
+    attention_packed(backend, columns(qkv, 0, width), columns(qkv, width, kv_width),
+                     columns(qkv, width + kv_width, kv_width), segments, c.num_heads, scale,
+                     attended);
     const LinearTask out{&w.o, data_or_null(w.o_bias), h, true};
     linear(backend, attended, {&out, 1});
 

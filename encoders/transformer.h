@@ -20,6 +20,7 @@ struct TransformerConfig {
   int64_t num_layers = 0;
   int64_t hidden_size = 0;
   int64_t num_heads = 0;
+  int64_t num_kv_heads = 0;  // 0: as many as query heads
   int64_t head_dim = 0;
   int64_t intermediate_size = 0;
   EncoderNorm norm = EncoderNorm::kLayerNorm;
@@ -28,6 +29,8 @@ struct TransformerConfig {
   Activation activation = Activation::kGeluErf;  // with gated_ffn: kSilu
   bool q_bias = true, k_bias = true, v_bias = true, o_bias = true, ffn_bias = true;
   bool rope = false;  // half layout over the whole head
+
+  int64_t kv_heads() const { return num_kv_heads > 0 ? num_kv_heads : num_heads; }
 };
 
 // Canonical names, `prefix` prepended as it is ("vision."; i = layer):

@@ -130,12 +130,13 @@ void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder) {
   for (size_t i = 0; i < sliding.size(); ++i) decoder.layers[i].window = sliding[i] ? window : 0;
 }
 
-void read_softmax_experts(const ConfigReader& config, DecoderConfig& decoder) {
+void read_softmax_experts(const ConfigReader& config, DecoderConfig& decoder,
+                          bool always_renormalized) {
   MoeSpec& moe = decoder.moe;
   moe.num_experts = config.size_of_any({"num_experts", "num_local_experts"});
   moe.num_experts_per_token = config.size("num_experts_per_tok");
   moe.intermediate_size = config.size("moe_intermediate_size");
-  moe.router.renormalize = config.boolean("norm_topk_prob");
+  moe.router.renormalize = always_renormalized || config.boolean("norm_topk_prob");
   const int64_t step = config.size_or("decoder_sparse_step", 1);
   const std::vector<int32_t> dense = config.ids("mlp_only_layers");
   for (int64_t i = 0; i < decoder.num_layers(); ++i) {

@@ -110,7 +110,9 @@ int64_t read_window_or_null(const ConfigReader& config);
 void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder);
 /// Experts scored by softmax over all of them, on every "decoder_sparse_step"-th layer that
 /// "mlp_only_layers" does not name.
-void read_softmax_experts(const ConfigReader& config, DecoderConfig& decoder);
+/// Weights sum to one when "norm_topk_prob" says so, or always.
+void read_softmax_experts(const ConfigReader& config, DecoderConfig& decoder,
+                          bool always_renormalized = false);
 /// Width of all shared experts as one: their number at `key` times `expert_width`.
 int64_t read_shared_width(const ConfigReader& config, std::string_view key, int64_t expert_width,
                           int64_t fallback);

@@ -26,6 +26,10 @@ std::unique_ptr<Engine> Engine::load(const std::string& path, const EngineOption
   });
 }
 
+PromptLayout Engine::prepare(std::span<const ChatMessage>, const std::string&) {
+  fail(ErrorCode::kUnsupported, "this model takes no conversations");
+}
+
 double Engine::mean_nll(std::span<const int32_t>) {
   fail(ErrorCode::kUnsupported, "this model does not score text");
 }

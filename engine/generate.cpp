@@ -166,40 +166,6 @@ class AllowedTokens {
 
 }  // namespace
 
-namespace {
-
-int64_t num_bytes(const Image& image) { return static_cast<int64_t>(image.rgb.size()); }
-int64_t num_bytes(const Waveform& sound) {
-  return static_cast<int64_t>(sound.samples.size() * sizeof(float));
-}
-
-}  // namespace
-
-DecodedMedia TextEngine::decode_media(std::span<const ChatMessage> messages) const {
-  DecodedMedia out;
-  MediaLimits limits;
-  limits.max_decoded_bytes = options_.max_media_bytes;
-  for (const ChatMessage& message : messages) {
-    for (const ContentPart& part : message.content) {
-      if (!part.is_media) continue;
-      const MediaKind kind = part.media.kind;
-      if (kind == MediaKind::kImage && image_encoder_)
-        limits.max_decoded_bytes -=
-            num_bytes(out.images.emplace_back(decode_image(part.media, limits)));
-      else if (kind == MediaKind::kAudio && sound_encoder_)
-        limits.max_decoded_bytes -= num_bytes(out.sounds.emplace_back(
-            decode_audio(part.media, config_.audio->mel.sample_rate_hz, limits)));
-      else
-        fail(ErrorCode::kUnsupported, "expected messages that family ", config_.family,
-             " can take, found ",
-             kind == MediaKind::kImage   ? "a picture"
-             : kind == MediaKind::kAudio ? "sound"
-                                         : "video");
-    }
-  }
-  return out;
-}
-
 PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
   const int given = (request.input_ids.empty() ? 0 : 1) + (request.prompt.empty() ? 0 : 1) +
                     (request.messages.empty() ? 0 : 1);
@@ -208,14 +174,15 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
          "expected exactly one of input_ids, prompt and messages, found ", given);
   if (request.messages.empty() && (!request.tools_json.empty() || !request.reasoning.empty()))
     fail(ErrorCode::kInvalidArgument, "expected tools and reasoning only with messages");
-  if (!request.input_ids.empty()) return prepare(request.input_ids, request.images, request.audios);
-  if (!request.images.empty() || !request.audios.empty())
+  if (!request.input_ids.empty())
+    return prepare(request.input_ids, {request.images, request.audios, request.videos});
+  if (!request.images.empty() || !request.audios.empty() || !request.videos.empty())
     fail(ErrorCode::kInvalidArgument,
-         "expected images and audios only with input_ids, found them beside text");
+         "expected images, audios and videos only with input_ids, found them beside text");
   if (!request.prompt.empty()) {
     std::vector<int32_t> ids = tokenizer().encode(request.prompt, true, true);
     check_tokenizer_ids(ids, config_.decoder.vocab_size, path_);
-    return prepare(std::move(ids), {});
+    return prepare(std::move(ids));
   }
   // Media first: a text-only template would fail on them with a message about itself.
   const DecodedMedia media = decode_media(request.messages);
@@ -224,18 +191,7 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
       chat_->encode({request.messages, request.tools_json, request.template_kwargs_json,
                      request.reasoning, request.trust_special_tokens});
   check_tokenizer_ids(chat.ids, config_.decoder.vocab_size, path_);
-  if (!media.images.empty()) {
-    std::vector<MediaGrid> grids;
-    for (const Image& image : media.images) grids.push_back(image_encoder_->grids(image).front());
-    chat.ids = expand_placeholders(chat.ids, config_.special.image_placeholder, grids);
-  }
-  if (!media.sounds.empty()) {
-    std::vector<MediaGrid> grids;
-    for (const int64_t count : sound_encoder().count_tokens(media.sounds))
-      grids.push_back({1, 1, count});
-    chat.ids = expand_placeholders(chat.ids, config_.special.audio_placeholder, grids);
-  }
-  PreparedPrompt prompt = prepare(std::move(chat.ids), media.images, media.sounds);
+  PreparedPrompt prompt = prepare(expand_media(std::move(chat.ids), media), media);
   prompt.is_chat = true;
   prompt.has_tools = chat.has_tools;
   prompt.text = std::move(chat.text);

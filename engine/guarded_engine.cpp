@@ -10,8 +10,14 @@ class GuardedEngine final : public Engine {
   explicit GuardedEngine(std::unique_ptr<Engine> inner) : inner_(std::move(inner)) {}
 
   FloatMatrix logits(std::span<const int32_t> ids, std::span<const Image> images,
-                     std::span<const Waveform> audios) override {
-    return guard_memory("compute logits", [&] { return inner_->logits(ids, images, audios); });
+                     std::span<const Waveform> audios, std::span<const Video> videos) override {
+    return guard_memory("compute logits",
+                        [&] { return inner_->logits(ids, images, audios, videos); });
+  }
+  PromptLayout prepare(std::span<const ChatMessage> messages,
+                       const std::string& template_kwargs_json) override {
+    return guard_memory("prepare a conversation",
+                        [&] { return inner_->prepare(messages, template_kwargs_json); });
   }
   double mean_nll(std::span<const int32_t> ids) override {
     return guard_memory("score a text", [&] { return inner_->mean_nll(ids); });

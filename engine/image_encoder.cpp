@@ -12,8 +12,12 @@ namespace {
 
 class PatchImageEncoder final : public ImageEncoder {
  public:
-  PatchImageEncoder(std::unique_ptr<VisionEncoder> encoder, std::unique_ptr<Projector> projector)
-      : encoder_(std::move(encoder)), projector_(std::move(projector)) {}
+  PatchImageEncoder(std::unique_ptr<VisionEncoder> encoder, std::unique_ptr<Projector> projector,
+                    std::vector<std::unique_ptr<Projector>> deep_projectors, bool frames_apart)
+      : encoder_(std::move(encoder)),
+        projector_(std::move(projector)),
+        deep_projectors_(std::move(deep_projectors)),
+        frames_apart_(frames_apart) {}
 
   std::vector<MediaGrid> grids(const Image& image) const override {
     const ImageProcessorConfig& p = encoder_->config().processor;
@@ -22,15 +26,36 @@ class PatchImageEncoder final : public ImageEncoder {
     return {{1, size.height / factor, size.width / factor}};
   }
 
-  Tensor encode(const Image& image) override {
-    VisionFeatures features = encoder_->forward(image);
-    const Shape& shape = features.rows.shape();
-    return projector_->forward(matrix(features.rows.f32(), shape[0], shape[1]));
+  EncodedMedia encode(const Image& image) override { return project(encoder_->forward(image)); }
+
+  std::vector<MediaGrid> video_grids(const Video& video) const override {
+    if (!encoder_->config().video) return ImageEncoder::video_grids(video);
+    const PatchPlan plan = encoder_->plan(video);
+    const int64_t merge = encoder_->config().processor.merge_size;
+    const MediaGrid grid{plan.grid_t, plan.grid_h / merge, plan.grid_w / merge};
+    if (!frames_apart_) return {grid};
+    return std::vector<MediaGrid>(static_cast<size_t>(grid.t), {1, grid.h, grid.w});
+  }
+
+  EncodedMedia encode_video(const Video& video) override {
+    if (!encoder_->config().video) return ImageEncoder::encode_video(video);
+    return project(encoder_->forward(video));
   }
 
  private:
+  EncodedMedia project(VisionFeatures features) const {
+    const auto rows = [](Tensor& t) { return matrix(t.f32(), t.shape()[0], t.shape()[1]); };
+    EncodedMedia out;
+    for (size_t i = 0; i < deep_projectors_.size(); ++i)
+      out.deep_rows.push_back(deep_projectors_[i]->forward(rows(features.taps[i])));
+    out.rows = projector_->forward(rows(features.rows));
+    return out;
+  }
+
   std::unique_ptr<VisionEncoder> encoder_;
   std::unique_ptr<Projector> projector_;
+  std::vector<std::unique_ptr<Projector>> deep_projectors_;  // one per tap
+  bool frames_apart_;
 };
 
 /// Pictures as tiles of one size: a run of tokens per tile, or all tiles joined into one run.
@@ -51,7 +76,10 @@ class TileImageEncoder final : public ImageEncoder {
     return std::vector<MediaGrid>(static_cast<size_t>(plan.num_tiles()), {1, tile_h(), tile_w()});
   }
 
-  Tensor encode(const Image& image) override {
+  EncodedMedia encode(const Image& image) override { return {encode_tiles(image), {}}; }
+
+ private:
+  Tensor encode_tiles(const Image& image) {
     const TilePlan plan = plan_tiling(tiling(), {image.height, image.width});
     const std::vector<Image> tiles =
         cut_tiles(tiling(), plan, encoder_->config().processor.filter, image, pool_);
@@ -63,7 +91,6 @@ class TileImageEncoder final : public ImageEncoder {
                       newline_.empty() ? nullptr : newline_.data());
   }
 
- private:
   const TileConfig& tiling() const { return *encoder_->config().tiling; }
   int64_t unit() const {
     return encoder_->config().processor.patch_size * encoder_->config().processor.merge_size;
@@ -82,7 +109,27 @@ class TileImageEncoder final : public ImageEncoder {
   ThreadPool* pool_;
 };
 
+std::vector<std::unique_ptr<Projector>> load_deep_projectors(const ModelConfig& config,
+                                                             TensorSource& source, Backend& backend,
+                                                             ComputeType compute) {
+  std::vector<std::unique_ptr<Projector>> out;
+  if (!config.deep_projector) return out;
+  for (size_t i = 0; i < config.vision->tap_layers.size(); ++i)
+    out.push_back(Projector::load(*config.deep_projector, source,
+                                  "deep_projector." + std::to_string(i) + ".", backend, compute));
+  return out;
+}
+
 }  // namespace
+
+std::vector<MediaGrid> ImageEncoder::video_grids(const Video&) const {
+  fail(ErrorCode::kUnsupported, "expected pictures, found a video: this model takes none");
+}
+
+EncodedMedia ImageEncoder::encode_video(const Video& video) {
+  video_grids(video);
+  return {};
+}
 
 std::unique_ptr<ImageEncoder> make_image_encoder(const ModelFiles& files, const ModelConfig& config,
                                                  TensorSource& source, Backend& backend,
@@ -95,7 +142,9 @@ std::unique_ptr<ImageEncoder> make_image_encoder(const ModelFiles& files, const 
   auto encoder = VisionEncoder::load(*config.vision, source, "vision.", backend, compute);
   auto projector = Projector::load(*config.projector, source, "projector.", backend, compute);
   if (!config.vision->tiling)
-    return std::make_unique<PatchImageEncoder>(std::move(encoder), std::move(projector));
+    return std::make_unique<PatchImageEncoder>(
+        std::move(encoder), std::move(projector),
+        load_deep_projectors(config, source, backend, compute), config.video_tokens.frames_apart);
   std::vector<float> newline;
   if (config.tile_join && config.tile_join->newline) {
     newline.resize(static_cast<size_t>(config.decoder.hidden_size));

@@ -6,6 +6,7 @@
 
 #include "core/tensor.h"
 #include "core/tensor_source.h"
+#include "engine/encoder_cache.h"
 #include "engine/model_config.h"
 #include "fusion/prompt.h"
 #include "kernels/backend.h"
@@ -21,7 +22,10 @@ class ImageEncoder {
   /// them. Throws kInvalidArgument for a picture that cannot be resized.
   virtual std::vector<MediaGrid> grids(const Image& image) const = 0;
   /// Rows of all grids, one after the other, each in raster order: (tokens, hidden_size).
-  virtual Tensor encode(const Image& image) = 0;
+  virtual EncodedMedia encode(const Image& image) = 0;
+  /// The same for a video. Throws kUnsupported where the encoder takes pictures only.
+  virtual std::vector<MediaGrid> video_grids(const Video& video) const;
+  virtual EncodedMedia encode_video(const Video& video);
 };
 
 /// Null when the model has no vision part.

@@ -12,6 +12,7 @@
 #include "decoder/decoder_config.h"
 #include "encoders/audio/audio_config.h"
 #include "encoders/vision/vision_config.h"
+#include "fusion/positions.h"
 #include "fusion/projector.h"
 #include "fusion/tile_rows.h"
 #include "onnuri/engine.h"
@@ -22,9 +23,10 @@ namespace onnuri {
 struct ModelFiles {
   std::string path;
   std::shared_ptr<const Checkpoint> checkpoint;
-  JsonValue config;               // config.json; null for GGUF
-  JsonValue generation_config;    // generation_config.json or null
-  JsonValue preprocessor_config;  // preprocessor_config.json or null
+  JsonValue config;                     // config.json; null for GGUF
+  JsonValue generation_config;          // generation_config.json or null
+  JsonValue preprocessor_config;        // preprocessor_config.json or null
+  JsonValue video_preprocessor_config;  // video_preprocessor_config.json or null
   bool is_gguf() const { return checkpoint->format() == CheckpointFormat::kGguf; }
 };
 
@@ -39,15 +41,25 @@ struct SpecialTokens {
   int32_t audio_placeholder = -1;
 };
 
+/// How a video stands in the row of tokens.
+struct VideoTokens {
+  double positions_per_second = 0;  // 0: one position from one grid to the next
+  double assumed_fps = 2.0;         // of frames that came without a rate
+  bool frames_apart = false;        // one run of tokens per grid, text between them
+  AfterVideo after = AfterVideo::kLongestSide;
+};
+
 struct ModelConfig {
   std::string family;  // "qwen3", "gemma3", ...
   std::string model_name;
   DecoderConfig decoder;
   std::optional<VisionConfig> vision;
-  std::optional<ProjectorConfig> projector;  // of pictures, with `vision`
-  std::optional<TileJoinConfig> tile_join;   // with tiles that become one run of tokens
-  bool media_sees_ahead = false;             // tokens of a picture see each other in the decoder
-  std::optional<AudioConfig> audio;          // of sound
+  std::optional<ProjectorConfig> projector;       // of pictures, with `vision`
+  std::optional<ProjectorConfig> deep_projector;  // of each tap, added after the first layers
+  VideoTokens video_tokens;                       // with vision->video
+  std::optional<TileJoinConfig> tile_join;        // with tiles that become one run of tokens
+  bool media_sees_ahead = false;     // tokens of a picture see each other in the decoder
+  std::optional<AudioConfig> audio;  // of sound
   std::optional<SpeechDecoderConfig> speech_decoder;
   MtpSpec mtp;                            // the prediction module that the checkpoint offers
   std::vector<std::string> mtp_prefixes;  // its stored tensors, ignored when it is not loaded

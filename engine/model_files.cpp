@@ -79,6 +79,8 @@ ModelFiles open_config_files(const std::string& path) {
     fail(ErrorCode::kCorruptData, "expected an object in ", config.string());
   files.generation_config = read_json_if(config.parent_path() / "generation_config.json");
   files.preprocessor_config = read_json_if(config.parent_path() / "preprocessor_config.json");
+  files.video_preprocessor_config =
+      read_json_if(config.parent_path() / "video_preprocessor_config.json");
   auto no_tensors = std::make_shared<CheckpointTable>(CheckpointFormat::kSafetensors, files.path);
   no_tensors->set_metadata(JsonValue(JsonValue::Object{}));
   files.checkpoint = std::move(no_tensors);
@@ -101,6 +103,7 @@ ModelFiles open_model_files(const std::string& path) {
         fail(ErrorCode::kCorruptData, "expected an object in config.json of ", path);
       files.generation_config = read_json_if(target / "generation_config.json");
       files.preprocessor_config = read_json_if(target / "preprocessor_config.json");
+      files.video_preprocessor_config = read_json_if(target / "video_preprocessor_config.json");
       files.checkpoint = Checkpoint::open(path);
       if (files.is_gguf())
         fail(ErrorCode::kUnsupported, "expected safetensors beside config.json in ", path);

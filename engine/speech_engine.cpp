@@ -57,9 +57,9 @@ class SpeechEngine final : public Engine {
   }
 
   FloatMatrix logits(std::span<const int32_t> ids, std::span<const Image> images,
-                     std::span<const Waveform> audios) override {
+                     std::span<const Waveform> audios, std::span<const Video> videos) override {
     const std::lock_guard lock(mutex_);
-    if (!images.empty() || audios.size() != 1 || ids.empty()) {
+    if (!images.empty() || !videos.empty() || audios.size() != 1 || ids.empty()) {
       fail(ErrorCode::kInvalidArgument, "expected token ids and one sound, found ", ids.size(),
            " ids, ", audios.size(), " sounds and ", images.size(), " images");
     }

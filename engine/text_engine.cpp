@@ -85,6 +85,14 @@ void TextEngine::load(const ModelFiles& files) {
   if (context_size_ > longest)
     fail(ErrorCode::kInvalidArgument, "expected a context size of at most ", longest,
          " tokens, the model's own, found ", context_size_);
+  if (options_.after_video == "maximum")
+    config_.video_tokens.after = AfterVideo::kMaximum;
+  else if (options_.after_video == "longest_side")
+    config_.video_tokens.after = AfterVideo::kLongestSide;
+  else if (!options_.after_video.empty())
+    fail(ErrorCode::kInvalidArgument,
+         "expected \"longest_side\" or \"maximum\" as the rule after a video, found \"",
+         options_.after_video, "\"");
   if (options_.prefill_chunk < 1)
     fail(ErrorCode::kInvalidArgument, "expected a prefill chunk of at least 1 token, found ",
          options_.prefill_chunk);
@@ -119,61 +127,6 @@ std::unique_ptr<KvSequence> TextEngine::new_sequence() {
   return sequence;
 }
 
-PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, std::span<const Image> images,
-                                   std::span<const Waveform> sounds) {
-  check_ids(ids);
-  if (static_cast<int64_t>(ids.size()) > context_size_)
-    fail(ErrorCode::kInvalidArgument, "expected a prompt of at most ", context_size_,
-         " tokens (the context size), found ", ids.size());
-  PreparedPrompt prompt;
-  prompt.ids = std::move(ids);
-  const auto num_tokens = static_cast<int64_t>(prompt.ids.size());
-  if (!images.empty()) {
-    if (!image_encoder_)
-      fail(ErrorCode::kUnsupported, "expected no pictures: family ", config_.family,
-           " has no eyes");
-    std::vector<MediaGrid> grids;
-    std::vector<size_t> grids_of_image;
-    for (const Image& image : images) {
-      const std::vector<MediaGrid> some = image_encoder_->grids(image);
-      grids.insert(grids.end(), some.begin(), some.end());
-      grids_of_image.push_back(some.size());
-    }
-    prompt.spans = find_media_spans(prompt.ids, config_.special.image_placeholder, grids);
-    find_visible_ends(prompt);
-    for (size_t i = 0; i < images.size(); ++i) {
-      prompt.features.push_back(image_encoder_->encode(images[i]));
-      const float* row = prompt.features.back().f32();
-      for (size_t k = 0; k < grids_of_image[i]; ++k) {
-        const int64_t count = prompt.spans[prompt.rows.size()].num_tokens;
-        prompt.rows.push_back(row);
-        row += count * config_.decoder.hidden_size;
-      }
-    }
-  }
-  prompt.positions = config_.decoder.position_axes() > 1 ? mrope_positions(num_tokens, prompt.spans)
-                                                         : text_positions(num_tokens);
-  add_sounds(sounds, prompt);
-  return prompt;
-}
-
-void TextEngine::find_visible_ends(PreparedPrompt& prompt) const {
-  if (!config_.media_sees_ahead) return;
-  prompt.visible_ends.resize(prompt.ids.size());
-  std::iota(prompt.visible_ends.begin(), prompt.visible_ends.end(), 1);
-  for (size_t i = 0; i < prompt.spans.size();) {  // spans that touch are one run
-    const int64_t begin = prompt.spans[i].first_token;
-    int64_t end = begin;
-    for (; i < prompt.spans.size() && prompt.spans[i].first_token <= end; ++i)
-      end = prompt.spans[i].first_token + prompt.spans[i].num_tokens;
-    if (end - begin > cache_->options().max_chunk)
-      fail(ErrorCode::kInvalidArgument, "expected at most ", cache_->options().max_chunk,
-           " tokens of pictures without text between them, found ", end - begin);
-    std::fill(prompt.visible_ends.begin() + begin, prompt.visible_ends.begin() + end,
-              static_cast<int32_t>(end));
-  }
-}
-
 int64_t TextEngine::chunk_end(const PreparedPrompt& prompt, int64_t begin) const {
   const int64_t end =
       std::min(begin + options_.prefill_chunk, static_cast<int64_t>(prompt.ids.size()));
@@ -190,19 +143,6 @@ const SoundEncoder& TextEngine::sound_encoder() const {
   return *sound_encoder_;
 }
 
-// Sound counts like text in every numbering of positions: one step per token on all axes.
-void TextEngine::add_sounds(std::span<const Waveform> sounds, PreparedPrompt& prompt) const {
-  if (sounds.empty()) return;
-  std::vector<MediaGrid> grids;
-  for (const int64_t count : sound_encoder().count_tokens(sounds)) grids.push_back({1, 1, count});
-  const std::vector<MediaSpan> spans =
-      find_media_spans(prompt.ids, config_.special.audio_placeholder, grids);
-  std::vector<Tensor> features = sound_encoder().encode(sounds);
-  prompt.spans.insert(prompt.spans.end(), spans.begin(), spans.end());
-  for (const Tensor& rows : features) prompt.rows.push_back(rows.f32());
-  std::move(features.begin(), features.end(), std::back_inserter(prompt.features));
-}
-
 int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, int64_t begin,
                                   int64_t count, Rows rows, float* logits) {
   const auto total = static_cast<int64_t>(prompt.ids.size());
@@ -213,14 +153,19 @@ int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, 
     positions.insert(positions.end(), row, row + count);
   }
   std::vector<RowOverride> overrides;
+  std::vector<RowAddition> additions;
   const int64_t hidden = config_.decoder.hidden_size;
   for (size_t i = 0; i < prompt.spans.size(); ++i) {
     const MediaSpan& span = prompt.spans[i];
     const int64_t first = std::max(begin, span.first_token);
     const int64_t last = std::min(begin + count, span.first_token + span.num_tokens);
     if (first >= last) continue;
-    const float* data = prompt.rows[i] + (first - span.first_token) * hidden;
-    overrides.push_back({first - begin, matrix(data, last - first, hidden)});
+    const int64_t skipped = (first - span.first_token) * hidden;
+    overrides.push_back(
+        {first - begin, matrix(prompt.rows[i].rows + skipped, last - first, hidden)});
+    for (size_t k = 0; k < prompt.rows[i].deep_rows.size(); ++k)
+      additions.push_back({static_cast<int64_t>(k), first - begin,
+                           matrix(prompt.rows[i].deep_rows[k] + skipped, last - first, hidden)});
   }
   std::vector<int64_t> wanted;
   if (rows == Rows::kLast) wanted.push_back(count - 1);
@@ -234,6 +179,7 @@ int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, 
   batch.positions = positions;
   batch.sequences = std::span(&slice, 1);
   batch.overrides = overrides;
+  batch.additions = additions;
   batch.logit_rows = wanted;
   const auto num_rows = static_cast<int64_t>(wanted.size());
   decoder_->forward(batch, matrix(logits, num_rows, config_.decoder.vocab_size));
@@ -260,9 +206,10 @@ void TextEngine::forward_tokens(KvSequence& kv, std::span<const int32_t> ids, in
 }
 
 FloatMatrix TextEngine::logits(std::span<const int32_t> input_ids, std::span<const Image> images,
-                               std::span<const Waveform> audios) {
+                               std::span<const Waveform> audios, std::span<const Video> videos) {
   const std::lock_guard lock(mutex_);
-  const PreparedPrompt prompt = prepare({input_ids.begin(), input_ids.end()}, images, audios);
+  const PreparedPrompt prompt =
+      prepare({input_ids.begin(), input_ids.end()}, {images, audios, videos});
   FloatMatrix out;
   out.rows = static_cast<int64_t>(prompt.ids.size());
   out.cols = config_.decoder.vocab_size;
@@ -290,7 +237,7 @@ std::vector<double> TextEngine::token_nll(std::span<const int32_t> input_ids) {
   const std::lock_guard lock(mutex_);
   if (input_ids.size() < 2)
     fail(ErrorCode::kInvalidArgument, "expected at least two tokens, found ", input_ids.size());
-  const PreparedPrompt prompt = prepare({input_ids.begin(), input_ids.end()}, {});
+  const PreparedPrompt prompt = prepare({input_ids.begin(), input_ids.end()});
   const auto total = static_cast<int64_t>(prompt.ids.size());
   const int64_t vocab = config_.decoder.vocab_size;
   const std::unique_ptr<KvSequence> kv = new_sequence();
@@ -318,7 +265,7 @@ FloatMatrix TextEngine::encode_image(const Image& image) {
   if (!image_encoder_)
     fail(ErrorCode::kUnsupported, "expected a vision model: family ", config_.family,
          " has no eyes");
-  const Tensor rows = image_encoder_->encode(image);
+  const Tensor rows = image_encoder_->encode(image).rows;
   FloatMatrix out{rows.shape()[0], rows.shape()[1], {}};
   out.values.assign(rows.f32(), rows.f32() + out.rows * out.cols);
   return out;

@@ -19,23 +19,38 @@
 
 namespace onnuri {
 
+/// Features of one span, each (num_tokens, hidden_size).
+struct SpanRows {
+  const float* rows = nullptr;
+  std::vector<const float*> deep_rows;  // added after the first layers, one each
+};
+
 /// A prompt ready for the decoder: placeholders expanded, media encoded, positions known.
 struct PreparedPrompt {
   std::vector<int32_t> ids;
   PromptPositions positions;
-  std::vector<MediaSpan> spans;       // of media, in order
-  std::vector<Tensor> features;       // of each media item, (tokens, hidden_size)
-  std::vector<const float*> rows;     // of each span, (num_tokens, hidden_size) inside features
-  std::vector<int32_t> visible_ends;  // (num_tokens) or empty, see SequenceSlice
-  std::string text;                   // of a conversation: the rendered prompt
+  std::vector<MediaSpan> spans;        // of media, in order
+  std::vector<EncodedMedia> features;  // of each media item
+  std::vector<SpanRows> rows;          // of each span, inside features
+  std::vector<int32_t> visible_ends;   // (num_tokens) or empty, see SequenceSlice
+  std::string text;                    // of a conversation: the rendered prompt
   bool is_chat = false;
   bool has_tools = false;
+};
+
+/// The media of one prompt, each kind in its order.
+struct RequestMedia {
+  std::span<const Image> images;
+  std::span<const Waveform> sounds;
+  std::span<const Video> videos;
 };
 
 /// The media of a conversation, each kind in its order.
 struct DecodedMedia {
   std::vector<Image> images;
   std::vector<Waveform> sounds;
+  std::vector<Video> videos;
+  operator RequestMedia() const { return {images, sounds, videos}; }
 };
 
 class TextEngine final : public Engine {
@@ -43,7 +58,9 @@ class TextEngine final : public Engine {
   TextEngine(const ModelFiles& files, ModelConfig config, const EngineOptions& options);
 
   FloatMatrix logits(std::span<const int32_t> input_ids, std::span<const Image> images,
-                     std::span<const Waveform> audios) override;
+                     std::span<const Waveform> audios, std::span<const Video> videos) override;
+  PromptLayout prepare(std::span<const ChatMessage> messages,
+                       const std::string& template_kwargs_json) override;
   double mean_nll(std::span<const int32_t> input_ids) override;
   std::vector<double> token_nll(std::span<const int32_t> input_ids) override;
   SamplingParams model_sampling() const override { return model_sampling_; }
@@ -65,8 +82,20 @@ class TextEngine final : public Engine {
   const Tokenizer& tokenizer() const;  // throws kUnsupported when the checkpoint has none
   bool is_end(int32_t id) const;
   void check_ids(std::span<const int32_t> ids) const;
-  PreparedPrompt prepare(std::vector<int32_t> ids, std::span<const Image> images,
-                         std::span<const Waveform> sounds = {});
+  PreparedPrompt prepare(std::vector<int32_t> ids, const RequestMedia& media = {});
+  /// Spans and positions; what encode_media fills in is missing.
+  PreparedPrompt lay_out(std::vector<int32_t> ids, const RequestMedia& media) const;
+  void encode_media(const RequestMedia& media, PreparedPrompt& prompt);
+  std::vector<MediaSpan> image_spans(std::span<const int32_t> ids,
+                                     std::span<const Image> images) const;
+  std::vector<MediaSpan> video_spans(std::span<const int32_t> ids,
+                                     std::span<const Video> videos) const;
+  std::vector<MediaSpan> sound_spans(std::span<const int32_t> ids,
+                                     std::span<const Waveform> sounds) const;
+  /// Ids of a conversation with its placeholders expanded.
+  std::vector<int32_t> expand_media(std::vector<int32_t> ids, const DecodedMedia& media) const;
+  std::vector<int32_t> expand_videos(std::span<const int32_t> ids,
+                                     std::span<const Video> videos) const;
   PreparedPrompt prepare(const GenerateRequest& request);
   void check_request(const GenerateRequest& request) const;
   bool prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span<float> logits,
@@ -75,10 +104,10 @@ class TextEngine final : public Engine {
                   std::span<const float> after_prompt, TokenConstraint* constraint,
                   Generation& generation);
   DecodedMedia decode_media(std::span<const ChatMessage> messages) const;
-  void add_sounds(std::span<const Waveform> sounds, PreparedPrompt& prompt) const;
   const SoundEncoder& sound_encoder() const;  // throws kUnsupported when there is none
   std::unique_ptr<KvSequence> new_sequence();
 
+  double time_of_grid(const Video& video, size_t grid) const;
   void find_visible_ends(PreparedPrompt& prompt) const;
   /// Where the chunk that starts at `begin` ends: not inside tokens that see each other.
   int64_t chunk_end(const PreparedPrompt& prompt, int64_t begin) const;

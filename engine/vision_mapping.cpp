@@ -3,9 +3,11 @@
 #include "engine/vision_mapping.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "core/check.h"
+#include "engine/decoder_mapping.h"
 
 namespace onnuri {
 namespace {
@@ -119,70 +121,146 @@ void add_prefixed_names(NameTable& table, const std::vector<std::string>& prefix
   }
 }
 
-VisionConfig read_window_vision(const ModelFiles& files, const ConfigReader& vision) {
+VisionConfig read_block_vision(const ModelFiles& files, const ConfigReader& vision,
+                               std::string_view width_key) {
   VisionConfig out;
   out.processor = read_image_processor(files);
   TransformerConfig& t = out.transformer;
   t.num_layers = bounded_size(vision, "depth");
-  t.hidden_size = bounded_size(vision, "hidden_size");
+  t.hidden_size = bounded_size(vision, width_key);
   t.num_heads = bounded_size(vision, "num_heads");
-  t.intermediate_size = bounded_size(vision, "intermediate_size");
   if (t.hidden_size % t.num_heads != 0)
     fail(ErrorCode::kCorruptData, "expected ", t.num_heads, " heads to divide the hidden size ",
          t.hidden_size, " in ", vision.where());
   t.head_dim = t.hidden_size / t.num_heads;
-  t.norm = EncoderNorm::kRmsNorm;
   t.norm_eps = 1e-6f;
-  t.gated_ffn = true;
-  t.activation = Activation::kSilu;
   t.rope = true;
-  out.window_size = bounded_size(vision, "window_size");
-  for (const int32_t layer : vision.ids("fullatt_block_indexes"))
-    out.full_attention_layers.push_back(layer);
   const auto expect = [&](std::string_view key, int64_t found) {
     if (vision.has(key) && vision.size(key) != found)
       fail(ErrorCode::kCorruptData, "expected ", vision.size(key), " (", vision.place(key),
            ") in preprocessor_config.json, found ", found);
   };
   expect("patch_size", out.processor.patch_size);
+  expect("spatial_patch_size", out.processor.patch_size);
   expect("spatial_merge_size", out.processor.merge_size);
   expect("temporal_patch_size", out.processor.temporal_patch_size);
   return out;
 }
 
-ProjectorConfig window_vision_projector(const VisionConfig& vision, const ConfigReader& config) {
+VisionConfig read_window_vision(const ModelFiles& files, const ConfigReader& vision) {
+  VisionConfig out = read_block_vision(files, vision, "hidden_size");
+  TransformerConfig& t = out.transformer;
+  t.intermediate_size = bounded_size(vision, "intermediate_size");
+  t.norm = EncoderNorm::kRmsNorm;
+  t.gated_ffn = true;
+  t.activation = Activation::kSilu;
+  out.window_size = bounded_size(vision, "window_size");
+  for (const int32_t layer : vision.ids("fullatt_block_indexes"))
+    out.full_attention_layers.push_back(layer);
+  return out;
+}
+
+VisionConfig read_tapped_vision(const ModelFiles& files, const ConfigReader& vision) {
+  require_activation(vision, "hidden_act", "gelu_pytorch_tanh");
+  VisionConfig out = read_block_vision(files, vision, "hidden_size");
+  out.transformer.intermediate_size = bounded_size(vision, "intermediate_size");
+  out.transformer.activation = Activation::kGeluTanh;
+  out.patch_bias = true;
+  out.positions = VisionPositions::kLearnedGridCorners;
+  const int64_t rows = bounded_size(vision, "num_position_embeddings");
+  out.position_grid_side = std::lround(std::sqrt(static_cast<double>(rows)));
+  if (out.position_grid_side * out.position_grid_side != rows)
+    fail(ErrorCode::kCorruptData, "expected a square number at ",
+         vision.place("num_position_embeddings"), ", found ", rows);
+  for (const int32_t layer : vision.ids("deepstack_visual_indexes")) {
+    if (!out.tap_layers.empty() && layer <= out.tap_layers.back())
+      fail(ErrorCode::kCorruptData, "expected ascending layers at ",
+           vision.place("deepstack_visual_indexes"));
+    out.tap_layers.push_back(layer);
+  }
+  return out;
+}
+
+ProjectorConfig tap_projector(const ProjectorConfig& projector) {
+  ProjectorConfig out = projector;
+  out.norm_joined = true;
+  return out;
+}
+
+VideoConfig read_video(const ModelFiles& files) {
+  const bool own = files.video_preprocessor_config.is_object();
+  const ConfigReader config(own ? files.video_preprocessor_config : files.preprocessor_config,
+                            own ? "video_preprocessor_config.json" : "preprocessor_config.json");
+  VideoConfig out;
+  out.min_pixels = read_area(config, "min_pixels", "shortest_edge");
+  out.max_pixels = read_area(config, "max_pixels", "longest_edge");
+  out.frames_per_second = config.number_or("fps", out.frames_per_second);
+  out.min_frames = config.size_or("min_frames", out.min_frames);
+  out.max_frames = config.size_or("max_frames", out.max_frames);
+  return out;
+}
+
+ProjectorConfig block_vision_projector(const VisionConfig& vision, int64_t out_size) {
   ProjectorConfig out;
   out.in_size = vision.transformer.hidden_size;
   out.group_rows = vision.processor.merge_size * vision.processor.merge_size;
   out.intermediate_size = out.in_size * out.group_rows;
-  out.fc2_size = out.out_size = bounded_size(config, "out_hidden_size");
-  out.norm = ProjectorNorm::kRmsNorm;
+  out.fc2_size = out.out_size = out_size;
+  out.norm = vision.transformer.norm == EncoderNorm::kRmsNorm ? ProjectorNorm::kRmsNorm
+                                                              : ProjectorNorm::kLayerNorm;
   return out;
 }
 
-void add_window_vision_names(NameTable& table, const std::vector<std::string>& prefixes,
-                             int64_t hidden_size) {
+ProjectorConfig window_vision_projector(const VisionConfig& vision, const ConfigReader& config) {
+  return block_vision_projector(vision, bounded_size(config, "out_hidden_size"));
+}
+
+namespace {
+
+void add_merger_names(NameTable& table, const std::vector<std::string>& prefixes,
+                      const std::string& canonical, const std::string& stored,
+                      const std::string& kind) {
+  const std::pair<const char*, const char*> parts[] = {
+      {"norm", "ln_q"}, {"fc1", "mlp.0"},      {"fc2", "mlp.2"},
+      {"norm", "norm"}, {"fc1", "linear_fc1"}, {"fc2", "linear_fc2"}};
+  for (const auto& [part, name] : parts)
+    add_prefixed_names(table, prefixes, canonical + part + kind, {stored + name + kind});
+}
+
+}  // namespace
+
+void add_block_vision_names(NameTable& table, const std::vector<std::string>& prefixes,
+                            const TransformerConfig& transformer) {
   const auto add = [&](const std::string& canonical, const StoredName& stored) {
     add_prefixed_names(table, prefixes, canonical, stored);
   };
-  add("vision.patch.weight", {"patch_embed.proj.weight"});
+  const int64_t q_width = transformer.num_heads * transformer.head_dim;
+  const int64_t kv_width = transformer.kv_heads() * transformer.head_dim;
   const std::string layer = "vision.layers.#.";
-  for (const std::string norm : {"norm1.weight", "norm2.weight"})
-    add(layer + norm, {"blocks.#." + norm});
+  const std::string block = "blocks.#.";
   for (const std::string kind : {".weight", ".bias"}) {
+    add("vision.patch" + kind, {"patch_embed.proj" + kind});
+    for (const std::string norm : {"norm1", "norm2"})
+      add(layer + norm + kind, {block + norm + kind});
     int64_t row = 0;
     for (const std::string part : {"q", "k", "v"}) {
-      add(layer + part + kind, {"blocks.#.attn.qkv" + kind, false, row, hidden_size});
-      add(layer + part + kind, {"blocks.#.attn." + part + kind});
-      row += hidden_size;
+      const int64_t count = part == "q" ? q_width : kv_width;
+      add(layer + part + kind, {block + "attn.qkv" + kind, false, row, count});
+      add(layer + part + kind, {block + "attn." + part + kind});
+      row += count;
     }
-    add(layer + "o" + kind, {"blocks.#.attn.proj" + kind});
+    add(layer + "o" + kind, {block + "attn.proj" + kind});
     for (const std::string part : {"gate", "up", "down"})
-      add(layer + part + kind, {"blocks.#.mlp." + part + "_proj" + kind});
-    add("projector.fc1" + kind, {"merger.mlp.0" + kind});
-    add("projector.fc2" + kind, {"merger.mlp.2" + kind});
+      add(layer + part + kind, {block + "mlp." + part + "_proj" + kind});
+    for (const std::string part : {"fc1", "fc2"}) {
+      add(layer + part + kind, {block + "mlp." + part + kind});
+      add(layer + part + kind, {block + "mlp.linear_" + part + kind});
+    }
+    add_merger_names(table, prefixes, "projector.", "merger.", kind);
+    add_merger_names(table, prefixes, "deep_projector.#.", "deepstack_merger_list.#.", kind);
+    add_merger_names(table, prefixes, "deep_projector.#.", "merger_list.#.", kind);
   }
-  add("projector.norm.weight", {"merger.ln_q.weight"});
+  add("vision.positions", {"pos_embed.weight"});
 }
 
 }  // namespace onnuri

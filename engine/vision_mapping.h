@@ -33,11 +33,25 @@ bool read_tied_head(const ModelFiles& files, bool fallback);
 void add_prefixed_names(NameTable& table, const std::vector<std::string>& prefixes,
                         const std::string& canonical, StoredName stored);
 
-// The encoder with windows, RMS norms and gated feed-forward, and its merger.
+// Encoders over blocks of merge x merge patches, grids of any size, axial rope, and their merger.
+/// Sizes and geometry; norm and feed-forward are the family's. The width stands at `width_key`.
+VisionConfig read_block_vision(const ModelFiles& files, const ConfigReader& vision,
+                               std::string_view width_key);
+ProjectorConfig block_vision_projector(const VisionConfig& vision, int64_t out_size);
+/// Every spelling of the tensors below "visual." that is known.
+void add_block_vision_names(NameTable& table, const std::vector<std::string>& prefixes,
+                            const TransformerConfig& transformer);
+
+// Of them, the encoder with windows, RMS norms and gated feed-forward.
 VisionConfig read_window_vision(const ModelFiles& files, const ConfigReader& vision);
 ProjectorConfig window_vision_projector(const VisionConfig& vision, const ConfigReader& config);
-/// `hidden_size` finds q, k and v in the fused matrix.
-void add_window_vision_names(NameTable& table, const std::vector<std::string>& prefixes,
-                             int64_t hidden_size);
+
+// Of them, the encoder with a learned grid of positions and features of several depths.
+VisionConfig read_tapped_vision(const ModelFiles& files, const ConfigReader& vision);
+/// The merger of one of those depths: its norm comes after the rows are joined.
+ProjectorConfig tap_projector(const ProjectorConfig& projector);
+
+/// Frames and their sizes, of video_preprocessor_config.json; without it pictures set the sizes.
+VideoConfig read_video(const ModelFiles& files);
 
 }  // namespace onnuri

@@ -32,6 +32,15 @@ void check_count(int64_t num_tokens) {
          num_tokens);
 }
 
+/// In single precision, as the reference computes it.
+int32_t time_of(int64_t t, double step) {
+  const float time = static_cast<float>(t) * static_cast<float>(step);
+  if (!(time >= 0) || time > static_cast<float>(kMaxTokens))
+    fail(ErrorCode::kInvalidArgument, "expected a video of at most ", kMaxTokens,
+         " positions in time, found ", time);
+  return static_cast<int32_t>(time);
+}
+
 }  // namespace
 
 PromptPositions text_positions(int64_t num_tokens) {
@@ -43,7 +52,8 @@ PromptPositions text_positions(int64_t num_tokens) {
   return out;
 }
 
-PromptPositions mrope_positions(int64_t num_tokens, std::span<const MediaSpan> spans) {
+PromptPositions mrope_positions(int64_t num_tokens, std::span<const MediaSpan> spans,
+                                AfterVideo rule) {
   check_count(num_tokens);
   PromptPositions out;
   out.num_axes = 3;
@@ -53,6 +63,7 @@ PromptPositions mrope_positions(int64_t num_tokens, std::span<const MediaSpan> s
   int32_t* const w_axis = h_axis + num_tokens;
 
   int32_t next = 0;
+  int32_t beyond = 0;  // the largest position of media so far + 1
   int64_t token = 0;
   const auto text_until = [&](int64_t end) {
     for (; token < end; ++token, ++next) t_axis[token] = h_axis[token] = w_axis[token] = next;
@@ -60,17 +71,22 @@ PromptPositions mrope_positions(int64_t num_tokens, std::span<const MediaSpan> s
   for (const MediaSpan& span : spans) {
     check_span(span, token, num_tokens);
     text_until(span.first_token);
-    for (int64_t t = 0; t < span.grid_t; ++t)
+    int32_t last_time = 0;
+    for (int64_t t = 0; t < span.grid_t; ++t) {
+      last_time = time_of(t, span.time_step);
       for (int64_t h = 0; h < span.grid_h; ++h)
         for (int64_t w = 0; w < span.grid_w; ++w, ++token) {
-          t_axis[token] = next + static_cast<int32_t>(t);
+          t_axis[token] = next + last_time;
           h_axis[token] = next + static_cast<int32_t>(h);
           w_axis[token] = next + static_cast<int32_t>(w);
         }
-    next += static_cast<int32_t>(std::max({span.grid_t, span.grid_h, span.grid_w}));
+    }
+    const auto side = static_cast<int32_t>(std::max(span.grid_h, span.grid_w));
+    beyond = std::max({beyond, next + last_time + 1, next + side});
+    next = rule == AfterVideo::kMaximum ? std::max(next + last_time + 1, next + side) : next + side;
   }
   text_until(num_tokens);
-  out.next_position = next;
+  out.next_position = std::max(next, beyond);
   return out;
 }
 

@@ -15,6 +15,13 @@ struct MediaSpan {
   int64_t grid_t = 1;
   int64_t grid_h = 1;
   int64_t grid_w = 1;
+  double time_step = 1.0;  // positions from one t to the next, cut down to whole numbers
+};
+
+/// Where the text after a video starts. After a picture all rules agree.
+enum class AfterVideo {
+  kLongestSide,  // its start + max(h, w): later times than that overlap with the text
+  kMaximum,      // the largest position so far + 1
 };
 
 struct PromptPositions {
@@ -27,7 +34,9 @@ struct PromptPositions {
 PromptPositions text_positions(int64_t num_tokens);
 
 /// M-RoPE (Qwen2-VL, section 2.1): text advances all axes together; a picture's tokens take
-/// (start + t, start + row, start + col), and the next text starts at the largest position + 1.
-PromptPositions mrope_positions(int64_t num_tokens, std::span<const MediaSpan> spans);
+/// (start + t * time_step, start + row, start + col), and the next text starts where `rule` says.
+/// The first generated token is beyond all positions.
+PromptPositions mrope_positions(int64_t num_tokens, std::span<const MediaSpan> spans,
+                                AfterVideo rule = AfterVideo::kMaximum);
 
 }  // namespace onnuri

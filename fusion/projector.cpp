@@ -51,11 +51,12 @@ std::unique_ptr<Projector> Projector::load(const ProjectorConfig& config, Tensor
     if (config.bias) layer.bias = read_vector(source, prefix + name + ".bias", out);
     return layer;
   };
-  if (config.norm != ProjectorNorm::kNone)
-    p->norm_weight_ = read_vector(source, prefix + "norm.weight", config.in_size);
-  if (config.norm == ProjectorNorm::kLayerNorm)
-    p->norm_bias_ = read_vector(source, prefix + "norm.bias", config.in_size);
   const int64_t joined = config.join == ProjectorJoin::kConcat ? config.group_rows : 1;
+  const int64_t normed = config.in_size * (config.norm_joined ? joined : 1);
+  if (config.norm != ProjectorNorm::kNone)
+    p->norm_weight_ = read_vector(source, prefix + "norm.weight", normed);
+  if (config.norm == ProjectorNorm::kLayerNorm)
+    p->norm_bias_ = read_vector(source, prefix + "norm.bias", normed);
   p->fc1_ = load_linear("fc1", config.intermediate_size, config.in_size * joined);
   if (config.has_fc2) p->fc2_ = load_linear("fc2", config.fc2_size, config.intermediate_size);
   if (config.out_linear) p->out_ = load_linear("out", config.out_size, config.fc2_size);
@@ -92,7 +93,7 @@ Tensor Projector::forward(MatrixView features) const {
     joined = matrix(means.f32(), n, features.cols);
     normalize(joined);
   } else {
-    normalize(features);
+    normalize(config_.norm_joined ? joined : features);
   }
   Tensor hidden = apply(joined, fc1_);
   if (!config_.has_fc2) return hidden;

@@ -33,6 +33,7 @@ struct ProjectorConfig {
   bool bias = true;
   ProjectorJoin join = ProjectorJoin::kConcat;
   ProjectorNorm norm = ProjectorNorm::kRmsNorm;
+  bool norm_joined = false;         // of a concatenation: the norm spans all of it
   float norm_weight_offset = 0.0f;  // of RMS norms
   float norm_eps = 1e-6f;
   Activation activation = Activation::kGeluErf;

@@ -254,13 +254,15 @@ void attention_packed(Backend& backend, ConstMatrixView q, ConstMatrixView k, Co
                       std::span<const int64_t> offsets, int64_t num_heads, float scale,
                       MatrixView out) {
   ONNURI_CHECK(num_heads > 0 && q.cols % num_heads == 0 && !offsets.empty());
-  check_view(q, q.cols);
-  check_view(k, q.cols);
-  check_view(v, q.cols);
-  check_view(out, q.cols);
-  ONNURI_CHECK(k.rows == q.rows && v.rows == q.rows && out.rows == q.rows);
   const int64_t head_dim = q.cols / num_heads;
   if (head_dim == 0) return;
+  const int64_t num_kv_heads = k.cols / head_dim;
+  ONNURI_CHECK(num_kv_heads > 0 && num_heads % num_kv_heads == 0);
+  check_view(q, q.cols);
+  check_view(k, num_kv_heads * head_dim);
+  check_view(v, num_kv_heads * head_dim);
+  check_view(out, q.cols);
+  ONNURI_CHECK(k.rows == q.rows && v.rows == q.rows && out.rows == q.rows);
   const AttentionKernels& kernels = backend.table().attention();
   const int64_t block_rows = kernels.block_rows(head_dim, head_dim);
   Plan plan;
@@ -275,8 +277,9 @@ void attention_packed(Backend& backend, ConstMatrixView q, ConstMatrixView k, Co
       task.num_rows = offsets[s + 1] - offsets[s];
       task.num_keys = task.num_rows;
       task.scale = scale;
-      task.keys.k = k.row(offsets[s]) + h * head_dim;
-      task.keys.v = v.row(offsets[s]) + h * head_dim;
+      const int64_t kv_column = h / (num_heads / num_kv_heads) * head_dim;
+      task.keys.k = k.row(offsets[s]) + kv_column;
+      task.keys.v = v.row(offsets[s]) + kv_column;
       task.keys.k_stride = k.stride;
       task.keys.v_stride = v.stride;
       task.keys.k_dim = head_dim;

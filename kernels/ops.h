@@ -156,7 +156,8 @@ void select_keys(Backend& backend, ConstMatrixView q, ConstMatrixView weights,
                  std::span<int32_t> chosen);
 
 /// Bidirectional attention inside segments of packed rows: segment s owns rows
-/// [offsets[s], offsets[s+1]). q, k, v (T, num_heads * head_dim); encoders use it.
+/// [offsets[s], offsets[s+1]). q (T, num_heads * head_dim), k, v as wide or with fewer heads, each
+/// shared by neighbouring query heads; encoders use it.
 void attention_packed(Backend& backend, ConstMatrixView q, ConstMatrixView k, ConstMatrixView v,
                       std::span<const int64_t> offsets, int64_t num_heads, float scale,
                       MatrixView out);

@@ -18,8 +18,9 @@ void check_signals() {
 std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
                              const std::string& compute_dtype, int num_threads,
                              int64_t context_size, int64_t prefill_chunk, const std::string& isa,
-                             const py::object& progress) {
+                             const std::string& after_video, const py::object& progress) {
   EngineOptions options;
+  options.after_video = after_video;
   options.device = device;
   options.compute_dtype = compute_dtype;
   options.num_threads = num_threads;
@@ -34,6 +35,27 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
   const std::string text = py::module_::import("os").attr("fspath")(path).cast<std::string>();
   const py::gil_scoped_release release;
   return Engine::load(text, options);
+}
+
+py::dict layout_dict(const PromptLayout& layout) {
+  const auto count = static_cast<py::ssize_t>(layout.ids.size());
+  py::list spans;
+  for (const PromptSpan& s : layout.spans) {
+    py::dict span;
+    span["first_token"] = s.first_token;
+    span["num_tokens"] = s.num_tokens;
+    span["grid"] = py::make_tuple(s.grid_t, s.grid_h, s.grid_w);
+    spans.append(span);
+  }
+  py::dict out;
+  out["text"] = layout.text;
+  out["ids"] = py::array_t<int32_t>(count, layout.ids.data());
+  out["positions"] = py::array_t<int32_t>(
+      std::vector<py::ssize_t>{static_cast<py::ssize_t>(layout.num_axes), count},
+      layout.positions.data());
+  out["next_position"] = layout.next_position;
+  out["spans"] = spans;
+  return out;
 }
 
 GenerateResult generate(Engine& engine, const py::object& input_ids, const py::object& prompt,
@@ -199,22 +221,38 @@ void bind_engine(py::module_& module) {
       .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "cpu",
            py::arg("compute_dtype") = "auto", py::arg("num_threads") = 0,
            py::arg("context_size") = 0, py::arg("prefill_chunk") = 512, py::arg("isa") = "",
-           py::arg("progress") = py::none())
+           py::arg("after_video") = "", py::arg("progress") = py::none())
       .def(
           "logits",
           [](Engine& self, const py::object& input_ids, const py::object& images,
-             const py::object& audios) {
+             const py::object& audios, const py::object& videos) {
             const std::vector<int32_t> ids = ids_from(input_ids);
+            const std::vector<Video> clips = videos_from(videos);
             const std::vector<Image> pictures = images_from(images);
             const std::vector<Waveform> waves = waveforms_from(audios);
             FloatMatrix out;
             {
               const py::gil_scoped_release release;
-              out = self.logits(ids, pictures, waves);
+              out = self.logits(ids, pictures, waves, clips);
             }
             return array_from(std::move(out));
           },
-          py::arg("input_ids"), py::arg("images") = py::none(), py::arg("audios") = py::none())
+          py::arg("input_ids"), py::arg("images") = py::none(), py::arg("audios") = py::none(),
+          py::arg("videos") = py::none())
+      .def(
+          "prepare",
+          [](Engine& self, const py::object& messages, const py::object& template_kwargs) {
+            const std::vector<ChatMessage> chat = messages_from(messages);
+            const std::string kwargs =
+                template_kwargs.is_none() ? std::string() : json_text(template_kwargs);
+            PromptLayout layout;
+            {
+              const py::gil_scoped_release release;
+              layout = self.prepare(chat, kwargs);
+            }
+            return layout_dict(layout);
+          },
+          py::arg("messages"), py::kw_only(), py::arg("template_kwargs") = py::none())
       .def(
           "nll",
           [](Engine& self, const py::object& input_ids) {

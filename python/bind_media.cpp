@@ -54,6 +54,11 @@ std::vector<uint8_t> decode_base64(const std::string& text) {
 MediaInput media_from(MediaKind kind, const py::object& object) {
   if (py::isinstance<py::dict>(object)) {
     const py::dict dict = object;
+    if (kind == MediaKind::kVideo && dict.contains("frames")) {
+      MediaInput input{kind, {}, {}};
+      input.video = video_from(dict);
+      return input;
+    }
     for (const char* key : {"url", "path", "data", "bytes"})
       if (dict.contains(key)) {
         const py::object value = dict[key];
@@ -76,6 +81,11 @@ MediaInput media_from(MediaKind kind, const py::object& object) {
   }
   if (is_path(object) || is_bytes(object)) return encoded(kind, object);
   if (kind == MediaKind::kImage) return MediaInput{kind, {}, {}, image_from(object)};
+  if (kind == MediaKind::kVideo) {
+    MediaInput input{kind, {}, {}};
+    input.video = video_from(object);
+    return input;
+  }
   return MediaInput{kind, {}, {}, {}, waveform_from(object, 16000)};
 }
 
@@ -87,8 +97,10 @@ ContentPart part_from(const py::dict& part) {
   MediaKind kind = MediaKind::kImage;
   if (type == "audio" || type == "input_audio" || type == "audio_url")
     kind = MediaKind::kAudio;
+  else if (type == "video" || type == "video_url" || type == "input_video")
+    kind = MediaKind::kVideo;
   else if (type != "image" && type != "image_url" && type != "input_image")
-    refuse("expected a part of type text, image or audio, found \"" + type + "\"");
+    refuse("expected a part of type text, image, audio or video, found \"" + type + "\"");
   if (part.contains(type.c_str())) return {true, {}, media_from(kind, part[type.c_str()])};
   return {true, {}, media_from(kind, part)};
 }
@@ -129,6 +141,38 @@ std::vector<Image> images_from(const py::object& object) {
   if (object.is_none()) return out;
   for (const py::handle item : object)
     out.push_back(image_from(py::reinterpret_borrow<py::object>(item)));
+  return out;
+}
+
+Video video_from(const py::object& object) {
+  Video out;
+  py::object frames = object;
+  if (py::isinstance<py::dict>(object)) {
+    const auto dict = py::reinterpret_borrow<py::dict>(object);
+    if (!dict.contains("frames")) refuse("expected a video with the key \"frames\"");
+    frames = dict["frames"];
+    if (dict.contains("fps") && !dict["fps"].is_none())
+      out.frames_per_second = dict["fps"].cast<double>();
+    if (dict.contains("timestamps") && !dict["timestamps"].is_none())
+      out.timestamps_s = dict["timestamps"].cast<std::vector<double>>();
+  }
+  const py::array array = numpy_from(frames);
+  if (array.ndim() != 4 || array.shape(3) != 3 || !py::isinstance<py::array_t<uint8_t>>(array))
+    refuse("expected a video as a (frames, height, width, 3) array of uint8, found " +
+           std::to_string(array.ndim()) + " axes of " + py::str(array.dtype()).cast<std::string>());
+  const auto dense = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>::ensure(array);
+  out.num_frames = dense.shape(0);
+  out.height = dense.shape(1);
+  out.width = dense.shape(2);
+  out.rgb.assign(dense.data(), dense.data() + dense.size());
+  return out;
+}
+
+std::vector<Video> videos_from(const py::object& object) {
+  std::vector<Video> out;
+  if (object.is_none()) return out;
+  for (const py::handle item : object)
+    out.push_back(video_from(py::reinterpret_borrow<py::object>(item)));
   return out;
 }
 

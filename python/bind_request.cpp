@@ -165,6 +165,8 @@ GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
       request.trust_special_tokens = object.cast<bool>();
     else if (name == "images")
       request.images = images_from(object);
+    else if (name == "videos")
+      request.videos = videos_from(object);
     else if (name == "audios")
       request.audios = waveforms_from(object);
     else if (name == "template_kwargs")

@@ -31,6 +31,10 @@ Image image_from(const py::object& object);
 /// A path, encoded bytes, a 1-D float array at `sample_rate_hz`, or an (array, rate) pair.
 Waveform waveform_from(const py::object& object, int64_t sample_rate_hz);
 std::vector<Image> images_from(const py::object& object);
+/// A (frames, height, width, 3) uint8 array, or a dict with "frames" and, as known, "fps" and
+/// "timestamps" of the frames.
+Video video_from(const py::object& object);
+std::vector<Video> videos_from(const py::object& object);
 std::vector<Waveform> waveforms_from(const py::object& object);
 /// {"type": "text", "text": ...} or a picture or sound in one of the usual forms.
 ContentPart part_from(const py::dict& part);

@@ -20,6 +20,7 @@ struct ChatOptions {
   std::string system;
   std::vector<std::string> images;
   std::vector<std::string> audios;
+  std::vector<std::string> videos;
   std::string template_kwargs;
   std::string reasoning;
   std::string tools_file;
@@ -33,6 +34,9 @@ ChatMessage user_message(const ChatOptions& options, const std::string& text, bo
     }
     for (const std::string& path : options.audios) {
       message.content.push_back({true, "", {MediaKind::kAudio, path, {}}});
+    }
+    for (const std::string& path : options.videos) {
+      message.content.push_back({true, "", {MediaKind::kVideo, path, {}}});
     }
   }
   message.content.push_back({false, text, {}});
@@ -127,6 +131,7 @@ void add_chat_command(CLI::App& app) {
   command->add_option("-s,--system", options->system, "System message");
   command->add_option("--image", options->images, "A picture to show first (may be repeated)");
   command->add_option("--audio", options->audios, "A sound to play first (may be repeated)");
+  command->add_option("--video", options->videos, "A video to show first (may be repeated)");
   command->add_option("--template-args", options->template_kwargs,
                       "JSON object of template variables, e.g. '{\"enable_thinking\": false}'");
   command

@@ -1,6 +1,9 @@
 // Files and bytes to pictures and samples. FFmpeg and libheif live behind this door.
 #pragma once
 
+#include <functional>
+#include <vector>
+
 #include "onnuri/media.h"
 
 namespace onnuri {
@@ -22,5 +25,16 @@ Image decode_image(const MediaInput& input, const MediaLimits& limits = {});
 /// the soxr resampler. Silent input is fine; input without samples is kCorruptData.
 Waveform decode_audio(const MediaInput& input, int64_t sample_rate_hz = 16000,
                       const MediaLimits& limits = {});
+
+/// Given the number of frames and the mean rate, the ascending indices of those that are wanted.
+using FrameChooser = std::function<std::vector<int64_t>(int64_t total, double fps)>;
+
+/// The chosen frames of MP4, WebM, MKV, MOV, AVI or GIF, turned as the file says. Frames are
+/// counted by their own timestamps, so that variable and missing frame rates do no harm; what lies
+/// between the chosen ones is skipped from key frame to key frame. Throws as decode_image;
+/// kOutOfMemory before decoding when the chosen frames exceed limits.max_decoded_bytes. A video
+/// that came decoded is checked and returned as it is.
+Video decode_video(const MediaInput& input, const FrameChooser& choose,
+                   const MediaLimits& limits = {});
 
 }  // namespace onnuri

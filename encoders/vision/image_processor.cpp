@@ -28,18 +28,23 @@ void stretch_short_sides(double factor, double& height, double& width) {
   }
 }
 
+void check_sides(double height, double width, const char* what) {
+  const double shorter = std::min(height, width);
+  if (shorter <= 0)
+    fail(ErrorCode::kInvalidArgument, "expected a ", what, " with pixels, found ", height, "x",
+         width);
+  if (std::max(height, width) > kMaxAspectRatio * shorter)
+    fail(ErrorCode::kInvalidArgument, "expected a ", what, " with sides at most 200 : 1, found ",
+         height, "x", width);
+}
+
 }  // namespace
 
 ImageSize smart_resize(const ImageProcessorConfig& config, ImageSize size) {
-  if (size.height <= 0 || size.width <= 0)
-    fail(ErrorCode::kInvalidArgument, "expected a picture with pixels, found ", size.height, "x",
-         size.width);
   const auto factor = static_cast<double>(config.patch_size * config.merge_size);
   auto height = static_cast<double>(size.height);
   auto width = static_cast<double>(size.width);
-  if (std::max(height, width) > kMaxAspectRatio * std::min(height, width))
-    fail(ErrorCode::kInvalidArgument, "expected a picture with sides at most 200 : 1, found ",
-         size.height, "x", size.width);
+  check_sides(height, width, "picture");
   if (config.stretch_short_side) stretch_short_sides(factor, height, width);
 
   const auto max_pixels = static_cast<double>(config.max_pixels);
@@ -59,7 +64,47 @@ ImageSize smart_resize(const ImageProcessorConfig& config, ImageSize size) {
   return {static_cast<int64_t>(std::max(h, factor)), static_cast<int64_t>(std::max(w, factor))};
 }
 
-PatchPlan plan_patches(const ImageProcessorConfig& config, int64_t window_size, ImageSize resized) {
+ImageSize resize_video(const ImageProcessorConfig& config, const VideoConfig& video_config,
+                       const Video& video) {
+  if (video.num_frames <= 0)
+    fail(ErrorCode::kInvalidArgument, "expected a video with frames, found none");
+  ImageProcessorConfig one = config;
+  one.min_pixels = video_config.min_pixels;
+  one.max_pixels = video_config.max_pixels;
+  if (!video_config.area_of_clip) return smart_resize(one, {video.height, video.width});
+
+  const auto factor = static_cast<double>(config.patch_size * config.merge_size);
+  const auto step = static_cast<double>(config.temporal_patch_size);
+  const auto frames = static_cast<double>(video.num_frames);
+  check_sides(static_cast<double>(video.height), static_cast<double>(video.width), "video");
+  auto height = static_cast<double>(video.height);
+  auto width = static_cast<double>(video.width);
+  if (std::min(height, width) < factor) {
+    const double scale = std::max(factor / height, factor / width);
+    height = std::floor(height * scale);
+    width = std::floor(width * scale);
+  }
+  double h = round_half_even(height / factor) * factor;
+  double w = round_half_even(width / factor) * factor;
+  const double area = round_half_even(frames / step) * step * h * w;
+  if (area > static_cast<double>(video_config.max_pixels)) {
+    const double shrink =
+        std::sqrt(frames * height * width / static_cast<double>(video_config.max_pixels));
+    h = std::max(factor, std::floor(height / shrink / factor) * factor);
+    w = std::max(factor, std::floor(width / shrink / factor) * factor);
+  } else if (area < static_cast<double>(video_config.min_pixels)) {
+    const double grow =
+        std::sqrt(static_cast<double>(video_config.min_pixels) / (frames * height * width));
+    h = std::ceil(height * grow / factor) * factor;
+    w = std::ceil(width * grow / factor) * factor;
+  }
+  return {static_cast<int64_t>(std::max(h, factor)), static_cast<int64_t>(std::max(w, factor))};
+}
+
+namespace {
+
+/// The plan of one picture.
+PatchPlan plan_one(const ImageProcessorConfig& config, int64_t window_size, ImageSize resized) {
   const int64_t merge = config.merge_size;
   const int64_t factor = config.patch_size * merge;
   ONNURI_CHECK(factor > 0 && resized.height % factor == 0 && resized.width % factor == 0);
@@ -92,10 +137,14 @@ PatchPlan plan_patches(const ImageProcessorConfig& config, int64_t window_size, 
   return plan;
 }
 
-PatchPlan plan_tiles(const ImageProcessorConfig& config, ImageSize tile, int64_t count) {
+}  // namespace
+
+PatchPlan plan_patches(const ImageProcessorConfig& config, int64_t window_size, ImageSize resized,
+                       int64_t count) {
   ONNURI_CHECK(count > 0);
-  const PatchPlan one = plan_patches(config, 0, tile);
-  PatchPlan plan = one;
+  PatchPlan plan = plan_one(config, window_size, resized);
+  if (count == 1) return plan;
+  const PatchPlan one = plan;
   plan.grid_t = count;
   const auto units = static_cast<int64_t>(one.unit_order.size());
   for (int64_t t = 1; t < count; ++t) {
@@ -103,22 +152,29 @@ PatchPlan plan_tiles(const ImageProcessorConfig& config, ImageSize tile, int64_t
     plan.col.insert(plan.col.end(), one.col.begin(), one.col.end());
     for (const int64_t unit : one.unit_order) plan.unit_order.push_back(t * units + unit);
     plan.frame_segments.push_back((t + 1) * one.num_patches());
+    for (size_t s = 1; s < one.window_segments.size(); ++s)
+      plan.window_segments.push_back(t * one.num_patches() + one.window_segments[s]);
   }
   return plan;
 }
 
 namespace {
 
-/// Patches of one picture into `out`, (grid_h * grid_w, 3 * temporal * patch * patch).
-void cut_patches(const ImageProcessorConfig& config, const PatchPlan& plan, const Image& image,
-                 ThreadPool* pool, float* patches) {
-  if (static_cast<int64_t>(image.rgb.size()) != image.height * image.width * 3)
-    fail(ErrorCode::kInvalidArgument, "expected ", image.height, "x", image.width,
-         "x3 bytes of picture, found ", image.rgb.size());
+/// Patches of one picture, or of several frames on the temporal axis, into `patches`,
+/// (grid_h * grid_w, 3 * temporal * patch * patch).
+void cut_patches(const ImageProcessorConfig& config, const PatchPlan& plan,
+                 std::span<const Image> frames, ThreadPool* pool, float* patches) {
   const int64_t patch = config.patch_size;
   const int64_t repeat = config.temporal_patch_size;
-  const Image resized =
-      resample(image, plan.grid_h * patch, plan.grid_w * patch, config.filter, pool);
+  ONNURI_CHECK(frames.size() == 1 || static_cast<int64_t>(frames.size()) == repeat);
+  std::vector<Image> resized;
+  for (const Image& image : frames) {
+    if (static_cast<int64_t>(image.rgb.size()) != image.height * image.width * 3)
+      fail(ErrorCode::kInvalidArgument, "expected ", image.height, "x", image.width,
+           "x3 bytes of picture, found ", image.rgb.size());
+    resized.push_back(
+        resample(image, plan.grid_h * patch, plan.grid_w * patch, config.filter, pool));
+  }
 
   std::array<std::array<float, 256>, 3> value;  // (pixel / 255 - mean) / std, tabulated
   for (size_t c = 0; c < 3; ++c)
@@ -130,11 +186,13 @@ void cut_patches(const ImageProcessorConfig& config, const PatchPlan& plan, cons
     const int64_t y0 = plan.row[static_cast<size_t>(i)] * patch;
     const int64_t x0 = plan.col[static_cast<size_t>(i)] * patch;
     for (size_t c = 0; c < 3; ++c)
-      for (int64_t t = 0; t < repeat; ++t)
+      for (int64_t t = 0; t < repeat; ++t) {
+        const Image& image = resized[resized.size() == 1 ? 0 : static_cast<size_t>(t)];
         for (int64_t y = 0; y < patch; ++y) {
-          const uint8_t* from = resized.rgb.data() + ((y0 + y) * resized.width + x0) * 3 + c;
+          const uint8_t* from = image.rgb.data() + ((y0 + y) * image.width + x0) * 3 + c;
           for (int64_t x = 0; x < patch; ++x) *out++ = value[c][from[3 * x]];
         }
+      }
   };
   const int64_t count = plan.grid_h * plan.grid_w;
   if (pool != nullptr) {
@@ -158,8 +216,29 @@ Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan,
   Tensor patches(DType::kF32, Shape{plan.num_patches(), width});
   float* out = patches.f32();
   for (const Image& image : images) {
-    cut_patches(config, plan, image, pool, out);
+    cut_patches(config, plan, std::span(&image, 1), pool, out);
     out += plan.grid_h * plan.grid_w * width;
+  }
+  return patches;
+}
+
+Tensor video_patches(const ImageProcessorConfig& config, const PatchPlan& plan, const Video& video,
+                     ThreadPool* pool) {
+  const int64_t frame_bytes = video.height * video.width * 3;
+  if (static_cast<int64_t>(video.rgb.size()) != video.num_frames * frame_bytes)
+    fail(ErrorCode::kInvalidArgument, "expected ", video.num_frames, "x", video.height, "x",
+         video.width, "x3 bytes of video, found ", video.rgb.size());
+  const int64_t step = config.temporal_patch_size;
+  const int64_t width = 3 * step * config.patch_size * config.patch_size;
+  Tensor patches(DType::kF32, Shape{plan.num_patches(), width});
+  std::vector<Image> frames(static_cast<size_t>(step));
+  for (int64_t t = 0; t < plan.grid_t; ++t) {
+    for (int64_t i = 0; i < step; ++i) {
+      const int64_t frame = std::min(t * step + i, video.num_frames - 1);
+      const auto from = video.rgb.begin() + frame * frame_bytes;
+      frames[static_cast<size_t>(i)] = {video.height, video.width, {from, from + frame_bytes}};
+    }
+    cut_patches(config, plan, frames, pool, patches.f32() + t * plan.grid_h * plan.grid_w * width);
   }
   return patches;
 }

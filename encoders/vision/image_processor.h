@@ -35,11 +35,14 @@ struct PatchPlan {
   int64_t num_patches() const { return grid_t * grid_h * grid_w; }
 };
 
-/// The plan for a resized picture. `window_size` in pixels, 0 for none.
-PatchPlan plan_patches(const ImageProcessorConfig& config, int64_t window_size, ImageSize resized);
+/// The size that the frames of a video are resized to. Throws as smart_resize.
+ImageSize resize_video(const ImageProcessorConfig& config, const VideoConfig& video_config,
+                       const Video& video);
 
-/// The plan for `count` pictures of one size, each seeing itself. Without windows.
-PatchPlan plan_tiles(const ImageProcessorConfig& config, ImageSize tile, int64_t count);
+/// The plan for `count` resized pictures of one size, each seeing itself. `window_size` in pixels,
+/// 0 for none.
+PatchPlan plan_patches(const ImageProcessorConfig& config, int64_t window_size, ImageSize resized,
+                       int64_t count = 1);
 
 /// Resizes and cuts one picture: (grid_h * grid_w, 3 * temporal * patch * patch) in the plan's
 /// order, a row as (channel, temporal, y, x), values (pixel / 255 - mean) / std.
@@ -48,5 +51,9 @@ Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan, 
 /// The same for each of several pictures, one after the other.
 Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan,
                      std::span<const Image> images, ThreadPool* pool);
+
+/// Frames on the temporal axis of the patches: (num_patches, 3 * temporal * patch * patch).
+Tensor video_patches(const ImageProcessorConfig& config, const PatchPlan& plan, const Video& video,
+                     ThreadPool* pool);
 
 }  // namespace onnuri

@@ -54,9 +54,27 @@ struct TileConfig {
 
 enum class VisionPositions {
   kNone,
-  kLearnedGridBilinear,
-  kLearnedTable,   // one row per patch of the only grid there is
-  kLearnedBucket,  // the row of the patch at the same fraction of a side x side grid
+  kLearnedGridBilinear,  // four neighbours, half-pixel centres
+  kLearnedGridCorners,   // four neighbours, the outermost patches on the outermost rows
+  kLearnedTable,         // one row per patch of the only grid there is
+  kLearnedBucket,        // the row of the patch at the same fraction of a side x side grid
+};
+
+/// Which frames of a video are looked at.
+enum class FrameRule {
+  kEvenFloor,  // an even share of the clip each, cut down to whole frames
+  kLinspace,   // first and last frame included, halves to even
+};
+
+/// What differs from pictures when `temporal_patch_size` frames become one grid of patches.
+struct VideoConfig {
+  int64_t min_pixels = 0;  // areas of one frame
+  int64_t max_pixels = 0;
+  bool area_of_clip = false;  // the areas are those of all frames together
+  FrameRule frames = FrameRule::kEvenFloor;
+  double frames_per_second = 2.0;
+  int64_t min_frames = 4;
+  int64_t max_frames = 768;
 };
 
 struct VisionConfig {
@@ -67,11 +85,13 @@ struct VisionConfig {
   bool class_token = false;  // a learned row in front of the patches of every tile
   bool pre_norm = false;     // between positions and layers
   VisionPositions positions = VisionPositions::kNone;
-  int64_t position_grid_side = 0;  // learned grid, side x side, sampled at half-pixel centres
+  int64_t position_grid_side = 0;  // learned grid, side x side
   float rope_theta = 10000.0f;
   bool post_norm = false;
   int64_t window_size = 0;                     // pixels; 0: every layer sees whole frames
   std::vector<int64_t> full_attention_layers;  // with windows
+  std::vector<int64_t> tap_layers;             // whose outputs are features of their own
+  std::optional<VideoConfig> video;            // absent: pictures only
 };
 
 }  // namespace onnuri

@@ -33,16 +33,19 @@ std::vector<float> read_floats(TensorSource& source, const std::string& name, co
   return values;
 }
 
-/// Two neighbours on one axis of the learned grid and their weights, half-pixel centres.
+/// Two neighbours on one axis of the learned grid and their weights, half-pixel centres
+/// or corner on corner.
 struct Taps {
   int64_t low, high;
   float low_weight, high_weight;
 };
 
-Taps grid_taps(int64_t index, int64_t size, int64_t side) {
+Taps grid_taps(int64_t index, int64_t size, int64_t side, bool corners) {
+  const auto at = static_cast<float>(index);
   const float source =
-      (static_cast<float>(index) + 0.5f) * static_cast<float>(side) / static_cast<float>(size) -
-      0.5f;
+      corners
+          ? at * static_cast<float>(side - 1) / static_cast<float>(std::max<int64_t>(size - 1, 1))
+          : (at + 0.5f) * static_cast<float>(side) / static_cast<float>(size) - 0.5f;
   const float floor = std::floor(source);
   const auto low = static_cast<int64_t>(floor);
   const float high_weight = source - floor;
@@ -138,6 +141,14 @@ void check_config(const VisionConfig& c) {
   require(c.positions == VisionPositions::kNone ||
               (c.position_grid_side > 0 && c.position_grid_side <= kMaxSide),
           "a learned position grid of 1 to 4096 a side");
+  for (const int64_t layer : c.tap_layers)
+    require(!c.class_token && layer >= 0 && layer < c.transformer.num_layers,
+            "taps after layers that are there, without a class token");
+  if (c.video)
+    require(c.video->min_pixels >= 0 && c.video->max_pixels >= c.video->min_pixels &&
+                c.video->max_pixels > 0 && c.video->frames_per_second > 0 &&
+                c.video->min_frames > 0 && c.video->max_frames >= c.video->min_frames,
+            "0 <= min_pixels <= max_pixels and at least one frame for videos");
   require(!c.class_token || (c.window_size == 0 && !c.transformer.rope &&
                              c.positions == VisionPositions::kLearnedTable),
           "a position table and no rope with a class token");
@@ -193,9 +204,23 @@ PatchPlan VisionEncoder::plan(ImageSize size) const {
 }
 
 VisionFeatures VisionEncoder::forward(const Image& image) const {
-  const PatchPlan patch_plan = plan({image.height, image.width});
+  const PatchPlan patch_plan = plan(ImageSize{image.height, image.width});
   return forward(patch_plan,
                  image_patches(config_.processor, patch_plan, image, &backend_->pool()));
+}
+
+PatchPlan VisionEncoder::plan(const Video& video) const {
+  ONNURI_CHECK(config_.video.has_value());
+  const ImageProcessorConfig& p = config_.processor;
+  const ImageSize size = resize_video(p, *config_.video, video);
+  const int64_t step = p.temporal_patch_size;
+  return plan_patches(p, config_.window_size, size, (video.num_frames + step - 1) / step);
+}
+
+VisionFeatures VisionEncoder::forward(const Video& video) const {
+  const PatchPlan patch_plan = plan(video);
+  return forward(patch_plan,
+                 video_patches(config_.processor, patch_plan, video, &backend_->pool()));
 }
 
 VisionFeatures VisionEncoder::forward(std::span<const Image> tiles) const {
@@ -206,15 +231,18 @@ VisionFeatures VisionEncoder::forward(std::span<const Image> tiles) const {
   const int64_t hidden = config_.transformer.hidden_size;
   for (int64_t begin = 0; begin < count; begin += kTilesPerPass) {
     const int64_t some = std::min(kTilesPerPass, count - begin);
-    const PatchPlan plan = plan_tiles(config_.processor, config_.tiling->tile, some);
+    const PatchPlan plan = plan_patches(config_.processor, 0, config_.tiling->tile, some);
     const auto part = tiles.subspan(static_cast<size_t>(begin), static_cast<size_t>(some));
     VisionFeatures features =
         forward(plan, image_patches(config_.processor, plan, part, &backend_->pool()));
     if (some == count) return features;
     const int64_t patches = plan.grid_h * plan.grid_w;
     if (begin == 0) {
-      out = {
-          features.units_h, features.units_w, Tensor(DType::kF32, {count * patches, hidden}), {}};
+      out = {features.units_h,
+             features.units_w,
+             Tensor(DType::kF32, {count * patches, hidden}),
+             {},
+             {}};
       if (config_.class_token) out.class_rows = Tensor(DType::kF32, {count, hidden});
     }
     std::memcpy(out.rows.f32() + begin * patches * hidden, features.rows.f32(),
@@ -228,10 +256,11 @@ VisionFeatures VisionEncoder::forward(std::span<const Image> tiles) const {
 
 void VisionEncoder::add_grid_positions(const PatchPlan& plan, MatrixView h) const {
   const int64_t side = config_.position_grid_side;
+  const bool corners = config_.positions == VisionPositions::kLearnedGridCorners;
   const float* table = weights_->positions.data();
   backend_->pool().run(h.rows, [&](int64_t i, int) {
-    const Taps y = grid_taps(plan.row[static_cast<size_t>(i)], plan.grid_h, side);
-    const Taps x = grid_taps(plan.col[static_cast<size_t>(i)], plan.grid_w, side);
+    const Taps y = grid_taps(plan.row[static_cast<size_t>(i)], plan.grid_h, side, corners);
+    const Taps x = grid_taps(plan.col[static_cast<size_t>(i)], plan.grid_w, side, corners);
     const std::array<const float*, 4> from = {
         table + (y.low * side + x.low) * h.cols, table + (y.low * side + x.high) * h.cols,
         table + (y.high * side + x.low) * h.cols, table + (y.high * side + x.high) * h.cols};
@@ -279,6 +308,7 @@ Tensor VisionEncoder::embed(const PatchPlan& plan, const Tensor& patches) const 
          w.patch_bias.empty() ? nullptr : w.patch_bias.data(), h);
   switch (config_.positions) {
     case VisionPositions::kNone: break;
+    case VisionPositions::kLearnedGridCorners:
     case VisionPositions::kLearnedGridBilinear: add_grid_positions(plan, h); break;
     case VisionPositions::kLearnedTable:
     case VisionPositions::kLearnedBucket: add_table_positions(plan, h); break;
@@ -325,6 +355,17 @@ void split_tokens(const Tensor& rows, const std::vector<int64_t>& segments, Tens
   }
 }
 
+/// Units of `unit_rows` rows back from the order of windows.
+Tensor in_raster_order(const PatchPlan& plan, Tensor rows, int64_t unit_rows) {
+  if (plan.window_segments.empty()) return rows;
+  Tensor out(DType::kF32, rows.shape());
+  const int64_t unit = unit_rows * rows.shape()[1];
+  for (size_t i = 0; i < plan.unit_order.size(); ++i)
+    std::memcpy(out.f32() + plan.unit_order[i] * unit, rows.f32() + static_cast<int64_t>(i) * unit,
+                row_bytes(1, unit));
+  return out;
+}
+
 }  // namespace
 
 VisionFeatures VisionEncoder::forward(const PatchPlan& plan, const Tensor& patches) const {
@@ -351,25 +392,25 @@ VisionFeatures VisionEncoder::forward(const PatchPlan& plan, const Tensor& patch
         config_.window_size == 0 || std::find(full.begin(), full.end(), layer) != full.end();
     return whole ? frames : plan.window_segments;
   };
-  w.transformer->forward(h, segments_of_layer, rope.cos.data(), rope.sin.data());
+  std::vector<Tensor> taps;
+  const auto tap = [&](int64_t layer, ConstMatrixView rows) {
+    const auto& wanted = config_.tap_layers;
+    if (std::find(wanted.begin(), wanted.end(), layer) == wanted.end()) return;
+    taps.emplace_back(DType::kF32, Shape{rows.rows, rows.cols});
+    std::memcpy(taps.back().f32(), rows.data, row_bytes(rows.rows, rows.cols));
+  };
+  w.transformer->forward(h, segments_of_layer, rope.cos.data(), rope.sin.data(), tap);
   if (config_.post_norm) norm(w.post_norm_weight, w.post_norm_bias, h);
 
   const int64_t merge = config_.processor.merge_size;
-  VisionFeatures out{plan.grid_h / merge, plan.grid_w / merge, {}, {}};
+  VisionFeatures out{plan.grid_h / merge, plan.grid_w / merge, {}, {}, {}};
   if (config_.class_token) {
     split_tokens(hidden, frames, out.class_rows, out.rows);
     return out;
   }
-  if (plan.window_segments.empty()) {  // units are in raster order already
-    out.rows = std::move(hidden);
-    return out;
-  }
-  out.rows = Tensor(DType::kF32, Shape{count, tc.hidden_size});
-  const int64_t unit = merge * merge * tc.hidden_size;
-  for (size_t i = 0; i < plan.unit_order.size(); ++i)
-    std::memcpy(out.rows.f32() + plan.unit_order[i] * unit,
-                hidden.f32() + static_cast<int64_t>(i) * unit,
-                static_cast<size_t>(unit) * sizeof(float));
+  out.rows = in_raster_order(plan, std::move(hidden), merge * merge);
+  for (Tensor& rows : taps)
+    out.taps.push_back(in_raster_order(plan, std::move(rows), merge * merge));
   return out;
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/tensor_source.h"
 #include "encoders/transformer.h"
@@ -18,6 +19,7 @@ struct VisionFeatures {
   int64_t units_h = 0, units_w = 0;  // of one picture
   Tensor rows;                       // (pictures * units_h * units_w * merge * merge, hidden_size)
   Tensor class_rows;                 // (pictures, hidden_size) with a class token
+  std::vector<Tensor> taps;          // shaped as `rows`, after each of config().tap_layers
 };
 
 // Canonical names under `prefix`:
@@ -36,6 +38,10 @@ class VisionEncoder {
   VisionFeatures forward(const Image& image) const;
   /// Tiles of config().tiling, none of them resized.
   VisionFeatures forward(std::span<const Image> tiles) const;
+  /// A video: every `temporal_patch_size` frames become one picture; the last frame is repeated as
+  /// needed. With config().video.
+  PatchPlan plan(const Video& video) const;
+  VisionFeatures forward(const Video& video) const;
   /// The part after the pixels: patches in the plan's order.
   VisionFeatures forward(const PatchPlan& plan, const Tensor& patches) const;
 

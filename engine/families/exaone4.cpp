@@ -1,6 +1,7 @@
 // EXAONE 4.0: norms on the outputs of sublayers only, RMS norm on q and k. The 32B shape has three
 // sliding layers to one full layer, and full layers carry no positions; the 1.2B shape has only
-// full layers, all with rope. Source: transformers models/exaone4.
+// full layers, all with rope. EXAONE 4.5 adds an encoder with
+// windows whose query heads share keys. Source: transformers models/exaone4, models/exaone4_5.
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"
 #include "engine/text_engine.h"
@@ -49,6 +50,24 @@ void add_module(const ModelFiles& files, const ConfigReader& config, NameTable& 
               "mtp.fc.weight", "mtp.norm.weight", "", ""});
 }
 
+// Pictures need preprocessor_config.json; without it the model reads text only.
+void add_vision(const ModelFiles& files, NameTable& names, ModelConfig& model) {
+  const std::vector<std::string> prefixes = {"model.visual.", "visual."};
+  const ConfigReader config(files.config, "config.json");
+  if (!config.has("vision_config") || !files.preprocessor_config.is_object()) {
+    model.ignored_prefixes.insert(model.ignored_prefixes.end(), prefixes.begin(), prefixes.end());
+    return;
+  }
+  const ConfigReader vision = config.sub("vision_config");
+  require_activation(vision, "hidden_act", "silu");
+  model.vision = read_window_vision(files, vision);
+  model.vision->transformer.num_kv_heads = vision.size("num_key_value_heads");
+  model.vision->video = read_video(files);
+  model.projector = window_vision_projector(*model.vision, vision);
+  read_vision_tokens(config, model.special);
+  add_block_vision_names(names, prefixes, model.vision->transformer);
+}
+
 ModelConfig map(const ModelFiles& files) {
   if (files.is_gguf()) return map_gguf(files);
   TextRules rules;
@@ -62,10 +81,10 @@ ModelConfig map(const ModelFiles& files) {
   std::vector<bool> sliding(decoder.layers.size(), false);
   if (window > 0) sliding = read_sliding_layers(config, decoder.num_layers(), 0);
   fill_layers(decoder, sliding, window);
-  for (const char* prefix : {"model.visual.", "visual."}) model.ignored_prefixes.push_back(prefix);
   NameTable names;
   add_names(names, rules.prefixes, rules.norms);
   add_module(files, config, names, model);
+  add_vision(files, names, model);
   model.names = names.map();
   return model;
 }

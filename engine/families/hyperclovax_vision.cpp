@@ -65,6 +65,7 @@ ModelConfig map(const ModelFiles& files) {
   model.projector = window_vision_projector(*model.vision, vision);
   model.projector->out_linear = true;
   model.projector->out_size = model.decoder.hidden_size;
+  model.vision->video = read_video(files);
   read_vision_tokens(config, model.special);
 
   NameTable names;
@@ -74,8 +75,8 @@ ModelConfig map(const ModelFiles& files) {
       {"model.language_model.model.", "model.language_model.", "language_model.model.", "model."},
       norms);
   names.add("head.weight", {{"model.language_model.lm_head.weight"}});
-  add_window_vision_names(names, {"model.vision_model.", "vision_model."},
-                          model.vision->transformer.hidden_size);
+  add_block_vision_names(names, {"model.vision_model.", "vision_model."},
+                         model.vision->transformer);
   for (const std::string kind : {".weight", ".bias"})
     names.add("projector.out" + kind, {{"model.vision_projector" + kind},
                                        {"model.projector" + kind},

@@ -66,8 +66,10 @@ ModelConfig map(const ModelFiles& files) {
     require_activation(vision, "hidden_act", "silu");
     model.vision = read_window_vision(files, vision);
     model.projector = window_vision_projector(*model.vision, vision);
-    add_window_vision_names(names, thinker_prefixes("visual."),
-                            model.vision->transformer.hidden_size);
+    model.vision->video = read_video(files);
+    model.video_tokens.positions_per_second = thinker.number("position_id_per_seconds");
+    model.video_tokens.after = AfterVideo::kMaximum;
+    add_block_vision_names(names, thinker_prefixes("visual."), model.vision->transformer);
   } else {
     for (const std::string& prefix : thinker_prefixes("visual."))
       model.ignored_prefixes.push_back(prefix);

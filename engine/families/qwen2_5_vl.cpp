@@ -31,12 +31,13 @@ ModelConfig map(const ModelFiles& files) {
   require_activation(vision, "hidden_act", "silu");
   model.vision = read_window_vision(files, vision);
   model.projector = window_vision_projector(*model.vision, vision);
+  model.vision->video = read_video(files);
+  model.video_tokens.positions_per_second = vision.number("tokens_per_second");
   read_vision_tokens(config, model.special);
 
   NameTable names;
   add_names(names, {"model.", "model.language_model.", "language_model.model."}, {});
-  add_window_vision_names(names, {"visual.", "model.visual."},
-                          model.vision->transformer.hidden_size);
+  add_block_vision_names(names, {"visual.", "model.visual."}, model.vision->transformer);
   model.names = names.map();
   return model;
 }

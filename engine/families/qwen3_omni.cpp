@@ -53,6 +53,26 @@ AudioConfig map_audio(const ModelFiles& files, const ConfigReader& audio) {
   return out;
 }
 
+// Pictures need preprocessor_config.json; without it the model has ears only.
+void add_vision(const ModelFiles& files, const ConfigReader& thinker, NameTable& names,
+                ModelConfig& model) {
+  const std::vector<std::string> prefixes = thinker_prefixes("visual.");
+  if (!files.preprocessor_config.is_object() ||
+      files.preprocessor_config.find("patch_size") == nullptr) {
+    model.ignored_prefixes.insert(model.ignored_prefixes.end(), prefixes.begin(), prefixes.end());
+    return;
+  }
+  const ConfigReader vision = thinker.sub("vision_config");
+  model.vision = read_tapped_vision(files, vision);
+  model.vision->video = read_video(files);
+  model.projector = window_vision_projector(*model.vision, vision);
+  model.deep_projector = tap_projector(*model.projector);
+  model.video_tokens.positions_per_second = thinker.number("position_id_per_seconds");
+  model.video_tokens.assumed_fps = 1.0;
+  model.video_tokens.after = AfterVideo::kMaximum;
+  add_block_vision_names(names, prefixes, model.vision->transformer);
+}
+
 ModelConfig map(const ModelFiles& files) {
   ModelConfig model = thinker_model(files, "qwen3_omni");
   const ConfigReader thinker = thinker_config(files);
@@ -71,8 +91,7 @@ ModelConfig map(const ModelFiles& files) {
   add_prefixed_names(names, audio, "audio.conv_out.weight", {"conv_out.weight"});
   add_audio_product(names, audio, "audio.tail1", "proj1");
   add_audio_product(names, audio, "audio.tail2", "proj2");
-  for (const std::string& prefix : thinker_prefixes("visual."))
-    model.ignored_prefixes.push_back(prefix);
+  add_vision(files, thinker, names, model);
   model.names = names.map();
   return model;
 }

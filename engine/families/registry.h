@@ -21,6 +21,8 @@ Family deepseek_v3_family();
 Family axk1_family();
 Family axk2_family();
 Family vaetki_family();
+Family qwen2_vl_family();
+Family qwen3_vl_family();
 Family qwen2_5_vl_family();
 Family paddleocr_vl_family();
 Family qwen2_audio_family();

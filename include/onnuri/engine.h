@@ -23,6 +23,25 @@
 
 namespace onnuri {
 
+/// The tokens of one medium inside a prompt, a grid of t x h x w cells in raster order.
+struct PromptSpan {
+  int64_t first_token = 0;
+  int64_t num_tokens = 0;
+  int64_t grid_t = 1;
+  int64_t grid_h = 1;
+  int64_t grid_w = 1;
+};
+
+/// What a decoder would read.
+struct PromptLayout {
+  std::string text;
+  std::vector<int32_t> ids;
+  int64_t num_axes = 1;            ///< of positions
+  std::vector<int32_t> positions;  ///< (num_axes, num_tokens)
+  int32_t next_position = 0;       ///< of the first generated token
+  std::vector<PromptSpan> spans;   ///< in the order of the prompt
+};
+
 /// Called while a model loads. `fraction` is in [0, 1]; `stage` is a short English phrase.
 using ProgressCallback = std::function<void(double fraction, const std::string& stage)>;
 
@@ -34,6 +53,10 @@ struct EngineOptions {
   int64_t prefill_chunk = 512;         ///< prompt tokens per forward pass
   std::string isa;                     ///< "" best, or a kernel table's name: "ref", "avx2", ...
   int64_t max_media_bytes = int64_t{512} << 20;  ///< decoded sound and pictures of one request
+  /// Where the text after a video starts on models with several position axes: "longest_side"
+  /// (its start + the longer side of its grid; transformers 5.23) or "maximum" (the largest
+  /// position + 1; transformers 4.57, vLLM). Empty: what the family is published with.
+  std::string after_video;
   bool load_draft_module = false;  ///< also load the layer that guesses the token after next
   ProgressCallback progress;
 };
@@ -54,6 +77,7 @@ struct GenerateRequest {
   bool trust_special_tokens = false;
   std::vector<Image> images;     ///< with input_ids only: placeholders already expanded
   std::vector<Waveform> audios;  ///< with input_ids only
+  std::vector<Video> videos;     ///< with input_ids only
   int64_t max_new_tokens = 256;
   SamplingParams sampling;
   AnswerFormat format;  ///< a JSON schema, regular expression, grammar or list of choices to obey
@@ -179,11 +203,17 @@ class Engine {
   /// Loads a checkpoint: a folder (config.json, *.safetensors, tokenizer) or a .gguf file.
   static std::unique_ptr<Engine> load(const std::string& path, const EngineOptions& options);
 
-  /// Logits after every token of `input_ids` as one prefill, (num_tokens, vocab_size). For vision
-  /// models the ids hold the expanded placeholders of `images`, in order. For Whisper the ids
-  /// are the decoder's and `audios` holds one waveform.
+  /// Logits after every token of `input_ids` as one prefill, (num_tokens, vocab_size). The ids hold
+  /// the expanded placeholders of all media, each kind in its order. For Whisper the ids are the
+  /// decoder's and `audios` holds one waveform.
   virtual FloatMatrix logits(std::span<const int32_t> input_ids, std::span<const Image> images,
-                             std::span<const Waveform> audios) = 0;
+                             std::span<const Waveform> audios,
+                             std::span<const Video> videos = {}) = 0;
+
+  /// The ids, positions and media spans that `messages` become; nothing is encoded. Speech models
+  /// throw kUnsupported.
+  virtual PromptLayout prepare(std::span<const ChatMessage> messages,
+                               const std::string& template_kwargs_json);
 
   /// Mean negative log-likelihood of each token after the first, in nats; exp of it is the
   /// perplexity. Keeps one chunk of logits at a time. Speech models throw kUnsupported.

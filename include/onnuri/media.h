@@ -14,6 +14,16 @@ struct Image {
   std::vector<uint8_t> rgb;  // (height, width, 3)
 };
 
+/// Frames chosen from a video, 8-bit RGB, all of one size.
+struct Video {
+  int64_t num_frames = 0;
+  int64_t height = 0;
+  int64_t width = 0;
+  std::vector<uint8_t> rgb;          // (num_frames, height, width, 3)
+  double frames_per_second = 0;      ///< of the chosen frames; 0: what the model assumes
+  std::vector<double> timestamps_s;  // (num_frames) or empty: evenly spaced from 0
+};
+
 /// Decoded sound: mono float samples in [-1, 1].
 struct Waveform {
   int64_t sample_rate_hz = 16000;
@@ -29,6 +39,7 @@ struct MediaInput {
   std::vector<uint8_t> bytes;
   Image image = {};     ///< of kind kImage
   Waveform sound = {};  ///< of kind kAudio
+  Video video = {};     ///< of kind kVideo
 };
 
 }  // namespace onnuri

@@ -108,7 +108,8 @@ class Engine(_onnuri.Engine):
         Options: max_new_tokens=256, temperature=0, top_k=0, top_p=1, min_p=0, typical_p=1,
         repetition_penalty=1, presence_penalty=0, frequency_penalty=0, logit_bias=None ({id: bias}),
         seed=0, n=1 (answers, see result.choices), logprobs=None (0: the chosen token's, k: the k
-        likeliest too), ignore_eos=False, stop=None, images=None, audios=None, template_kwargs=None.
+        likeliest too), ignore_eos=False, stop=None, images=None, audios=None, videos=None,
+        template_kwargs=None.
         sampling="model" starts from what the checkpoint recommends; arguments given still win.
         lookup_tokens=0: guess up to so many tokens from repeats in the text and check them in one
         pass; the answer is the same, bit for bit, and repetitive texts come faster.

@@ -103,6 +103,7 @@ class _GenerateOptions(TypedDict, total=False):
     stop: str | Sequence[str] | None
     images: Sequence[Any] | None
     audios: Sequence[Any] | None
+    videos: Sequence[Any] | None
     tools: Sequence[Mapping[str, Any]] | None
     reasoning: bool | Literal["auto", "on", "off", "minimal", "low", "medium", "high"] | None
     split_output: bool
@@ -117,11 +118,16 @@ class Engine:
     def __init__(
         self, path: Path, *, device: str = "cpu", compute_dtype: Literal["auto", "float32"] = "auto",
         num_threads: int = 0, context_size: int = 0, prefill_chunk: int = 512, isa: str = "",
+        after_video: Literal["", "longest_side", "maximum"] = "",
         progress: Callable[[float, str], object] | None = None,
     ) -> None: ...
     def logits(
         self, input_ids: Ids, images: Sequence[Any] | None = None, audios: Sequence[Any] | None = None,
+        videos: Sequence[Any] | None = None,
     ) -> npt.NDArray[np.float32]: ...
+    def prepare(
+        self, messages: Messages, *, template_kwargs: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]: ...
     def nll(self, input_ids: Ids) -> float: ...
     def token_nll(self, input_ids: Ids) -> npt.NDArray[np.float64]: ...
     # `stream=True` gives a Stream, everything else a GenerateResult.

@@ -64,6 +64,33 @@ TEST(Positions, NextTextFollowsTheLongestAxis) {
   EXPECT_EQ(p.next_position, 9);
 }
 
+TEST(Positions, RulesDifferInWhatFollowsAVideo) {
+  // 8 grids of 2 x 2 tokens, two positions apart, after three tokens of text. Next text: 18 in
+  // transformers 4.57.3, 5 in 5.23; there the first generated token comes after position 17 too.
+  MediaSpan video{3, 32, 8, 2, 2};
+  video.time_step = 2.0;
+  const std::vector<MediaSpan> spans = {video};
+  const PromptPositions most = mrope_positions(38, spans, AfterVideo::kMaximum);
+  const PromptPositions side = mrope_positions(38, spans, AfterVideo::kLongestSide);
+  for (size_t t = 0; t < 8; ++t) {
+    EXPECT_EQ(most.positions[3 + 4 * t], static_cast<int32_t>(3 + 2 * t));
+    EXPECT_EQ(side.positions[3 + 4 * t], most.positions[3 + 4 * t]);
+  }
+  EXPECT_EQ(most.positions[35], 18);
+  EXPECT_EQ(most.next_position, 21);
+  EXPECT_EQ(side.positions[35], 5);
+  EXPECT_EQ(side.next_position, 18);
+}
+
+TEST(Positions, TimesAreCutDown) {
+  MediaSpan video{0, 4, 4, 1, 1};
+  video.time_step = 0.7;
+  const PromptPositions p = mrope_positions(4, std::vector<MediaSpan>{video});
+  EXPECT_EQ(Ids(p.positions.begin(), p.positions.begin() + 4), (Ids{0, 0, 1, 2}));
+  video.time_step = 1e30;
+  EXPECT_THROW(mrope_positions(4, std::vector<MediaSpan>{video}), Error);
+}
+
 TEST(Positions, RefusesSpansThatDoNotFit) {
   const auto positions = [](int64_t n, MediaSpan span) {
     return mrope_positions(n, std::vector<MediaSpan>{span});

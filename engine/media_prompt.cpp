@@ -1,0 +1,278 @@
+// Media in the prompts of the text engine: where their tokens stand, which positions they take, and
+// what the encoders make of them.
+#include <algorithm>
+#include <cstdio>
+#include <numeric>
+
+#include "core/check.h"
+#include "encoders/media/media_decode.h"
+#include "encoders/vision/frame_sampling.h"
+#include "engine/load_support.h"
+#include "engine/text_engine.h"
+#include "fusion/prompt.h"
+
+namespace onnuri {
+
+PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, const RequestMedia& media) {
+  PreparedPrompt prompt = lay_out(std::move(ids), media);
+  encode_media(media, prompt);
+  return prompt;
+}
+
+PreparedPrompt TextEngine::lay_out(std::vector<int32_t> ids, const RequestMedia& media) const {
+  check_ids(ids);
+  if (static_cast<int64_t>(ids.size()) > context_size_)
+    fail(ErrorCode::kInvalidArgument, "expected a prompt of at most ", context_size_,
+         " tokens (the context size), found ", ids.size());
+  const bool seen = !media.images.empty() || !media.videos.empty();
+  if (seen && !image_encoder_)
+    fail(ErrorCode::kUnsupported, "expected no ", media.images.empty() ? "videos" : "pictures",
+         ": family ", config_.family, " has no eyes");
+  PreparedPrompt prompt;
+  prompt.ids = std::move(ids);
+  const auto in_order = [](const MediaSpan& a, const MediaSpan& b) {
+    return a.first_token < b.first_token;
+  };
+  if (seen && config_.special.image_placeholder >= 0)
+    prompt.spans = image_spans(prompt.ids, media.images);
+  if (seen && config_.special.video_placeholder >= 0)
+    for (const MediaSpan& span : video_spans(prompt.ids, media.videos))
+      prompt.spans.push_back(span);
+  std::sort(prompt.spans.begin(), prompt.spans.end(), in_order);
+  find_visible_ends(prompt);
+  const auto num_tokens = static_cast<int64_t>(prompt.ids.size());
+  prompt.positions = config_.decoder.position_axes() > 1
+                         ? mrope_positions(num_tokens, prompt.spans, config_.video_tokens.after)
+                         : text_positions(num_tokens);
+  // Sound counts like text in every numbering of positions: one step per token on all axes.
+  if (!media.sounds.empty())
+    for (const MediaSpan& span : sound_spans(prompt.ids, media.sounds))
+      prompt.spans.push_back(span);
+  std::sort(prompt.spans.begin(), prompt.spans.end(), in_order);
+  return prompt;
+}
+
+std::vector<MediaSpan> TextEngine::image_spans(std::span<const int32_t> ids,
+                                               std::span<const Image> images) const {
+  std::vector<MediaGrid> grids;
+  for (const Image& image : images)
+    for (const MediaGrid& grid : image_encoder_->grids(image)) grids.push_back(grid);
+  return find_media_spans(ids, config_.special.image_placeholder, grids);
+}
+
+std::vector<MediaSpan> TextEngine::sound_spans(std::span<const int32_t> ids,
+                                               std::span<const Waveform> sounds) const {
+  std::vector<MediaGrid> grids;
+  for (const int64_t count : sound_encoder().count_tokens(sounds)) grids.push_back({1, 1, count});
+  std::vector<MediaSpan> spans = find_media_spans(ids, config_.special.audio_placeholder, grids);
+  std::erase_if(spans, [](const MediaSpan& span) { return span.num_tokens == 0; });
+  return spans;
+}
+
+std::vector<MediaSpan> TextEngine::video_spans(std::span<const int32_t> ids,
+                                               std::span<const Video> videos) const {
+  const VideoTokens& rules = config_.video_tokens;
+  std::vector<MediaGrid> grids;
+  std::vector<double> steps;
+  for (const Video& video : videos) {
+    const double fps = video.frames_per_second > 0 ? video.frames_per_second : rules.assumed_fps;
+    for (const MediaGrid& grid : image_encoder_->video_grids(video)) {
+      grids.push_back(grid);
+      const auto frames = static_cast<double>(config_.vision->processor.temporal_patch_size);
+      steps.push_back(rules.positions_per_second > 0 ? rules.positions_per_second * (frames / fps)
+                                                     : 1.0);
+    }
+  }
+  std::vector<MediaSpan> spans = find_media_spans(ids, config_.special.video_placeholder, grids);
+  for (size_t i = 0; i < spans.size(); ++i) spans[i].time_step = steps[i];
+  return spans;
+}
+
+void TextEngine::find_visible_ends(PreparedPrompt& prompt) const {
+  if (!config_.media_sees_ahead) return;
+  prompt.visible_ends.resize(prompt.ids.size());
+  std::iota(prompt.visible_ends.begin(), prompt.visible_ends.end(), 1);
+  for (size_t i = 0; i < prompt.spans.size();) {  // spans that touch are one run
+    const int64_t begin = prompt.spans[i].first_token;
+    int64_t end = begin;
+    for (; i < prompt.spans.size() && prompt.spans[i].first_token <= end; ++i)
+      end = prompt.spans[i].first_token + prompt.spans[i].num_tokens;
+    if (end - begin > cache_->options().max_chunk)
+      fail(ErrorCode::kInvalidArgument, "expected at most ", cache_->options().max_chunk,
+           " tokens of pictures without text between them, found ", end - begin);
+    std::fill(prompt.visible_ends.begin() + begin, prompt.visible_ends.begin() + end,
+              static_cast<int32_t>(end));
+  }
+}
+
+// Spans lie in the order of the prompt; those of one kind in the order of its media.
+void TextEngine::encode_media(const RequestMedia& media, PreparedPrompt& prompt) {
+  const int64_t hidden = config_.decoder.hidden_size;
+  const auto num_items = media.images.size() + media.videos.size() + media.sounds.size();
+  prompt.features.reserve(num_items);
+  prompt.rows.resize(prompt.spans.size());
+  size_t span = 0;
+  const auto place = [&](EncodedMedia encoded, int32_t placeholder, size_t runs) {
+    prompt.features.push_back(std::move(encoded));
+    const EncodedMedia& kept = prompt.features.back();
+    const size_t layers = std::min(kept.deep_rows.size(), config_.decoder.layers.size());
+    for (int64_t offset = 0; runs > 0; ++span) {
+      ONNURI_CHECK(span < prompt.spans.size());
+      const MediaSpan& at = prompt.spans[span];
+      if (prompt.ids[static_cast<size_t>(at.first_token)] != placeholder) continue;
+      SpanRows& rows = prompt.rows[span];
+      rows.rows = kept.rows.f32() + offset;
+      for (size_t k = 0; k < layers; ++k)
+        rows.deep_rows.push_back(kept.deep_rows[k].f32() + offset);
+      offset += at.num_tokens * hidden;
+      --runs;
+    }
+  };
+  const SpecialTokens& special = config_.special;
+  for (const Image& image : media.images)
+    place(image_encoder_->encode(image), special.image_placeholder,
+          image_encoder_->grids(image).size());
+  span = 0;
+  for (const Video& video : media.videos)
+    place(image_encoder_->encode_video(video), special.video_placeholder,
+          image_encoder_->video_grids(video).size());
+  span = 0;
+  if (media.sounds.empty()) return;
+  for (Tensor& rows : sound_encoder().encode(media.sounds))
+    if (!rows.empty()) place({std::move(rows), {}}, special.audio_placeholder, 1);
+}
+
+namespace {
+
+int64_t num_bytes(const Image& image) { return static_cast<int64_t>(image.rgb.size()); }
+int64_t num_bytes(const Video& video) { return static_cast<int64_t>(video.rgb.size()); }
+int64_t num_bytes(const Waveform& sound) {
+  return static_cast<int64_t>(sound.samples.size() * sizeof(float));
+}
+
+FrameChooser frame_chooser(const VisionConfig& vision) {
+  return [&vision](int64_t total, double fps) {
+    return choose_frames(*vision.video, vision.processor.temporal_patch_size, total, fps);
+  };
+}
+
+}  // namespace
+
+DecodedMedia TextEngine::decode_media(std::span<const ChatMessage> messages) const {
+  DecodedMedia out;
+  MediaLimits limits;
+  limits.max_decoded_bytes = options_.max_media_bytes;
+  for (const ChatMessage& message : messages) {
+    for (const ContentPart& part : message.content) {
+      if (!part.is_media) continue;
+      const MediaKind kind = part.media.kind;
+      if (kind == MediaKind::kImage && image_encoder_)
+        limits.max_decoded_bytes -=
+            num_bytes(out.images.emplace_back(decode_image(part.media, limits)));
+      else if (kind == MediaKind::kAudio && sound_encoder_)
+        limits.max_decoded_bytes -= num_bytes(out.sounds.emplace_back(
+            decode_audio(part.media, config_.audio->mel.sample_rate_hz, limits)));
+      else if (kind == MediaKind::kVideo && config_.vision && config_.vision->video)
+        limits.max_decoded_bytes -= num_bytes(out.videos.emplace_back(
+            decode_video(part.media, frame_chooser(*config_.vision), limits)));
+      else
+        fail(ErrorCode::kUnsupported, "expected messages that family ", config_.family,
+             " can take, found ",
+             kind == MediaKind::kImage   ? "a picture"
+             : kind == MediaKind::kAudio ? "sound"
+                                         : "video");
+    }
+  }
+  return out;
+}
+
+std::vector<int32_t> TextEngine::expand_media(std::vector<int32_t> ids,
+                                              const DecodedMedia& media) const {
+  if (!media.images.empty()) {
+    std::vector<MediaGrid> grids;
+    for (const Image& image : media.images) grids.push_back(image_encoder_->grids(image).front());
+    ids = expand_placeholders(ids, config_.special.image_placeholder, grids);
+  }
+  if (!media.sounds.empty()) {
+    std::vector<MediaGrid> grids;
+    for (const int64_t count : sound_encoder().count_tokens(media.sounds))
+      grids.push_back({1, 1, count});
+    ids = expand_placeholders(ids, config_.special.audio_placeholder, grids);
+  }
+  return media.videos.empty() ? ids : expand_videos(ids, media.videos);
+}
+
+// Where the frames stand apart, the brackets around the placeholder are repeated with it, and the
+// time of each pair of frames is written before them.
+std::vector<int32_t> TextEngine::expand_videos(std::span<const int32_t> ids,
+                                               std::span<const Video> videos) const {
+  const int32_t placeholder = config_.special.video_placeholder;
+  if (!config_.video_tokens.frames_apart) {
+    std::vector<MediaGrid> grids;
+    for (const Video& video : videos) grids.push_back(image_encoder_->video_grids(video).front());
+    return expand_placeholders(ids, placeholder, grids);
+  }
+  const auto found = std::count(ids.begin(), ids.end(), placeholder);
+  if (found != static_cast<int64_t>(videos.size()))
+    fail(ErrorCode::kInvalidArgument, "expected one placeholder token per video (", videos.size(),
+         "), found ", found);
+  std::vector<int32_t> out;
+  size_t item = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] != placeholder) {
+      out.push_back(ids[i]);
+      continue;
+    }
+    const Video& video = videos[item++];
+    const bool bracketed = !out.empty() && out.back() == config_.special.vision_start &&
+                           i + 1 < ids.size() && ids[i + 1] == config_.special.vision_end;
+    if (bracketed) out.pop_back();
+    const std::vector<MediaGrid> grids = image_encoder_->video_grids(video);
+    for (size_t t = 0; t < grids.size(); ++t) {
+      char label[64];
+      std::snprintf(label, sizeof(label), "<%.1f seconds>", time_of_grid(video, t));
+      const std::vector<int32_t> time = tokenizer().encode(label, false, false);
+      out.insert(out.end(), time.begin(), time.end());
+      out.push_back(config_.special.vision_start);
+      out.insert(out.end(), static_cast<size_t>(grids[t].num_tokens()), placeholder);
+      out.push_back(config_.special.vision_end);
+    }
+    if (bracketed) ++i;
+  }
+  return out;
+}
+
+// Halfway between the first and the last frame of the grid; the last frame is repeated as needed.
+double TextEngine::time_of_grid(const Video& video, size_t grid) const {
+  const auto step = static_cast<size_t>(config_.vision->processor.temporal_patch_size);
+  const auto last = static_cast<size_t>(video.num_frames - 1);
+  const double fps =
+      video.frames_per_second > 0 ? video.frames_per_second : config_.video_tokens.assumed_fps;
+  const auto time = [&](size_t frame) {
+    frame = std::min(frame, last);
+    return frame < video.timestamps_s.size() ? video.timestamps_s[frame]
+                                             : static_cast<double>(frame) / fps;
+  };
+  return (time(grid * step) + time(grid * step + step - 1)) / 2;
+}
+
+PromptLayout TextEngine::prepare(std::span<const ChatMessage> messages,
+                                 const std::string& template_kwargs_json) {
+  const std::lock_guard lock(mutex_);
+  const DecodedMedia media = decode_media(messages);
+  tokenizer();
+  ChatPrompt chat = chat_->encode({.messages = messages, .kwargs_json = template_kwargs_json});
+  check_tokenizer_ids(chat.ids, config_.decoder.vocab_size, path_);
+  PreparedPrompt prompt = lay_out(expand_media(std::move(chat.ids), media), media);
+  PromptLayout out;
+  out.text = std::move(chat.text);
+  out.ids = std::move(prompt.ids);
+  out.num_axes = prompt.positions.num_axes;
+  out.positions = std::move(prompt.positions.positions);
+  out.next_position = prompt.positions.next_position;
+  for (const MediaSpan& s : prompt.spans)
+    out.spans.push_back({s.first_token, s.num_tokens, s.grid_t, s.grid_h, s.grid_w});
+  return out;
+}
+
+}  // namespace onnuri
