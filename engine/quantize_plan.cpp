@@ -26,6 +26,9 @@ constexpr Recipe kRecipes[] = {
     {"q4_1", DType::kQ4_1, DType::kQ6_K, false, 3},
     {"q4_0", DType::kQ4_0, DType::kQ6_K, false, 2},
     {"iq4_nl", DType::kIQ4_NL, DType::kQ6_K, false, 25},
+    {"iq4_xs", DType::kIQ4_XS, DType::kQ6_K, false, 30},
+    {"q3_k", DType::kQ3_K, DType::kQ6_K, true, 12},
+    {"q2_k", DType::kQ2_K, DType::kQ6_K, true, 10},
     {"mxfp4", DType::kMXFP4, DType::kQ8_0, false, 38},
 };
 
@@ -34,11 +37,14 @@ double bits(DType dtype) {
   return 8.0 * static_cast<double>(info.block_bytes) / static_cast<double>(info.block_elements);
 }
 
-// Rows that do not fill blocks of 256 take the next wider type of 32.
+// Rows that do not fill blocks of 256 take a type of 32 that is no worse.
 DType fitting(DType type, int64_t cols) {
   if (cols % dtype_info(type).block_elements == 0) return type;
   if (cols % 32 != 0) return DType::kF16;
   switch (type) {
+    case DType::kQ2_K:
+    case DType::kQ3_K:
+    case DType::kIQ4_XS: return DType::kIQ4_NL;
     case DType::kQ4_K: return DType::kQ5_0;
     case DType::kQ5_K: return DType::kQ5_1;
     default: return DType::kQ8_0;

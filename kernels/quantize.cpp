@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "core/check.h"
 #include "kernels/float_bits.h"
@@ -185,6 +186,120 @@ void encode_k(const float* x, Block* b) {
   }
 }
 
+// Two bits of weight i (0..31) of sub-block b.
+void store_two_bits(int b, int i, int q, uint8_t* qs) {
+  uint8_t& byte = qs[b / 4 * 32 + i];
+  byte = static_cast<uint8_t>(byte | (q & 3) << (b % 4 * 2));
+}
+
+// 16 sub-blocks of 16 whose scales and minima are 4-bit multiples of d and dmin. With so few steps
+// the common factors matter: several are tried.
+struct Q2Scales {
+  int scale[16] = {};
+  int min[16] = {};
+};
+
+float q2_error(const float* x, const float* w, float d, float dmin, const Q2Scales& s, int* codes) {
+  float error = 0.0f;
+  for (int i = 0; i < 256; ++i) {
+    const float ds = d * static_cast<float>(s.scale[i / 16]);
+    const float dm = dmin * static_cast<float>(s.min[i / 16]);
+    codes[i] = round_to((x[i] + dm) * inverse(ds), 0, 3);
+    const float e = ds * static_cast<float>(codes[i]) - dm - x[i];
+    error += w[i] * e * e;
+  }
+  return error;
+}
+
+// The best scale and minimum of one sub-block for given factors: neighbours of the rounded ones.
+void choose_q2_scales(const float* x, const float* w, const Affine& fit, float d, float dmin,
+                      int* scale, int* min) {
+  const int near_scale = round_to(fit.scale * inverse(d), 0, 15);
+  const int near_min = round_to(-fit.min * inverse(dmin), 0, 15);
+  float best = -1.0f;
+  for (int s = std::max(near_scale - 1, 0); s <= std::min(near_scale + 1, 15); ++s) {
+    for (int m = std::max(near_min - 1, 0); m <= std::min(near_min + 1, 15); ++m) {
+      const Affine trial{d * static_cast<float>(s), -dmin * static_cast<float>(m)};
+      int q[16];
+      for (int i = 0; i < 16; ++i) {
+        q[i] = round_to((x[i] - trial.min) * inverse(trial.scale), 0, 3);
+      }
+      const float error = affine_error(x, w, q, 16, trial);
+      if (best < 0.0f || error < best) {
+        best = error;
+        *scale = s;
+        *min = m;
+      }
+    }
+  }
+}
+
+void encode(const float* x, BlockQ2K* b) {
+  std::memset(b, 0, sizeof(*b));
+  float w[256];
+  Affine fits[16];
+  float max_scale = 0.0f, max_min = 0.0f;
+  for (int s = 0; s < 16; ++s) {
+    fill_importance(x + s * 16, 16, w + s * 16);
+    fits[s] = fit_affine(x + s * 16, 16, 3, true);
+    max_scale = std::max(max_scale, fits[s].scale);
+    max_min = std::max(max_min, -fits[s].min);
+  }
+  Q2Scales best_scales;
+  float best_error = -1.0f;
+  int codes[256];
+  for (const float stretch : {0.85f, 0.92f, 1.0f, 1.08f}) {
+    uint8_t half[2];
+    const float d = stored_half(max_scale * stretch / 15.0f, half);
+    const float dmin = stored_half(max_min * stretch / 15.0f, half);
+    Q2Scales scales;
+    for (int s = 0; s < 16; ++s) {
+      choose_q2_scales(x + s * 16, w + s * 16, fits[s], d, dmin, scales.scale + s, scales.min + s);
+    }
+    const float error = q2_error(x, w, d, dmin, scales, codes);
+    if (best_error >= 0.0f && error >= best_error) continue;
+    best_error = error;
+    best_scales = scales;
+    stored_half(d, b->d);
+    stored_half(dmin, b->dmin);
+  }
+  q2_error(x, w, float_from_half(load_half_bits(b->d)), float_from_half(load_half_bits(b->dmin)),
+           best_scales, codes);
+  for (int s = 0; s < 16; ++s) {
+    b->scales[s] = static_cast<uint8_t>(best_scales.scale[s] | best_scales.min[s] << 4);
+  }
+  for (int i = 0; i < 256; ++i) store_two_bits(i / 32, i % 32, codes[i], b->qs);
+}
+
+// Stores scale s (0..63) of sixteen: four low bits, and two high ones further on.
+void store_q3_scale(int s, int scale, uint8_t* packed) {
+  uint8_t& low = packed[s % 8];
+  uint8_t& high = packed[8 + s % 4];
+  low = static_cast<uint8_t>(low | (scale & 15) << (s / 8 * 4));
+  high = static_cast<uint8_t>(high | (scale >> 4) << (s / 4 * 2));
+}
+
+void encode(const float* x, BlockQ3K* b) {
+  std::memset(b, 0, sizeof(*b));
+  float scales[16];
+  float largest = 0.0f;  // with its sign: scales have one more step below zero
+  for (int s = 0; s < 16; ++s) {
+    scales[s] = fit_symmetric(x + s * 16, 16, -4, 3, nullptr);
+    if (std::fabs(scales[s]) > std::fabs(largest)) largest = scales[s];
+  }
+  const float d = stored_half(largest / -32.0f, b->d);
+  for (int s = 0; s < 16; ++s) {
+    const int scale = round_to(scales[s] * inverse(d), -32, 31);
+    store_q3_scale(s, scale + 32, b->scales);
+    const float step = inverse(d * static_cast<float>(scale));
+    for (int i = s * 16; i < s * 16 + 16; ++i) {
+      const int q = round_to(x[i] * step, -4, 3) + 4;
+      store_two_bits(i / 32, i % 32, q, b->qs);
+      b->hmask[i % 32] = static_cast<uint8_t>(b->hmask[i % 32] | (q >> 2) << (i / 32));
+    }
+  }
+}
+
 void encode(const float* x, BlockQ6K* b) {
   std::memset(b, 0, sizeof(*b));
   float scales[16];
@@ -233,9 +348,8 @@ float level_codes(const float* x, const float* w, float scale, const int8_t* lev
   return error;
 }
 
-void encode(const float* x, BlockIQ4NL* b) {
-  float w[32];
-  fill_importance(x, 32, w);
+// The scale of 32 values with the levels of IQ4 that leaves the least error.
+float fit_levels(const float* x, const float* w) {
   float largest = 0.0f;
   for (int i = 0; i < 32; ++i) {
     if (std::fabs(x[i]) > std::fabs(largest)) largest = x[i];
@@ -261,8 +375,49 @@ void encode(const float* x, BlockIQ4NL* b) {
       }
     }
   }
-  level_codes(x, w, stored_half(best, b->d), kIq4Values, q);
+  return best;
+}
+
+void encode(const float* x, BlockIQ4NL* b) {
+  float w[32];
+  fill_importance(x, 32, w);
+  int q[32];
+  level_codes(x, w, stored_half(fit_levels(x, w), b->d), kIq4Values, q);
   store_codes(q, b);
+}
+
+void encode(const float* x, BlockIQ4XS* b) {
+  std::memset(b, 0, sizeof(*b));
+  float w[256], scales[8];
+  float largest = 0.0f;  // with its sign: scales have one more step below zero
+  for (int s = 0; s < 8; ++s) {
+    fill_importance(x + s * 32, 32, w + s * 32);
+    scales[s] = fit_levels(x + s * 32, w + s * 32);
+    if (std::fabs(scales[s]) > std::fabs(largest)) largest = scales[s];
+  }
+  const float d = stored_half(largest / -32.0f, b->d);
+  unsigned high = 0;
+  for (int s = 0; s < 8; ++s) {
+    const int near = round_to(scales[s] * inverse(d), -32, 31);
+    int scale = near, q[32];
+    float best_error = -1.0f;
+    for (int trial = std::max(near - 1, -32); trial <= std::min(near + 1, 31); ++trial) {
+      const float error =
+          level_codes(x + s * 32, w + s * 32, d * static_cast<float>(trial), kIq4Values, q);
+      if (best_error >= 0.0f && error >= best_error) continue;
+      best_error = error;
+      scale = trial;
+    }
+    level_codes(x + s * 32, w + s * 32, d * static_cast<float>(scale), kIq4Values, q);
+    const auto stored = static_cast<unsigned>(scale + 32);
+    b->scales_l[s / 2] = static_cast<uint8_t>(b->scales_l[s / 2] | (stored & 15) << (s % 2 * 4));
+    high |= (stored >> 4) << (s * 2);
+    for (int i = 0; i < 16; ++i) {
+      b->qs[s * 16 + i] = static_cast<uint8_t>(q[i] | q[i + 16] << 4);
+    }
+  }
+  b->scales_h[0] = static_cast<uint8_t>(high & 255);
+  b->scales_h[1] = static_cast<uint8_t>(high >> 8);
 }
 
 void encode(const float* x, BlockMXFP4* b) {
@@ -314,10 +469,13 @@ bool is_encodable(DType dtype) {
     case DType::kQ5_0:
     case DType::kQ5_1:
     case DType::kQ8_0:
+    case DType::kQ2_K:
+    case DType::kQ3_K:
     case DType::kQ4_K:
     case DType::kQ5_K:
     case DType::kQ6_K:
     case DType::kIQ4_NL:
+    case DType::kIQ4_XS:
     case DType::kMXFP4: return true;
     default: return false;
   }
@@ -358,6 +516,38 @@ float fit_symmetric(const float* x, int64_t count, int low, int high, int8_t* co
   return best;
 }
 
+AffineFit fit_affine_codes(const float* x, int64_t count, int top) {
+  ONNURI_CHECK(count >= 1 && top >= 1);
+  const auto n = static_cast<size_t>(count);
+  std::vector<float> w(n);
+  fill_importance(x, count, w.data());
+  const float low = std::min(*std::min_element(x, x + count), 0.0f);
+  const float high = std::max(*std::max_element(x, x + count), 0.0f);
+  AffineFit best;
+  if (!(high > low)) return best;
+  float best_gain = -1.0f;
+  for (int step = 0; step <= 20; ++step) {
+    const float levels = static_cast<float>(top) + 0.15f * static_cast<float>(step) - 1.0f;
+    const float grid = levels / (high - low);
+    const int near = round_to(-low * grid, 0, top);
+    for (int zero = std::max(near - 1, 0); zero <= std::min(near + 1, top); ++zero) {
+      float sxq = 0, sqq = 0;
+      for (size_t i = 0; i < n; ++i) {
+        const float code = static_cast<float>(round_to(x[i] * grid, -zero, top - zero));
+        sxq += w[i] * x[i] * code;
+        sqq += w[i] * code * code;
+      }
+      // The error of the best scale sxq / sqq is a constant less this gain.
+      const float gain = sqq > 0.0f && sxq > 0.0f ? sxq * sxq / sqq : 0.0f;
+      if (gain > best_gain) {
+        best_gain = gain;
+        best = {sqq > 0.0f ? sxq / sqq : 0.0f, zero};
+      }
+    }
+  }
+  return best;
+}
+
 void quantize_row(DType dtype, const float* values, int64_t count, void* out) {
   ONNURI_CHECK(count % dtype_info(dtype).block_elements == 0);
   switch (dtype) {
@@ -374,6 +564,9 @@ void quantize_row(DType dtype, const float* values, int64_t count, void* out) {
     case DType::kQ5_0: return encode_blocks<BlockQ5_0>(values, count, 32, out);
     case DType::kQ5_1: return encode_blocks<BlockQ5_1>(values, count, 32, out);
     case DType::kQ8_0: return encode_blocks<BlockQ8_0>(values, count, 32, out);
+    case DType::kQ2_K: return encode_blocks<BlockQ2K>(values, count, 256, out);
+    case DType::kQ3_K: return encode_blocks<BlockQ3K>(values, count, 256, out);
+    case DType::kIQ4_XS: return encode_blocks<BlockIQ4XS>(values, count, 256, out);
     case DType::kQ4_K: return encode_blocks<BlockQ4K>(values, count, 256, out);
     case DType::kQ5_K: return encode_blocks<BlockQ5K>(values, count, 256, out);
     case DType::kQ6_K: return encode_blocks<BlockQ6K>(values, count, 256, out);

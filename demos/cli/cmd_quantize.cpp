@@ -63,6 +63,11 @@ void add_quantize_command(CLI::App& app) {
       ->type_name("MODEL");
   quantize->add_option("-t,--type", command->options.type, "One of " + types)
       ->capture_default_str();
+  quantize
+      ->add_option("--group-size", command->options.group_size,
+                   "int4: columns that share a scale and a zero point")
+      ->capture_default_str()
+      ->check(CLI::IsMember({32, 64, 128}));
   quantize->add_option("out", command->out, "The file, or for int8 and int4 the folder, to write")
       ->required()
       ->type_name("OUT");

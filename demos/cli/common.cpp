@@ -63,7 +63,11 @@ std::unique_ptr<Engine> load_engine(const ModelOptions& options) {
   engine.num_threads = options.threads;
   engine.isa = options.isa;
   engine.context_size = options.context;
-  engine.progress = [&](double fraction, const std::string& stage) { bar.update(fraction, stage); };
+  InterruptGuard guard;
+  engine.progress = [&bar](double fraction, const std::string& stage) {
+    bar.update(fraction, stage);
+    if (InterruptGuard::interrupted()) throw Interrupted{};
+  };
   return Engine::load(path, engine);
 }
 

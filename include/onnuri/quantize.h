@@ -11,6 +11,7 @@ namespace onnuri {
 
 struct QuantizeOptions {
   std::string type = "q4_k";  ///< one of quantize_types()
+  int64_t group_size = 32;    ///< of "int4": columns that share a scale, 32, 64 or 128
   int num_threads = 0;        ///< 0: one per core this process may use
   ProgressCallback progress;  ///< may throw to stop; the target is then left as it was
 };

@@ -39,6 +39,24 @@ def make_safetensors():
     put("safetensors", "overlap", safetensors(overlap, bytes(12)))
 
 
+def make_quantized():
+    """The smallest files of the storage goldens, less what they must decode to."""
+    for name in ("awq", "float_block", "fp8_tensor", "gptq_act_order", "int_quantized", "nvfp4",
+                 "packed_int4_zeros", "packed_int8"):
+        data = (TESTS / "golden" / "storage" / "parts" / f"{name}.safetensors").read_bytes()
+        size = struct.unpack("<Q", data[:8])[0]
+        header, body = json.loads(data[8:8 + size]), data[8 + size:]
+        kept, out = {}, b""
+        config = header.pop("__metadata__")["quantization_config"]
+        for key, entry in header.items():
+            if key.startswith("expected."):
+                continue
+            part = body[slice(*entry["data_offsets"])]
+            kept[key] = dict(entry, data_offsets=[len(out), len(out) + len(part)])
+            out += part
+        put("quantized", name, config.encode() + b"\n" + safetensors(kept, out))
+
+
 def string(text):
     data = text.encode()
     return struct.pack("<Q", len(data)) + data
@@ -115,6 +133,7 @@ def make_templates():
 if __name__ == "__main__":
     shutil.rmtree(OUT, ignore_errors=True)
     make_safetensors()
+    make_quantized()
     make_gguf()
     make_config()
     make_tokenizers()

@@ -15,11 +15,12 @@ from gguf.quants import dequantize
 
 OUT = pathlib.Path(__file__).parent / "quant"
 TYPES = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
-         "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4"]
+         "IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4", "F16", "BF16"]
 # Byte offsets of the halves of a record; they get finite values, all else is random bytes.
 HALVES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
           "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
           "IQ4_NL": [0], "IQ4_XS": [0]}
+INFINITY = {"F16": 0x7c00, "BF16": 0x7f80}
 EXTREMES = np.array([0x0000, 0x8000, 0x0001, 0x83ff, 0x0400, 0x7bff, 0xfbff, 0x3c00], np.uint16)
 
 
@@ -35,6 +36,9 @@ def main():
             half = (rng.standard_normal(blocks) * 0.1).astype(np.float16)
             half[blocks // 2:] = rng.permutation(np.resize(EXTREMES, blocks - blocks // 2)).view(np.float16)
             raw[:, offset:offset + 2] = half.view(np.uint8).reshape(blocks, 2)
+        if name in INFINITY:  # not-a-numbers have no bits to agree upon
+            words = raw.view(np.uint16)
+            words[(words & 0x7fff) > INFINITY[name]] = INFINITY[name]
         if name == "MXFP4":
             raw[:8, 0] = [0, 1, 2, 3, 127, 253, 254, 255]
         if name == "NVFP4":

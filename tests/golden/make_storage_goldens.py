@@ -275,6 +275,14 @@ SCHEMES = {
     "modelopt_nvfp4": ({"quant_method": "modelopt", "quant_algo": "NVFP4"},
                        lambda w, g: modelopt_nvfp4(w)),
 }
+# Schemes of whole models only: experts are stored one by one, as published checkpoints do.
+MOE_SCHEMES = {
+    "fp8_experts": ({"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",
+                     "weight_block_size": [64, 64]}, lambda w, g: fp8(w, (64, 64))),
+    "packed_int4_experts": (
+        dict(SCHEMES["packed_int4"][0], ignore=["lm_head", "re:.*mlp.gate$"]),
+        SCHEMES["packed_int4"][1]),
+}
 PART_SHAPES = {"fp8_block": (136, 160), "fp8_small_block": (40, 88)}
 
 
@@ -307,16 +315,38 @@ WIDE = dict(MODEL, hidden_size=144, intermediate_size=272, num_hidden_layers=1)
 TOKENS = 24
 
 
+MOE = dict(MODEL, intermediate_size=128, moe_intermediate_size=96, num_experts=6,
+           num_experts_per_tok=3, norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[])
+
+
+def store_experts(model, stored, make, gen):
+    """The stacked experts of transformers as one matrix each, quantised."""
+    for name, experts in model.named_modules():
+        if not name.endswith(".experts"):
+            continue
+        for e in range(experts.num_experts):
+            gate, up = experts.gate_up_proj[e].chunk(2)
+            for part, matrix in (("gate", gate), ("up", up), ("down", experts.down_proj[e])):
+                parts, plain = make(matrix.detach().clone(), gen)
+                matrix.copy_(plain)
+                stored.update({f"{name}.{e}.{part}_proj.{k}": v for k, v in parts.items()})
+        del stored[f"{name}.gate_up_proj"], stored[f"{name}.down_proj"]
+
+
 def quantized_modules(model):
     return [n for n, m in model.named_modules()
             if isinstance(m, torch.nn.Linear) and n != "lm_head" and not n.endswith(".gate")]
 
 
 def make_model(name):
-    quant, make = SCHEMES[name]
+    quant, make = SCHEMES.get(name) or MOE_SCHEMES[name]
     family = "qwen3" if name.startswith(("fp8", "awq", "packed")) else "llama"
-    config = AutoConfig.for_model(family, **(WIDE if name == "fp8_block" else MODEL))
-    config.architectures = [{"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}[family]]
+    if name in MOE_SCHEMES:
+        family = "qwen3_moe"
+    sizes = WIDE if name == "fp8_block" else MOE if family == "qwen3_moe" else MODEL
+    config = AutoConfig.for_model(family, **sizes)
+    config.architectures = [{"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM",
+                             "qwen3_moe": "Qwen3MoeForCausalLM"}[family]]
     for seed in range(100):
         gen = torch.Generator().manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
@@ -333,6 +363,7 @@ def make_model(name):
                 del stored[f"{module}.weight"]
                 stored.update({f"{module}.{k}": v for k, v in parts.items()})
                 linear.weight.copy_(plain)
+            store_experts(model, stored, make, gen)
             ids = torch.randint(3, config.vocab_size, (1, TOKENS), generator=gen)
             logits = model(ids, use_cache=False).logits[0]
         top = logits.topk(2, dim=-1).values
@@ -357,10 +388,11 @@ def save_model(name, config, quant, stored, ids, logits, seed):
 
 
 def main():
-    names = sys.argv[1:] or [*SCHEMES, "gpt_oss"]
+    names = sys.argv[1:] or [*SCHEMES, *MOE_SCHEMES, "gpt_oss"]
     for name in names:
-        make_parts(name)
-        if name in SCHEMES and name not in ("fp8_small_block", "gptq_sym", "float_block"):
+        if name not in MOE_SCHEMES:
+            make_parts(name)
+        if name not in ("fp8_small_block", "gpt_oss"):
             make_model(name)
 
 

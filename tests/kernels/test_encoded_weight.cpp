@@ -6,6 +6,7 @@
 #include <cstring>
 #include <random>
 
+#include "core/encoding_parts.h"
 #include "core/quantized_checkpoint.h"
 #include "core/weight_encoding.h"
 #include "kernels/linear.h"
@@ -175,6 +176,38 @@ TEST_P(EncodedWeight, StaysNarrow) {
 
 INSTANTIATE_TEST_SUITE_P(Schemes, EncodedWeight, testing::ValuesIn(kSchemes),
                          [](const auto& param) { return std::string(param.param); });
+
+// The first GPTQ format stores a zero point less one; a stored 15 stands for 0, as in AutoGPTQ,
+// which masks the sum to four bits. (Adding one to whole words would carry into the neighbour.)
+TEST(Gptq, TheLargestStoredZeroWrapsAround) {
+  const std::vector<int32_t> words(8 * 8, 0x76543210);  // (64 / 8, 8): column k has code k % 8
+  const std::vector<int32_t> zeros = {static_cast<int32_t>(0xf0f7f0ef), 0x0f1e2d3c};
+  const std::vector<uint16_t> scales(16, 0x3c00);
+  EncodingParts parts;
+  parts.where = "test";
+  parts.codes = {words.data(), DType::kI32, {8, 8}};
+  parts.zeros = {zeros.data(), DType::kI32, {2, 1}};
+  parts.scales = {scales.data(), DType::kF16, {2, 8}};
+  for (const bool less_one : {true, false}) {
+    QuantizationConfig config;
+    config.bits = 4;
+    config.group_sizes = {32};
+    config.zero_is_stored_less_one = less_one;
+    const onnuri::EncodedWeight weight = encode_gptq(parts, config);
+    TensorView view{words.data(), DType::kEncoded, weight.shape};
+    view.encoding = &weight.encoding;
+    std::vector<float> found(8 * 64);
+    dequantize(view, found.data());
+    for (int n = 0; n < 8; ++n) {
+      for (int k = 0; k < 64; ++k) {
+        const auto word = static_cast<uint32_t>(zeros[static_cast<size_t>(k / 32)]);
+        const int stored = static_cast<int>(word >> (4 * n) & 15);
+        const int zero = less_one ? (stored + 1) % 16 : stored;
+        ASSERT_EQ(found[static_cast<size_t>(n * 64 + k)], static_cast<float>(k % 8 - zero));
+      }
+    }
+  }
+}
 
 }  // namespace
 }  // namespace onnuri

@@ -53,7 +53,7 @@ INSTANTIATE_TEST_SUITE_P(Types, QuantGolden,
                          testing::Values(DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
                                          DType::kQ8_0, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K,
                                          DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS,
-                                         DType::kMXFP4, DType::kNVFP4),
+                                         DType::kMXFP4, DType::kNVFP4, DType::kF16, DType::kBF16),
                          [](const auto& param) { return std::string(dtype_name(param.param)); });
 
 TEST(Dequantize, SmallFloats) {

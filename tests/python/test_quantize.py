@@ -81,7 +81,7 @@ def distance(found, expected):
 @pytest.mark.parametrize("kind, bound", [
     ("f32", 1e-5), ("f16", 2e-3), ("bf16", 2e-2), ("q8_0", 0.03), ("q6_k", 0.08), ("q5_k", 0.15),
     ("q4_k", 0.3), ("q5_1", 0.15), ("q5_0", 0.18), ("q4_1", 0.3), ("q4_0", 0.35), ("iq4_nl", 0.3),
-    ("mxfp4", 0.5), ("int8", 0.05), ("int4", 0.45)])
+    ("iq4_xs", 0.3), ("q3_k", 0.6), ("q2_k", 0.9), ("mxfp4", 0.5), ("int8", 0.05), ("int4", 0.3)])
 def test_types_from_a_folder(model, tmp_path, kind, bound):
     out = tmp_path / ("folder" if kind.startswith("int") else "model.gguf")
     result = quantize(model, out, "--type", kind, "--json")
@@ -94,6 +94,22 @@ def test_types_from_a_folder(model, tmp_path, kind, bound):
     assert error < bound
     assert kind == "f32" or error > 1e-5
     assert [p.name for p in tmp_path.iterdir()] == [out.name]
+
+
+def test_int4_groups(model, tmp_path):
+    """Smaller groups come nearer; the tables have eight bits."""
+    errors = []
+    for size in (32, 64, 128):
+        out = tmp_path / str(size)
+        result = quantize(model, out, "-t", "int4", "--group-size", size, "--json")
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["quantized"] == 2 + 7 * LAYERS
+        groups = json.loads((out / "config.json").read_text())["quantization_config"]["config_groups"]
+        assert groups["group_0"]["weights"]["group_size"] == size
+        assert groups["group_1"]["weights"]["num_bits"] == 8
+        errors.append(distance(logits(out), logits(model)))
+    assert errors[0] < errors[1] < errors[2]
+    assert quantize(model, tmp_path / "48", "-t", "int4", "--group-size", "48").returncode != 0
 
 
 def test_smaller_types_are_not_widened_again(model, tmp_path):
