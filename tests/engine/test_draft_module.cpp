@@ -232,7 +232,8 @@ TEST_P(DraftModule, RefusesWhatDoesNotFit) {
   attempt([&](DraftBatch& b) { b.next_ids = std::span(&beyond, 1); });
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, DraftModule, testing::Values("exaone_moe_mtp", "deepseek_mtp"),
+INSTANTIATE_TEST_SUITE_P(Families, DraftModule,
+                         testing::Values("exaone_moe_mtp", "exaone_moe2", "deepseek_mtp"),
                          [](const auto& param) { return std::string(param.param); });
 
 }  // namespace

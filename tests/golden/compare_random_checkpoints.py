@@ -33,8 +33,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 
 import onnuri
 import make_text_goldens as goldens
+import tiny_checkpoint
 
-GREEDY_TOKENS = 32
+GREEDY_TOKENS = tiny_checkpoint.GREEDY_TOKENS
 # Keys that may be missing although transformers then refuses the file.
 ANSWERED_ALONE = {
     "model_type": "the class name tells the family",
@@ -327,19 +328,9 @@ def answers(model, ids):
     model.float()
     std = logits.std().item()
     for found, expected in ((logits, exact), (rows, exact_rows)):
-        if (expected - found).abs().max().item() > 1e-4 * std or goldens.margins(found).min() < 2e-3 * std:
+        if (expected - found).abs().max().item() > 1e-4 * std or tiny_checkpoint.margins(found).min() < 2e-3 * std:
             return None
     return logits.numpy(), greedy
-
-
-def save(model, folder, dtype, rng):
-    kept = {n: t.clone() for n, t in model.state_dict().items() if n.endswith("correction_bias")}
-    model.to(dtype)
-    for name, value in kept.items():  # checkpoints keep these in float32
-        module, _, leaf = name.rpartition(".")
-        getattr(model.get_submodule(module), leaf).data = value
-    model.save_pretrained(folder, max_shard_size=pick(rng, "20KB", "5GB"))
-    (folder / "generation_config.json").unlink(missing_ok=True)
 
 
 def rewrite(folder, keys, rng):
@@ -430,7 +421,7 @@ def draw(family, seed, folder):
         if found is None:
             continue
         shutil.rmtree(folder, ignore_errors=True)
-        save(model, folder, dtype, rng)
+        tiny_checkpoint.save_model(model, dtype, folder, max_shard_size=pick(rng, "20KB", "5GB"))
         done = rewrite(folder, keys, rng)
         return ids, *found, done, rng
     raise RuntimeError(f"{family}: no usable draw for seed {seed}")
@@ -462,7 +453,7 @@ def transformers_logits(folder, ids):
                                          experts_implementation="eager", output_loading_info=True)
     if report["missing_keys"] or report["mismatched_keys"] or report["unexpected_keys"]:
         return None
-    return goldens.last_logits(model.float().eval(), ids).numpy()
+    return tiny_checkpoint.last_logits(model.float().eval(), ids).numpy()
 
 
 def run_keys(family, args, scratch):

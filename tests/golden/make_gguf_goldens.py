@@ -4,7 +4,8 @@ What differs from safetensors, and what these files therefore test:
     llama        rows of q and k are permuted, rope turns adjacent pairs; rope_freqs.weight holds the
                  factors of scaled rope
     gemma3       norms have the one added; linear rope scaling on global layers only
-    exaone4      rope_freqs.weight; sliding layers as a list
+    qwen2        biases; no output.weight where embedding and head are one
+    exaone4      rope_freqs.weight; sliding layers as a list, or no window at all
     exaone-moe   experts stacked per layer; one layer more that guesses further tokens and is not run
     qwen3moe     the same; that weights sum to one goes without saying
     gpt-oss      gate and up apart; alpha and limit of the activation go without saying
@@ -14,11 +15,12 @@ What differs from safetensors, and what these files therefore test:
 The expected logits are those of the safetensors folder of the same name (golden.safetensors). Files
 hold no vocabulary. Made with the gguf package 0.19 and safetensors.
 
-Usage: python tests/golden/make_gguf_goldens.py
+Usage: python tests/golden/make_gguf_goldens.py [family ...]
 """
 
 import json
 import pathlib
+import sys
 
 import gguf
 import numpy as np
@@ -27,6 +29,7 @@ from safetensors.torch import load_file
 
 ROOT = pathlib.Path(__file__).resolve().parent
 ARCHS = {"llama": "llama", "qwen3": "qwen3", "gemma3": "gemma3", "exaone4_hybrid": "exaone4",
+         "exaone4_full": "exaone4", "qwen2": "qwen2",
          "exaone_moe": "exaone-moe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss",
          "granite": "granite", "ernie4_5": "ernie4_5", "solar_open": "glm4moe"}
 PERMUTED = ("llama", "granite")
@@ -198,7 +201,7 @@ def make(family, arch):
         values[f"blk.{layer}.nextn.enorm.weight"] = np.ones(config["hidden_size"], np.float32)
     for name in sorted(values):
         value = values[name]
-        if value.ndim == 1 or tensors["model.embed_tokens.weight"].dtype == torch.float32:
+        if value.ndim == 1 or tensors["model.embed_tokens.weight"].dtype != torch.bfloat16:
             writer.add_tensor(name, np.ascontiguousarray(value, np.float32))
         else:  # the stored bits: these weights were rounded to bfloat16 before
             bits = (np.ascontiguousarray(value, np.float32).view(np.uint32) >> 16).astype(np.uint16)
@@ -211,5 +214,5 @@ def make(family, arch):
 
 
 if __name__ == "__main__":
-    for family, arch in ARCHS.items():
-        make(family, arch)
+    for family in sys.argv[1:] or ARCHS:
+        make(family, ARCHS[family])

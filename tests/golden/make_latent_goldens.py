@@ -1,8 +1,8 @@
 """Makes tiny random checkpoints of the families with latent attention under tests/golden/text/.
 
 Folders and files are those of make_text_goldens.py (config.json, model.safetensors,
-golden.safetensors with input_ids, logits, greedy_ids), as are the reasons to reject a seed. Every
-parameter is random, correction biases and norms included; the prompt is longer than the original
+golden.safetensors with input_ids, logits, greedy_ids), as are the reasons to reject a seed (a lead
+of 0.005 will do). Every parameter is random, correction biases and norms included; the prompt is longer than the original
 rope length, than any window and than index_topk.
 
 Made with Python 3.11, torch 2.15.0, transformers 5.23.0. Usage:
@@ -11,17 +11,15 @@ Made with Python 3.11, torch 2.15.0, transformers 5.23.0. Usage:
 
 import json
 import pathlib
-import shutil
 import sys
 
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from tiny_checkpoint import PROMPT_TOKENS, fresh, judge, last_logits, save_answers, save_model
+
 OUT = pathlib.Path(__file__).resolve().parent / "text"
-PROMPT_TOKENS = 40
-GREEDY_TOKENS = 32
 BASE = dict(
     vocab_size=192, hidden_size=48, intermediate_size=64, moe_intermediate_size=12,
     num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=4, q_lora_rank=24,
@@ -82,11 +80,6 @@ def randomize(model, generator):
             tensor.copy_(value)
 
 
-def last_logits(model, ids):
-    with torch.no_grad():
-        return model(torch.tensor([ids]), use_cache=False).logits[0]
-
-
 def closest_choice(model, ids):
     """The smallest lead, over all layers and rows, of a key that the indexer keeps over one it drops."""
     top_k = model.config.index_topk
@@ -108,11 +101,6 @@ def closest_choice(model, ids):
     return min(leads)
 
 
-def margins(logits):
-    top = logits.topk(2, dim=-1).values
-    return top[..., 0] - top[..., 1]
-
-
 def attempt(config, seed):
     """One seed: the model and its answers, or the reason why the seed is rejected."""
     generator = torch.Generator().manual_seed(seed)
@@ -120,27 +108,9 @@ def attempt(config, seed):
         config, attn_implementation="eager", experts_implementation="eager").float().eval()
     randomize(model, generator)
     ids = torch.randint(3, config.vocab_size, (PROMPT_TOKENS,), generator=generator).tolist()
-    logits = last_logits(model, ids)
-    std = logits.std().item()
-    exact = last_logits(model.double(), ids)
-    model.float()
-    if (exact - logits).abs().max().item() > 1e-4 * std:
-        return None, "a choice hangs on rounding"
-    if margins(logits).min().item() < 0.005 * std:
-        return None, "two best logits of a prompt position are too close"
-    if hasattr(config, "index_topk") and closest_choice(model, ids) < 3e-5:
-        return None, "two keys are equally good for the indexer"
-    greedy = []
-    for _ in range(GREEDY_TOKENS):
-        row = last_logits(model, ids + greedy)[-1]
-        if margins(row).item() < 0.005 * std:
-            return None, f"greedy step {len(greedy)} is a near tie"
-        greedy.append(int(row.argmax()))
-    if hasattr(config, "index_topk") and closest_choice(model, ids + greedy) < 3e-5:
-        return None, "two keys are equally good for the indexer"
-    if len(set(greedy)) < 10:
-        return None, "the greedy text repeats itself"
-    return (model, ids, logits, greedy), None
+    clear = lambda ids: not hasattr(config, "index_topk") or closest_choice(model, ids) >= 3e-5
+    found, reason = judge(model, ids, 0.005, 10, clear)
+    return (found and (model, ids, *found)), reason
 
 
 def legacy_rope(folder):
@@ -189,24 +159,11 @@ def make(family):
         print(f"{family}: seed {seed} rejected: {reason}")
     model, ids, logits, greedy = result
     folder = OUT / family
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    kept = {n: t.clone() for n, t in model.state_dict().items() if n.endswith("correction_bias")}
-    model.to(torch.bfloat16)
-    for name, value in kept.items():  # checkpoints keep these in float32
-        module, _, leaf = name.rpartition(".")
-        getattr(model.get_submodule(module), leaf).data = value
-    model.save_pretrained(folder)
-    (folder / "generation_config.json").unlink(missing_ok=True)
+    fresh(folder)
+    save_model(model, torch.bfloat16, folder)
     if rewrite:
         globals()[rewrite](folder)
-    save_file({"input_ids": torch.tensor(ids), "logits": logits.float().contiguous(),
-               "greedy_ids": torch.tensor(greedy)}, folder / "golden.safetensors",
-              metadata={"made_by": f"transformers {transformers.__version__}, torch "
-                                   f"{torch.__version__}, seed {seed}"})
-    size = sum(f.stat().st_size for f in folder.iterdir())
-    print(f"{family}: seed {seed}, std {logits.std():.3f}, {len(set(greedy))} distinct greedy ids, "
-          f"{size // 1000} kB")
+    save_answers(folder, ids, logits, greedy, seed)
 
 
 if __name__ == "__main__":

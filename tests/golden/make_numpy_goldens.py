@@ -9,6 +9,7 @@ with plain NumPy (float64) references written from papers and vendors' sources:
                                    normed row t and the id at t+1
                      second_draft  (V) its answer when it is applied again: to its own last row
                                    and the best id there, one position further
+    exaone_moe2    the same with the keys of K-EXAONE 2.0 (windows and clamps per layer)
     deepseek_mtp   DeepSeek-V3 (latent attention) with its extra layer, the same two answers; this
                      layer has an embedding and a head of its own
 
@@ -204,7 +205,7 @@ def solar_shapes(config):
     return common_shapes(config, q, kv, q)
 
 
-def moe(config, tensors, prefix, x, correction="e_score_correction_bias"):
+def moe(config, tensors, prefix, x, correction="e_score_correction_bias", limit=0):
     """Sigmoid scores; the correction only chooses. Experts come from the groups whose two best sum
     highest. One shared expert, not scaled."""
     scores = 1 / (1 + np.exp(-(x @ tensors[prefix + "gate.weight"].T)))
@@ -216,21 +217,24 @@ def moe(config, tensors, prefix, x, correction="e_score_correction_bias"):
         masked = np.full_like(groups, -np.inf)
         np.put_along_axis(masked, kept[..., None], np.take_along_axis(groups, kept[..., None], 1), 1)
         choice = masked.reshape(choice.shape)
-    out = gated_mlp(tensors, prefix + "shared_experts.", x)
+    out = gated_mlp(tensors, prefix + "shared_experts.", x, limit)
     for t, row in enumerate(x):
         chosen = np.argsort(-choice[t], kind="stable")[:config["num_experts_per_tok"]]
         weights = scores[t, chosen] / scores[t, chosen].sum() * config["routed_scaling_factor"]
         for expert, weight in zip(chosen, weights):
-            out[t] += weight * gated_mlp(tensors, f"{prefix}experts.{expert}.", row)
+            out[t] += weight * gated_mlp(tensors, f"{prefix}experts.{expert}.", row, limit)
     return out
 
 
-def gated_mlp(tensors, prefix, x):
-    gated = silu(project(x, tensors, prefix + "gate_proj")) * project(x, tensors, prefix + "up_proj")
-    return project(gated, tensors, prefix + "down_proj")
+def gated_mlp(tensors, prefix, x, limit=0):
+    """A limit holds the gate from above and the other factor from both sides."""
+    gate, up = project(x, tensors, prefix + "gate_proj"), project(x, tensors, prefix + "up_proj")
+    if limit:
+        gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit)
+    return project(silu(gate) * up, tensors, prefix + "down_proj")
 
 
-def exaone_moe_layer(config, tensors, prefix, h, window, rotates, sparse):
+def exaone_moe_layer(config, tensors, prefix, h, window, rotates, sparse, limit=0):
     eps, dim, t = config["rms_norm_eps"], config["head_dim"], len(h)
     x = rms(h, tensors[prefix + "input_layernorm.weight"], eps)
     q = heads_of(project(x, tensors, prefix + "self_attn.q_proj"), dim)
@@ -246,8 +250,8 @@ def exaone_moe_layer(config, tensors, prefix, h, window, rotates, sparse):
              for n in range(q.shape[1])]
     h = h + project(np.concatenate(heads, -1), tensors, prefix + "self_attn.o_proj")
     x = rms(h, tensors[prefix + "post_attention_layernorm.weight"], eps)
-    return h + (moe(config, tensors, prefix + "mlp.", x) if sparse
-                else gated_mlp(tensors, prefix + "mlp.", x))
+    return h + (moe(config, tensors, prefix + "mlp.", x, limit=limit) if sparse
+                else gated_mlp(tensors, prefix + "mlp.", x, limit))
 
 
 def exaone_moe_rows(config, tensors, ids):
@@ -255,9 +259,12 @@ def exaone_moe_rows(config, tensors, ids):
     h = tensors["model.embed_tokens.weight"][ids]
     for layer in range(config["num_hidden_layers"]):
         slides = config["layer_types"][layer] == "sliding_attention"
-        h = exaone_moe_layer(config, tensors, f"model.layers.{layer}.", h,
-                             config["sliding_window"] if slides else 0, slides,
-                             config["is_moe_layer"][layer])
+        window = config["sliding_window"] if slides else 0
+        if "sliding_windows" in config:
+            window = config["sliding_windows"][layer] or 0
+        limits = config.get("swiglu_limits", [0] * config["num_hidden_layers"])
+        h = exaone_moe_layer(config, tensors, f"model.layers.{layer}.", h, window, slides,
+                             config["is_moe_layer"][layer], limits[layer] or 0)
     return rms(h, tensors["model.norm.weight"], config["rms_norm_eps"])
 
 
@@ -273,7 +280,7 @@ def exaone_moe_module(config, tensors, rows, next_ids):
             tensors["mtp.pre_fc_norm_embedding.weight"], eps),
         rms(rows, tensors["mtp.pre_fc_norm_hidden.weight"], eps)], -1)
     h = exaone_moe_layer(config, tensors, "mtp.layers.0.", project(joined, tensors, "mtp.fc"),
-                         config["sliding_window"], True, False)
+                         config.get("mtp_sliding_windows", [config["sliding_window"]])[0], True, False)
     return rms(h, tensors["mtp.norm.weight"], eps)
 
 
@@ -445,6 +452,19 @@ FAMILIES = {
                        tie_word_embeddings=False, sliding_window=9, bskcn_1=[0, 2], bskcn_2=[2],
                        bskcn_3=[1, 4], bskcn_4=[4, 5], bskcn_tv=[0.9, 0.8]),
                   solar_shapes, solar_logits, np.float16),
+    # The keys of K-EXAONE 2.0: a window and a clamp for each layer, the module's own window.
+    "exaone_moe2": (dict(BASE, model_type="exaone_moe", architectures=["ExaoneMoEForCausalLM"],
+                         hidden_size=34, intermediate_size=44, moe_intermediate_size=11,
+                         num_hidden_layers=4, num_attention_heads=3, num_key_value_heads=3,
+                         head_dim=14, rope_theta=1e4, hidden_act="silu",
+                         tie_word_embeddings=False, sliding_window=7, num_experts=10,
+                         num_experts_per_tok=3, num_shared_experts=1, n_group=1, topk_group=1,
+                         norm_topk_prob=True, routed_scaling_factor=2.5, is_moe_layer=[0, 1, 1, 1],
+                         layer_types=["sliding_attention", "full_attention"] + ["sliding_attention"] * 2,
+                         sliding_windows=[5, None, 11, 7], swiglu_limits=[0.9, 0.7, None, 0.4],
+                         mtp_layer_types=["sliding_attention"], mtp_sliding_windows=[6],
+                         mtp_num_speculative_steps=4, num_nextn_predict_layers=1),
+                    exaone_moe_shapes, exaone_moe_logits, np.float16),
     "exaone_moe_mtp": (dict(BASE, model_type="exaone_moe", architectures=["ExaoneMoEForCausalLM"],
                             hidden_size=36, intermediate_size=52, moe_intermediate_size=10,
                             num_hidden_layers=4, num_attention_heads=6, num_key_value_heads=2,
@@ -467,7 +487,7 @@ FAMILIES = {
                           num_nextn_predict_layers=1),
                      deepseek_shapes, deepseek_logits, np.float16),
 }
-DRAFTS = {"exaone_moe_mtp": exaone_moe_drafts, "deepseek_mtp": deepseek_drafts}
+DRAFTS = {"exaone_moe2": exaone_moe_drafts, "exaone_moe_mtp": exaone_moe_drafts, "deepseek_mtp": deepseek_drafts}
 
 
 def random_tensors(shapes, dtype, rng):

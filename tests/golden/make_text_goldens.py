@@ -9,13 +9,8 @@ All parameters are random: default initialisation (ones, zeros) would hide swapp
 biases and unused corrections. Weights are rounded to the stored type first and the model then runs
 in float32, so a runtime that reads the same file computes the same numbers.
 
-A seed is rejected, and the next one taken, when
-  * float32 and float64 logits differ by more than 1e-4 of their standard deviation: some router
-    choice hangs on rounding, and a correct runtime could answer differently;
-  * the best logit of a greedy step or a prompt position leads by less than 0.01 of the standard
-    deviation: the winner would be decided by the order of summation;
-  * the greedy text has fewer than 10 distinct tokens (5 for the
-    tied and peri-normed family, which settles sooner): a broken cache could still repeat one.
+Seeds are judged by tiny_checkpoint.py: leads of 0.01, 10 distinct tokens (5 for the tied and
+peri-normed family, which settles sooner).
 
 Made with Python 3.11, torch 2.15.0, transformers 5.23.0, tokenizers and safetensors as installed
 with them. Usage: python tests/golden/make_text_goldens.py [family ...]
@@ -23,13 +18,13 @@ with them. Usage: python tests/golden/make_text_goldens.py [family ...]
 
 import json
 import pathlib
-import shutil
 import sys
 
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+from tiny_checkpoint import PROMPT_TOKENS, fresh, judge, save_answers, save_model
 
 OUT = pathlib.Path(__file__).resolve().parent / "text"
 BASE = dict(
@@ -125,11 +120,11 @@ FAMILIES = {
                            num_local_experts=4, num_experts_per_tok=2, sliding_window=8,
                            rope_parameters=dict(YARN, factor=32.0, truncate=False)),
                       "mxfp4_experts"),
+    "mistral": ("mistral", torch.bfloat16,
+                dict(ODD, head_dim=18, sliding_window=7, rope_parameters=dict(
+                    rope_type="default", rope_theta=10000.0)), None),
     "ernie4_5": ("ernie4_5", torch.bfloat16, dict(ODD, use_bias=True, tie_word_embeddings=True), None),
 }
-PROMPT_TOKENS = 40
-GREEDY_TOKENS = 32
-
 
 FP4 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
 
@@ -168,16 +163,6 @@ def randomize(model, generator, dtype, rewrite=None):
             tensor.copy_(value.to(stored).to(torch.float32))
 
 
-def last_logits(model, ids):
-    with torch.no_grad():
-        return model(torch.tensor([ids]), use_cache=False).logits[0]
-
-
-def margins(logits):
-    top = logits.topk(2, dim=-1).values
-    return top[..., 0] - top[..., 1]
-
-
 def attempt(config, dtype, seed, rewrite=None):
     """One seed: the model and its answers, or the reason why the seed is rejected."""
     generator = torch.Generator().manual_seed(seed)
@@ -187,23 +172,9 @@ def attempt(config, dtype, seed, rewrite=None):
     randomize(model, generator, dtype, rewrite)
     model.tie_weights()
     ids = torch.randint(3, config.get_text_config().vocab_size, (PROMPT_TOKENS,), generator=generator).tolist()
-    logits = last_logits(model, ids)
-    std = logits.std().item()
-    exact = last_logits(model.double(), ids)
-    model.float()
-    if (exact - logits).abs().max().item() > 1e-4 * std:
-        return None, f"a choice hangs on rounding ({(exact - logits).abs().max().item() / std:.1e})"
-    if margins(logits).min().item() < 0.01 * std:
-        return None, "two best logits of a prompt position are too close"
-    greedy = []
-    for _ in range(GREEDY_TOKENS):
-        row = last_logits(model, ids + greedy)[-1]
-        if margins(row).item() < 0.01 * std:
-            return None, f"greedy step {len(greedy)} is a near tie"
-        greedy.append(int(row.argmax()))
-    if len(set(greedy)) < (5 if config.model_type.startswith("gemma") else 10):
-        return None, "the greedy text repeats itself"
-    return (model, ids, logits, greedy), None
+    distinct = 5 if config.model_type.startswith("gemma") else 10
+    found, reason = judge(model, ids, 0.01, distinct)
+    return (found and (model, ids, *found)), reason
 
 
 def rewrite_config(folder, change):
@@ -326,29 +297,16 @@ def make(family):
         print(f"{family}: seed {seed} rejected: {reason}")
     model, ids, logits, greedy = result
     folder = OUT / family
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    corrections = {n: t.clone() for n, t in model.state_dict().items() if n.endswith("correction_bias")}
-    model.to(dtype)
-    for name, value in corrections.items():  # checkpoints keep these in float32
-        module, _, leaf = name.rpartition(".")
-        getattr(model.get_submodule(module), leaf).data = value
+    fresh(folder)
     text = model.config.get_text_config()
     heads = text.num_attention_heads
     text.num_attention_heads = 1 if text.hidden_size % heads else heads
-    model.save_pretrained(folder)
+    save_model(model, dtype, folder)
     if heads != text.num_attention_heads:
         rewrite_config(folder, lambda saved: saved.update(num_attention_heads=heads))
-    (folder / "generation_config.json").unlink(missing_ok=True)
     if rewrite:
         globals()[rewrite](folder)
-    save_file({"input_ids": torch.tensor(ids), "logits": logits.float().contiguous(),
-               "greedy_ids": torch.tensor(greedy)}, folder / "golden.safetensors",
-              metadata={"made_by": f"transformers {transformers.__version__}, torch "
-                                   f"{torch.__version__}, seed {seed}"})
-    size = sum(f.stat().st_size for f in folder.iterdir())
-    print(f"{family}: seed {seed}, std {logits.std():.3f}, {len(set(greedy))} distinct greedy ids, "
-          f"{size // 1000} kB")
+    save_answers(folder, ids, logits, greedy, seed)
 
 
 if __name__ == "__main__":
