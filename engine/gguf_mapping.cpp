@@ -1,8 +1,9 @@
 // GGUF files of llama.cpp to decoder configs. Key names: llama.cpp, src/llama-arch.cpp.
+#include "engine/gguf_mapping.h"
+
 #include <algorithm>
 
 #include "core/check.h"
-#include "engine/decoder_mapping.h"
 #include "kernels/linear.h"
 
 namespace onnuri {
@@ -34,26 +35,38 @@ int64_t uniform(const ConfigReader& config, std::string_view key, size_t num_lay
 
 }  // namespace
 
-DecoderConfig read_gguf_decoder(const ModelFiles& files, const ConfigReader& config,
-                                int64_t num_extra_layers) {
+DecoderConfig read_gguf_sizes(const ModelFiles& files, const ConfigReader& config,
+                              int64_t num_extra_layers) {
   DecoderConfig out;
   const TensorView embed = files.checkpoint->find("token_embd.weight");
   if (embed.empty() || embed.shape.rank() != 2)
     fail(ErrorCode::kNotFound, "expected a matrix token_embd.weight in ", files.path);
   out.vocab_size = embed.shape[0];
   out.hidden_size = config.size("embedding_length");
-  const int64_t num_blocks = config.size("block_count");
   if (num_extra_layers < 0 || num_extra_layers > kMaxDecoderLayers)
     fail(ErrorCode::kCorruptData, "expected 0 to ", kMaxDecoderLayers, " at ",
          config.place("nextn_predict_layers"), ", found ", num_extra_layers);
-  const int64_t num_layers = num_blocks - num_extra_layers;
+  const int64_t num_layers = config.size("block_count") - num_extra_layers;
   if (num_layers < 1 || num_layers > kMaxDecoderLayers)
     fail(ErrorCode::kCorruptData, "expected 1 to ", kMaxDecoderLayers, " layers at ",
          config.place("block_count"), ", found ", num_layers);
   const auto count = static_cast<size_t>(num_layers);
   out.num_heads = uniform(config, "attention.head_count", count);
+  out.max_position = config.size("context_length");
+  out.norm_eps = static_cast<float>(config.number("attention.layer_norm_rms_epsilon"));
+  out.tied_head = files.checkpoint->find("output.weight").empty();
+  out.layers.resize(count);
+  if (!config.has("feed_forward_length") && config.has("expert_count")) return out;
+  const std::vector<int64_t> intermediate = per_layer(config, "feed_forward_length", count);
+  for (size_t i = 0; i < count; ++i) out.layers[i].intermediate_size = intermediate[i];
+  return out;
+}
+
+DecoderConfig read_gguf_decoder(const ModelFiles& files, const ConfigReader& config,
+                                int64_t num_extra_layers) {
+  DecoderConfig out = read_gguf_sizes(files, config, num_extra_layers);
   out.num_kv_heads = config.has("attention.head_count_kv")
-                         ? uniform(config, "attention.head_count_kv", count)
+                         ? uniform(config, "attention.head_count_kv", out.layers.size())
                          : out.num_heads;
   out.head_dim = config.has("attention.key_length")
                      ? config.size("attention.key_length")
@@ -61,14 +74,14 @@ DecoderConfig read_gguf_decoder(const ModelFiles& files, const ConfigReader& con
   if (config.size_or("attention.value_length", out.head_dim) != out.head_dim)
     fail(ErrorCode::kUnsupported, "keys and values of different width at ",
          config.place("attention.value_length"));
-  out.max_position = config.size("context_length");
-  out.norm_eps = static_cast<float>(config.number("attention.layer_norm_rms_epsilon"));
-  out.tied_head = files.checkpoint->find("output.weight").empty();
-  finish_decoder_sizes(out, num_layers, files.path);
-  if (!config.has("feed_forward_length") && config.has("expert_count")) return out;
-  const std::vector<int64_t> intermediate = per_layer(config, "feed_forward_length", count);
-  for (size_t i = 0; i < count; ++i) out.layers[i].intermediate_size = intermediate[i];
+  finish_decoder_sizes(out, out.num_layers(), files.path);
   return out;
+}
+
+void ignore_gguf_extras(const ConfigReader& config, ModelConfig& model) {
+  model.ignored_prefixes.push_back("rope_freqs.");
+  for (int64_t i = model.decoder.num_layers(); i < config.size("block_count"); ++i)
+    model.ignored_prefixes.push_back("blk." + std::to_string(i) + ".");
 }
 
 RopeTable read_gguf_rope(const ModelFiles& files, const ConfigReader& config, int64_t head_dim,
@@ -161,49 +174,8 @@ ModelConfig read_gguf_model(const ModelFiles& files, std::string family, const G
   add_gguf_names(names, rules.norms);
   add_gguf_moe_names(names);
   model.names = names.map();
-  model.ignored_prefixes = {"rope_freqs."};
-  const int64_t num_blocks = config.size("block_count");
-  for (int64_t i = model.decoder.num_layers(); i < num_blocks; ++i)
-    model.ignored_prefixes.push_back("blk." + std::to_string(i) + ".");
+  ignore_gguf_extras(config, model);
   return model;
-}
-
-void read_gguf_experts(const ModelFiles& files, const ConfigReader& config,
-                       DecoderConfig& decoder) {
-  MoeSpec& moe = decoder.moe;
-  moe.num_experts = config.size("expert_count");
-  moe.num_experts_per_token = config.size("expert_used_count");
-  moe.intermediate_size = config.size("expert_feed_forward_length");
-  moe.shared_intermediate_size =
-      config.has("expert_shared_feed_forward_length")
-          ? config.size("expert_shared_feed_forward_length")
-          : read_shared_width(config, "expert_shared_count", moe.intermediate_size, 0);
-  moe.router.renormalize = config.boolean_or("expert_weights_norm", false);
-  const double scale = config.number_or("expert_weights_scale", 1.0);
-  moe.router.scale = scale == 0.0 ? 1.0f : static_cast<float>(scale);  // 0 stands for absent
-  moe.router.num_groups = std::max<int64_t>(1, config.integer_or("expert_group_count", 1));
-  moe.router.num_groups_kept =
-      std::max<int64_t>(1, config.integer_or("expert_group_used_count", 1));
-  const int64_t num_dense = config.integer_or("leading_dense_block_count", 0);
-  if (num_dense < 0 || num_dense > decoder.num_layers())
-    fail(ErrorCode::kCorruptData, "expected 0 to ", decoder.num_layers(), " at ",
-         config.place("leading_dense_block_count"), ", found ", num_dense);
-  const std::string first = "blk." + std::to_string(num_dense) + ".exp_probs_b";
-  moe.router.correction_bias =
-      !files.checkpoint->find(first + ".bias").empty() || !files.checkpoint->find(first).empty();
-  for (int64_t i = num_dense; i < decoder.num_layers(); ++i) {
-    decoder.layers[static_cast<size_t>(i)].ffn = FfnKind::kMoe;
-    decoder.layers[static_cast<size_t>(i)].intermediate_size = 0;
-  }
-}
-
-void require_gguf_gating(const ConfigReader& config, GgufGating expected, bool required) {
-  constexpr std::string_view kKey = "expert_gating_func";
-  if (!required && config.integer_or(kKey, 0) == 0) return;
-  const int64_t found = config.integer(kKey);
-  if (found != static_cast<int64_t>(expected))
-    fail(ErrorCode::kUnsupported, "expected ", static_cast<int64_t>(expected), " at ",
-         config.place(kKey), ", found ", found);
 }
 
 }  // namespace onnuri

@@ -5,11 +5,11 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "engine/gguf_mapping.h"
 
 namespace onnuri {
 namespace {
 
-constexpr int64_t kMaxLayers = 4096;
 constexpr int64_t kMaxWidth = 4096;
 
 int64_t width(const ConfigReader& config, std::string_view key) {
@@ -21,9 +21,9 @@ int64_t width(const ConfigReader& config, std::string_view key) {
 }
 
 void finish_latent(DecoderConfig& decoder, int64_t num_layers, const std::string& where) {
-  if (num_layers < 1 || num_layers > kMaxLayers)
-    fail(ErrorCode::kCorruptData, "expected 1 to ", kMaxLayers, " layers in ", where, ", found ",
-         num_layers);
+  if (num_layers < 1 || num_layers > kMaxDecoderLayers)
+    fail(ErrorCode::kCorruptData, "expected 1 to ", kMaxDecoderLayers, " layers in ", where,
+         ", found ", num_layers);
   const MlaSpec& mla = decoder.mla;
   decoder.num_kv_heads = 1;
   decoder.head_dim = mla.qk_nope_dim + mla.qk_rope_dim;
@@ -92,56 +92,6 @@ IndexSpec read_index(const ConfigReader& config) {
   return index;
 }
 
-MoeSpec read_sigmoid_moe(const ConfigReader& config) {
-  MoeSpec moe;
-  moe.num_experts = config.size_of_any({"n_routed_experts", "num_local_experts"});
-  moe.num_experts_per_token = config.size("num_experts_per_tok");
-  moe.intermediate_size = config.size("moe_intermediate_size");
-  const int64_t shared = config.integer("n_shared_experts");
-  if (shared < 0 || shared > 64)
-    fail(ErrorCode::kCorruptData, "expected 0 to 64 at ", config.place("n_shared_experts"),
-         ", found ", shared);
-  moe.shared_intermediate_size = shared * moe.intermediate_size;
-  const std::string scoring = config.string_or("scoring_func", "sigmoid");
-  if (scoring != "sigmoid")
-    fail(ErrorCode::kUnsupported, "expected \"sigmoid\" at ", config.place("scoring_func"),
-         ", found \"", scoring, "\"");
-  moe.router.score = RouterScore::kSigmoid;
-  moe.router.renormalize = config.boolean("norm_topk_prob");
-  moe.router.scale = static_cast<float>(config.number("routed_scaling_factor"));
-  return moe;
-}
-
-std::vector<bool> read_expert_layers(const ConfigReader& config, int64_t num_layers) {
-  std::vector<bool> sparse(static_cast<size_t>(num_layers));
-  if (config.has("mlp_layer_types")) {
-    const std::vector<std::string> types = config.strings("mlp_layer_types");
-    if (types.size() != sparse.size())
-      fail(ErrorCode::kCorruptData, "expected ", num_layers, " entries at ",
-           config.place("mlp_layer_types"), ", found ", types.size());
-    for (size_t i = 0; i < types.size(); ++i) {
-      if (types[i] != "dense" && types[i] != "sparse")
-        fail(ErrorCode::kUnsupported, "layer type \"", types[i], "\" at ",
-             config.place("mlp_layer_types"), "; known: dense, sparse");
-      sparse[i] = types[i] == "sparse";
-    }
-    return sparse;
-  }
-  const int64_t num_dense = config.integer("first_k_dense_replace");
-  const int64_t period = config.size_or("moe_layer_freq", 1);
-  for (int64_t i = 0; i < num_layers; ++i)
-    sparse[static_cast<size_t>(i)] = i >= num_dense && i % period == 0;
-  return sparse;
-}
-
-void set_expert_layers(const std::vector<bool>& sparse, DecoderConfig& decoder) {
-  for (size_t i = 0; i < sparse.size(); ++i) {
-    if (!sparse[i]) continue;
-    decoder.layers[i].ffn = FfnKind::kMoe;
-    decoder.layers[i].intermediate_size = 0;
-  }
-}
-
 void add_latent_names(NameTable& table, const std::vector<std::string>& prefixes) {
   const std::pair<const char*, const char*> names[] = {
       {"q_a.weight", "q_a_proj.weight"},
@@ -184,16 +134,7 @@ void add_gguf_latent_names(NameTable& table) {
 }
 
 DecoderConfig read_gguf_latent_decoder(const ModelFiles& files, const ConfigReader& config) {
-  DecoderConfig out;
-  const TensorView embed = files.checkpoint->find("token_embd.weight");
-  if (embed.empty() || embed.shape.rank() != 2)
-    fail(ErrorCode::kNotFound, "expected a matrix token_embd.weight in ", files.path);
-  out.vocab_size = embed.shape[0];
-  out.hidden_size = config.size("embedding_length");
-  out.num_heads = config.size("attention.head_count");
-  out.max_position = config.size("context_length");
-  out.norm_eps = static_cast<float>(config.number("attention.layer_norm_rms_epsilon"));
-  out.tied_head = files.checkpoint->find("output.weight").empty();
+  DecoderConfig out = read_gguf_sizes(files, config, config.integer_or("nextn_predict_layers", 0));
   MlaSpec& mla = out.mla;
   if (!files.checkpoint->find("blk.0.attn_q_a.weight").empty())
     mla.q_lora_rank = config.size("attention.q_lora_rank");
@@ -207,14 +148,7 @@ DecoderConfig read_gguf_latent_decoder(const ModelFiles& files, const ConfigRead
     fail(ErrorCode::kCorruptData, "expected more than ", mla.qk_rope_dim, " at ", config.place(key),
          ", found ", config.size(key));
   mla.v_dim = width(config, split ? "attention.value_length_mla" : "attention.value_length");
-  const int64_t extra = config.integer_or("nextn_predict_layers", 0);
-  if (extra < 0 || extra > kMaxLayers)
-    fail(ErrorCode::kCorruptData, "expected 0 to ", kMaxLayers, " at ",
-         config.place("nextn_predict_layers"), ", found ", extra);
-  finish_latent(out, config.size("block_count") - extra, files.path);
-  const int64_t intermediate = config.size("feed_forward_length");
-  for (LayerSpec& layer : out.layers) layer.intermediate_size = intermediate;
-
+  finish_latent(out, out.num_layers(), files.path);
   out.rope_tables = {read_gguf_rope(files, config, mla.qk_rope_dim, RopeLayout::kPairs)};
   // The stored number is a tenth of mscale_all_dim; mscale is the same, so cosines keep their size.
   const double log_multiplier = config.number_or("rope.scaling.yarn_log_multiplier", 0.0);

@@ -19,13 +19,6 @@ float latent_attention_scale(const MlaSpec& mla, const RopeScaling& scaling);
 /// index_n_heads, index_head_dim, index_topk.
 IndexSpec read_index(const ConfigReader& config);
 
-/// Sigmoid-routed experts (DeepSeek-V3 report, section 2.1.2) without correction bias.
-MoeSpec read_sigmoid_moe(const ConfigReader& config);
-/// "mlp_layer_types", else the first_k_dense_replace first layers and those between multiples of
-/// moe_layer_freq are dense.
-std::vector<bool> read_expert_layers(const ConfigReader& config, int64_t num_layers);
-void set_expert_layers(const std::vector<bool>& sparse, DecoderConfig& decoder);
-
 /// Names of transformers checkpoints below `prefixes`.
 void add_latent_names(NameTable& table, const std::vector<std::string>& prefixes);
 /// Names of the indexer's tensors.

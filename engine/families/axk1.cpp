@@ -4,6 +4,7 @@
 
 #include "engine/families/registry.h"
 #include "engine/latent_mapping.h"
+#include "engine/moe_mapping.h"
 #include "engine/text_engine.h"
 
 namespace onnuri {
@@ -43,10 +44,8 @@ ModelConfig map(const ModelFiles& files) {
   const bool pairs = config.boolean_or("rope_interleave", true);
   set_latent_rope(config, pairs ? RopeLayout::kPairs : RopeLayout::kHalf, decoder);
   const std::vector<bool> sparse = read_expert_layers(config, decoder.num_layers());
-  decoder.moe = read_sigmoid_moe(config);
+  decoder.moe = read_sigmoid_moe(config, "n_shared_experts", true);
   decoder.moe.router.correction_bias = stores_correction(files, sparse);
-  decoder.moe.router.num_groups = config.size("n_group");
-  decoder.moe.router.num_groups_kept = config.size("topk_group");
   set_expert_layers(sparse, decoder);
   for (LayerSpec& layer : decoder.layers) layer.post_ffn_norm = layer.ffn == FfnKind::kMoe;
   ignore_dense_norms(files, model);

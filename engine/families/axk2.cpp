@@ -6,20 +6,13 @@
 #include "core/check.h"
 #include "engine/families/registry.h"
 #include "engine/latent_mapping.h"
+#include "engine/moe_mapping.h"
 #include "engine/text_engine.h"
 
 namespace onnuri {
 namespace {
 
 bool matches(const ModelFiles& files) { return config_names(files, {"axk2"}, {"AXK2ForCausalLM"}); }
-
-void set_router(const ConfigReader& config, RouterSpec& router) {
-  router.correction_bias = true;
-  router.mask_with_zero = true;
-  if (!config.has("n_group") && !config.has("topk_group")) return;  // null: all experts
-  router.num_groups = config.size("n_group");
-  router.num_groups_kept = config.size("topk_group");
-}
 
 // Two spellings are in circulation: that of published files and that of the running class.
 void add_gated_names(NameTable& names) {
@@ -46,8 +39,8 @@ ModelConfig map(const ModelFiles& files) {
   decoder.mla.q_lora_rank = config.size("q_lora_rank");
   decoder.mla.index = read_index(config);
   set_latent_rope(config, RopeLayout::kPairs, decoder);
-  decoder.moe = read_sigmoid_moe(config);
-  set_router(config, decoder.moe.router);
+  decoder.moe = read_sigmoid_moe(config, "n_shared_experts");
+  decoder.moe.router.mask_with_zero = true;
   set_expert_layers(read_expert_layers(config, decoder.num_layers()), decoder);
   decoder.norm_form = NormForm::kGated;
   decoder.norm_gate_rank = config.size("gated_norm_rank");

@@ -8,42 +8,29 @@
 
 #include "core/check.h"
 #include "engine/families/registry.h"
+#include "engine/gguf_mapping.h"
 #include "engine/latent_mapping.h"
+#include "engine/moe_mapping.h"
 #include "engine/text_engine.h"
 
 namespace onnuri {
 namespace {
-
-constexpr int64_t kGgufSoftmax = 1;  // expert_gating_func
-constexpr int64_t kGgufSigmoid = 2;
 
 bool matches(const ModelFiles& files) {
   return gguf_architecture(files) == "deepseek2" ||
          config_names(files, {"deepseek_v3", "kimi_k2"}, {"DeepseekV3ForCausalLM"});
 }
 
-MoeSpec read_gguf_moe(const ModelFiles& files, const ConfigReader& config, int64_t first_sparse) {
-  MoeSpec moe;
-  moe.num_experts = config.size("expert_count");
-  moe.num_experts_per_token = config.size("expert_used_count");
-  moe.intermediate_size = config.size("expert_feed_forward_length");
-  moe.shared_intermediate_size =
-      config.integer_or("expert_shared_count", 0) * moe.intermediate_size;
-  RouterSpec& router = moe.router;
-  const int64_t gating = config.integer_or("expert_gating_func", kGgufSoftmax);
-  if (gating != kGgufSoftmax && gating != kGgufSigmoid)
-    fail(ErrorCode::kUnsupported, "expected softmax (", kGgufSoftmax, ") or sigmoid (",
-         kGgufSigmoid, ") at ", config.place("expert_gating_func"), ", found ", gating);
-  router.score = gating == kGgufSigmoid ? RouterScore::kSigmoid : RouterScore::kSoftmax;
-  router.group_score = gating == kGgufSigmoid ? GroupScore::kSumOfTop2 : GroupScore::kMax;
-  router.num_groups = config.size_or("expert_group_count", 1);
-  router.num_groups_kept = config.size_or("expert_group_used_count", router.num_groups);
-  router.renormalize = config.boolean_or("expert_weights_norm", false);
-  router.scale = static_cast<float>(config.number_or("expert_weights_scale", 1.0));
-  const std::string bias = "blk." + std::to_string(first_sparse) + ".exp_probs_b";
-  router.correction_bias =
-      !files.checkpoint->find(bias + ".bias").empty() || !files.checkpoint->find(bias).empty();
-  return moe;
+// Softmax is what files older than the key mean.
+void read_gguf_router(const ConfigReader& config, RouterSpec& router) {
+  constexpr auto kSoftmax = static_cast<int64_t>(GgufGating::kSoftmax);
+  constexpr auto kSigmoid = static_cast<int64_t>(GgufGating::kSigmoid);
+  const int64_t gating = config.integer_or("expert_gating_func", kSoftmax);
+  if (gating != kSoftmax && gating != kSigmoid)
+    fail(ErrorCode::kUnsupported, "expected softmax (", kSoftmax, ") or sigmoid (", kSigmoid,
+         ") at ", config.place("expert_gating_func"), ", found ", gating);
+  router.score = gating == kSigmoid ? RouterScore::kSigmoid : RouterScore::kSoftmax;
+  router.group_score = gating == kSigmoid ? GroupScore::kSumOfTop2 : GroupScore::kMax;
 }
 
 ModelConfig map_gguf(const ModelFiles& files) {
@@ -51,19 +38,14 @@ ModelConfig map_gguf(const ModelFiles& files) {
   const ConfigReader config = gguf_config(files);
   DecoderConfig& decoder = model.decoder;
   decoder = read_gguf_latent_decoder(files, config);
-  const int64_t num_dense = config.integer_or("leading_dense_block_count", 0);
-  std::vector<bool> sparse;
-  for (int64_t i = 0; i < decoder.num_layers(); ++i) sparse.push_back(i >= num_dense);
-  decoder.moe = read_gguf_moe(files, config, num_dense);
-  set_expert_layers(sparse, decoder);
+  read_gguf_experts(files, config, decoder);
+  read_gguf_router(config, decoder.moe.router);
   NameTable names;
   add_gguf_names(names, {"attn_norm", "", "ffn_norm", ""});
   add_gguf_latent_names(names);
   add_gguf_moe_names(names);
   model.names = names.map();
-  model.ignored_prefixes = {"rope_freqs."};
-  for (int64_t i = decoder.num_layers(); i < config.size("block_count"); ++i)
-    model.ignored_prefixes.push_back("blk." + std::to_string(i) + ".");
+  ignore_gguf_extras(config, model);
   return model;
 }
 
@@ -98,10 +80,7 @@ ModelConfig map(const ModelFiles& files) {
   set_latent_rope(
       config, config.boolean_or("rope_interleave", true) ? RopeLayout::kPairs : RopeLayout::kHalf,
       decoder);
-  decoder.moe = read_sigmoid_moe(config);
-  decoder.moe.router.correction_bias = true;
-  decoder.moe.router.num_groups = config.size("n_group");
-  decoder.moe.router.num_groups_kept = config.size("topk_group");
+  decoder.moe = read_sigmoid_moe(config, "n_shared_experts", true);
   set_expert_layers(read_expert_layers(config, decoder.num_layers()), decoder);
   NameTable names;
   add_names(names, {"model."}, {});

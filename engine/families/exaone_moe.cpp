@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"
+#include "engine/moe_mapping.h"
 #include "engine/text_engine.h"
 
 namespace onnuri {
@@ -24,10 +25,8 @@ void fill_layers(DecoderConfig& decoder, const std::vector<bool>& sliding,
     LayerSpec& layer = decoder.layers[i];
     layer.rope = sliding[i] || !has_window ? 0 : -1;
     layer.qk_norm = true;
-    if (!sparse[i]) continue;
-    layer.ffn = FfnKind::kMoe;
-    layer.intermediate_size = 0;
   }
+  set_expert_layers(sparse, decoder);
 }
 
 ModelConfig map_gguf(const ModelFiles& files) {
@@ -46,32 +45,6 @@ ModelConfig map_gguf(const ModelFiles& files) {
     layer.qk_norm = true;
   }
   return model;
-}
-
-// Four spellings of the same list are in circulation.
-std::vector<bool> read_sparse_layers(const ConfigReader& config, int64_t num_layers) {
-  std::vector<bool> sparse;
-  if (config.has("mlp_layer_types")) {
-    for (const std::string& type : config.strings("mlp_layer_types")) {
-      if (type != "dense" && type != "sparse")
-        fail(ErrorCode::kUnsupported, "layer type \"", type, "\" at ",
-             config.place("mlp_layer_types"), "; known: dense, sparse");
-      sparse.push_back(type == "sparse");
-    }
-  } else if (config.has("is_moe_layer")) {
-    const std::string place = config.place("is_moe_layer");
-    for (const JsonValue& item : config.find("is_moe_layer")->as_array(place))
-      sparse.push_back(item.is_bool() ? item.as_bool(place) : item.as_int(place) != 0);
-  } else {
-    const char* key = config.has("first_k_dense_replace") ? "first_k_dense_replace"
-                                                          : "first_last_k_dense_replace";
-    const int64_t num_dense = config.integer(key);
-    for (int64_t i = 0; i < num_layers; ++i) sparse.push_back(i >= num_dense);
-  }
-  if (static_cast<int64_t>(sparse.size()) != num_layers)
-    fail(ErrorCode::kCorruptData, "expected ", num_layers,
-         " entries for dense and sparse layers in ", config.where(), ", found ", sparse.size());
-  return sparse;
 }
 
 // "sliding_windows" gives each layer its own width; 0 or null is full attention.
@@ -111,27 +84,6 @@ void read_clamps(const ConfigReader& config, DecoderConfig& decoder) {
     decoder.layers[i].activation.kind = GluKind::kClampedSilu;
     decoder.layers[i].activation.limit = static_cast<float>(limit);
   }
-}
-
-MoeSpec read_moe(const ConfigReader& config) {
-  MoeSpec moe;
-  moe.num_experts = config.size_of_any({"num_experts", "n_routed_experts", "num_local_experts"});
-  moe.num_experts_per_token = config.size("num_experts_per_tok");
-  moe.intermediate_size = config.size("moe_intermediate_size");
-  config.integer("num_shared_experts");  // required
-  moe.shared_intermediate_size =
-      read_shared_width(config, "num_shared_experts", moe.intermediate_size, 0);
-  const std::string scoring = config.string_or("scoring_func", "sigmoid");
-  if (scoring != "sigmoid")
-    fail(ErrorCode::kUnsupported, "expected \"sigmoid\" at ", config.place("scoring_func"),
-         ", found \"", scoring, "\"");
-  moe.router.score = RouterScore::kSigmoid;
-  moe.router.correction_bias = true;
-  moe.router.num_groups = config.size_or("n_group", 1);
-  moe.router.num_groups_kept = config.size_or("topk_group", 1);
-  moe.router.renormalize = config.boolean("norm_topk_prob");
-  moe.router.scale = static_cast<float>(config.number("routed_scaling_factor"));
-  return moe;
 }
 
 // The window of the module's layer; without keys for it, that of the first layer.
@@ -174,13 +126,13 @@ ModelConfig map(const ModelFiles& files) {
   ModelConfig model = read_text_model(files, "exaone_moe", {});
   const ConfigReader config = text_config(files);
   DecoderConfig& decoder = model.decoder;
-  decoder.moe = read_moe(config);
+  decoder.moe = read_sigmoid_moe(config, "num_shared_experts");
   const std::vector<bool> sliding = read_windows(config, decoder);
   // A width in the config takes the positions from full layers, even when no layer slides.
   const bool has_window = config.has("sliding_windows")
                               ? std::find(sliding.begin(), sliding.end(), true) != sliding.end()
                               : config.has("sliding_window");
-  fill_layers(decoder, sliding, read_sparse_layers(config, decoder.num_layers()), has_window);
+  fill_layers(decoder, sliding, read_expert_layers(config, decoder.num_layers()), has_window);
   read_clamps(config, decoder);
   NameTable names;
   add_names(names, {"model."}, {});

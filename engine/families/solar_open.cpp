@@ -4,6 +4,7 @@
 #include "core/check.h"
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"
+#include "engine/moe_mapping.h"
 #include "engine/text_engine.h"
 
 namespace onnuri {
@@ -27,23 +28,6 @@ ModelConfig map_gguf(const ModelFiles& files) {
   return model;
 }
 
-MoeSpec read_experts(const ConfigReader& config) {
-  MoeSpec moe;
-  moe.num_experts = config.size_of_any({"n_routed_experts", "num_local_experts"});
-  moe.num_experts_per_token = config.size("num_experts_per_tok");
-  moe.intermediate_size = config.size("moe_intermediate_size");
-  moe.shared_intermediate_size =
-      read_shared_width(config, "n_shared_experts", moe.intermediate_size, 1);
-  moe.router.score = RouterScore::kSigmoid;
-  moe.router.correction_bias = true;
-  // The published file has no groups.
-  moe.router.num_groups = config.size_or("n_group", 1);
-  moe.router.num_groups_kept = config.size_or("topk_group", 1);
-  moe.router.renormalize = config.boolean("norm_topk_prob");
-  moe.router.scale = static_cast<float>(config.number("routed_scaling_factor"));
-  return moe;
-}
-
 ModelConfig map(const ModelFiles& files) {
   if (files.is_gguf()) return map_gguf(files);
   TextRules rules;
@@ -54,7 +38,7 @@ ModelConfig map(const ModelFiles& files) {
   if (config.integer_or("first_k_dense_replace", 0) != 0)
     fail(ErrorCode::kUnsupported, "expected experts in every layer, 0 at ",
          config.place("first_k_dense_replace"));
-  model.decoder.moe = read_experts(config);
+  model.decoder.moe = read_sigmoid_moe(config, "n_shared_experts");
   for (LayerSpec& layer : model.decoder.layers) layer.ffn = FfnKind::kMoe;
   set_attention_biases(model.decoder, config.boolean_or("attention_bias", false), false);
   NameTable names;

@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "engine/families/registry.h"
 #include "engine/latent_mapping.h"
+#include "engine/moe_mapping.h"
 #include "engine/text_engine.h"
 
 namespace onnuri {
@@ -49,7 +50,9 @@ ModelConfig map(const ModelFiles& files) {
   decoder.norm_form = NormForm::kOnePlusWeight;
   decoder.float32_head = true;
   decoder.rope_tables = read_tables(config, decoder.mla.qk_rope_dim);
-  decoder.moe = read_sigmoid_moe(config);
+  decoder.moe = read_sigmoid_moe(config, "n_shared_experts");
+  decoder.moe.router.correction_bias = false;
+  decoder.moe.router.num_groups = decoder.moe.router.num_groups_kept = 1;  // the plugin reads none
   set_expert_layers(read_expert_layers(config, decoder.num_layers()), decoder);
   const std::vector<bool> sliding = read_sliding_layers(config, decoder.num_layers(), 0);
   const int64_t window = config.size("sliding_window");
