@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/mapped_file.h"
+#include "fusion/utf8.h"
 
 namespace onnuri {
 namespace {
@@ -17,12 +18,8 @@ constexpr size_t kMaxTemplateBytes = size_t{4} << 20;
 
 // Stand-ins: the last code points of a private plane, U+10FF00 and on, as UTF-8.
 std::string stand_in(size_t index) {
-  const uint32_t code = 0x10FF00 + static_cast<uint32_t>(index);
   std::string out;
-  out += static_cast<char>(0xF0 | (code >> 18));
-  out += static_cast<char>(0x80 | ((code >> 12) & 0x3F));
-  out += static_cast<char>(0x80 | ((code >> 6) & 0x3F));
-  out += static_cast<char>(0x80 | (code & 0x3F));
+  utf8::append(out, static_cast<char32_t>(0x10FF00 + index));
   return out;
 }
 

@@ -16,7 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxTokenizerBytes = size_t{256} << 20;
 constexpr size_t kMaxListedSpecials = 64;
 
 // Keys and values of the layers of one kind: what one more token costs, and what a window costs
@@ -61,23 +60,6 @@ std::string text_or(const JsonValue* value, const std::string& missing) {
   return value && value->is_string() ? value->as_string("") : missing;
 }
 
-// "BPE", "Unigram", ... as the tokenizer's own file says.
-std::string tokenizer_kind(const ModelFiles& files) {
-  if (files.is_gguf()) {
-    const JsonValue& metadata = files.checkpoint->metadata();
-    const std::string pre = text_or(metadata.find("tokenizer.ggml.pre"), "");
-    return text_or(metadata.find("tokenizer.ggml.model"), "unknown") +
-           (pre.empty() ? "" : ", " + pre);
-  }
-  const fs::path json = fs::path(files.path) / "tokenizer.json";
-  std::error_code ignored;
-  if (!fs::is_regular_file(json, ignored)) return "SentencePiece";
-  const JsonValue parsed =
-      parse_json(read_text_file(json.string(), kMaxTokenizerBytes), "tokenizer.json");
-  const JsonValue* model = parsed.find("model");
-  return text_or(model ? model->find("type") : nullptr, "BPE");
-}
-
 // What a template asks about, by the names that it uses.
 JsonValue template_features(const std::string& source) {
   const auto any = [&](std::initializer_list<const char*> words) {
@@ -108,7 +90,7 @@ JsonValue tokenizer_facts(const ModelFiles& files, const ModelConfig& config, Js
   const std::unique_ptr<Tokenizer> tokenizer =
       files.is_gguf() ? load_tokenizer_from_gguf(files.checkpoint->metadata())
                       : load_tokenizer(files.path);
-  out.set("kind", tokenizer_kind(files));
+  out.set("kind", tokenizer->kind());
   out.set("vocab_size", tokenizer->vocab_size());
   const ChatRenderer chat(files, *tokenizer);
   out.set("chat_template", chat.has_template());

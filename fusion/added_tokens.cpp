@@ -10,7 +10,8 @@ namespace onnuri {
 
 namespace {
 
-constexpr size_t kMaxToken = 1024;  // bounds the search at each place of a text
+constexpr size_t kMaxToken = 1024;              // bounds the search at each place of a text
+constexpr size_t kMaxBytes = size_t{16} << 20;  // of all added tokens, and so of their trees
 
 }  // namespace
 
@@ -41,8 +42,13 @@ TokenTrie::Match TokenTrie::longest(std::string_view text, size_t pos) const {
 }
 
 void AddedTokens::finish(const Normalizer& normalizer) {
+  size_t bytes = 0;
   for (size_t i = 0; i < tokens_.size(); ++i) {
     const AddedToken& token = tokens_[i];
+    bytes += token.content.size();
+    if (bytes > kMaxBytes)
+      fail(ErrorCode::kCorruptData, "expected added tokens of at most ", kMaxBytes,
+           " bytes together, found more");
     if (token.content.size() > kMaxToken)
       fail(ErrorCode::kCorruptData, "expected added tokens of at most ", kMaxToken,
            " bytes, found ", token.content.size(), " for id ", token.id);
@@ -115,8 +121,7 @@ void AddedTokens::split(std::string_view text, bool normalized, bool parse_speci
     if (token.rstrip) end = strip_behind(text, end);
     flush(begin);
     out.push_back({{}, token.id});
-    from = end;
-    pos = std::max(pos, end);
+    from = end;  // the search goes on behind the match itself, even inside stripped space
   }
   flush(text.size());
 }

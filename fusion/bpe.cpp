@@ -243,6 +243,7 @@ void BpeModel::merge_long(const Lookup& lookup, BpeScratch& scratch) {
   const auto link = [&](int32_t i) -> BpeScratch::Link& { return links[static_cast<size_t>(i)]; };
   const auto offer = [&](int32_t left, int32_t right) {
     if (left < 0 || right < 0) return;
+    ++scratch.steps;
     const uint64_t pair = lookup(symbol(left), symbol(right));
     if (pair == kNoPair) return;
     heap.push_back({static_cast<uint32_t>(pair >> 32), left, right,
@@ -252,6 +253,7 @@ void BpeModel::merge_long(const Lookup& lookup, BpeScratch& scratch) {
   for (int32_t i = 0; i < n; ++i) link(i) = {i - 1, i + 1 < n ? i + 1 : -1};
   for (int32_t i = 0; i + 1 < n; ++i) offer(i, i + 1);
   while (!heap.empty()) {
+    ++scratch.steps;
     std::pop_heap(heap.begin(), heap.end(), later);
     const BpeScratch::Candidate c = heap.back();
     heap.pop_back();

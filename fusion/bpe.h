@@ -48,6 +48,7 @@ struct BpeScratch {
   std::vector<Link> links;
   std::vector<Candidate> heap;
   std::string written;
+  uint64_t steps = 0;             // pairs looked at in long words, so that growth can be tested
   std::vector<CachedWord> cache;  // a power of two, or none for a short text
 
   void reserve_cache(size_t text_size);

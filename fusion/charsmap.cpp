@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "core/check.h"
-#include "fusion/base64.h"
 #include "fusion/utf8.h"
 
 namespace onnuri {
@@ -43,8 +42,8 @@ size_t grapheme_end(std::string_view text, size_t pos) {
 
 }  // namespace
 
-Charsmap::Charsmap(std::string_view base64, std::string_view where) {
-  const std::string blob = decode_base64(base64, where);
+Charsmap::Charsmap(const std::string& blob, Reading reading, std::string_view where)
+    : reading_(reading) {
   if (blob.empty()) return;  // a model without rules
   if (blob.size() < 4)
     fail(ErrorCode::kCorruptData, "expected a precompiled_charsmap of at least 4 bytes, found ",
@@ -61,36 +60,58 @@ Charsmap::Charsmap(std::string_view base64, std::string_view where) {
          where);
 }
 
-std::optional<std::string_view> Charsmap::find(std::string_view text) const {
-  if (trie_.empty()) return std::nullopt;
+std::optional<Charsmap::Match> Charsmap::find(std::string_view text, bool longest) const {
+  std::optional<Match> found;
+  if (trie_.empty()) return found;
   size_t at = offset_of(trie_[0]);
-  for (const char c : text) {
-    const auto byte = static_cast<uint8_t>(c);
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<uint8_t>(text[i]);
     at ^= byte;
-    if (byte == 0 || at >= trie_.size()) return std::nullopt;
+    if (byte == 0 || at >= trie_.size()) return found;
     const uint32_t unit = trie_[at];
-    if (label_of(unit) != byte) return std::nullopt;
+    if (label_of(unit) != byte) return found;
     at ^= offset_of(unit);
     if (!has_value(unit)) continue;
-    if (at >= trie_.size()) return std::nullopt;
+    if (at >= trie_.size()) return found;
     const size_t begin = trie_[at] & 0x7FFFFFFFU;
     if (begin >= replacements_.size() ||
         (static_cast<uint8_t>(replacements_[begin]) & 0xC0) == 0x80)
-      return std::nullopt;
-    return std::string_view(replacements_.c_str() + begin);
+      return found;
+    found = Match{std::string_view(replacements_.c_str() + begin), i + 1};
+    if (!longest) return found;
   }
-  return std::nullopt;
+  return found;
+}
+
+std::string Charsmap::replace_longest(std::string_view text) const {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t pos = 0; pos < text.size();) {
+    const size_t at = pos;
+    utf8::next(text, pos);
+    const auto match = find(text.substr(at), true);
+    // An entry that ends inside a character would leave a broken one.
+    if (match && (at + match->size == text.size() ||
+                  (static_cast<uint8_t>(text[at + match->size]) & 0xC0) != 0x80)) {
+      out += match->text;
+      pos = at + match->size;
+    } else {
+      out += text.substr(at, pos - at);
+    }
+  }
+  return out;
 }
 
 std::string Charsmap::apply(std::string_view text) const {
+  if (reading_ == Reading::kLongest) return replace_longest(text);
   std::string out;
   out.reserve(text.size());
   for (size_t pos = 0; pos < text.size();) {
     const size_t end = grapheme_end(text, pos);
     const std::string_view grapheme = text.substr(pos, end - pos);
     if (grapheme.size() < kShortGrapheme) {
-      if (const auto whole = find(grapheme)) {
-        out += *whole;
+      if (const auto whole = find(grapheme, false)) {
+        out += whole->text;
         pos = end;
         continue;
       }
@@ -99,7 +120,8 @@ std::string Charsmap::apply(std::string_view text) const {
       const size_t at = pos;
       utf8::next(text, pos);
       const std::string_view one = text.substr(at, pos - at);
-      out += find(one).value_or(one);
+      const auto match = find(one, false);
+      out += match ? match->text : one;
     }
   }
   return out;

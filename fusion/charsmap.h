@@ -1,9 +1,10 @@
 // SentencePiece's compiled normalization rules, as tokenizer.json carries them ("Precompiled").
 //
 // The blob is the size of a double-array trie in bytes, the trie (darts-clone), and replacement
-// texts that end in zero bytes; a trie entry's value is the offset of its replacement. As in the
-// `tokenizers` library, a grapheme of less than six bytes is looked up as a whole first, then
-// character by character, and the shortest entry that the text begins with counts.
+// texts that end in zero bytes; a trie entry's value is the offset of its replacement. Two readings
+// exist. SentencePiece replaces the longest entry that the text begins with, again and again. The
+// `tokenizers` library looks a grapheme of less than six bytes up as a whole first, then character
+// by character, and the shortest entry that the text begins with counts.
 #pragma once
 
 #include <cstdint>
@@ -16,14 +17,22 @@ namespace onnuri {
 
 class Charsmap {
  public:
-  /// Throws kCorruptData.
-  Charsmap(std::string_view base64, std::string_view where);
+  enum class Reading { kLongest, kGraphemes };
+
+  /// From the bytes of a blob. Throws kCorruptData.
+  Charsmap(const std::string& blob, Reading reading, std::string_view where);
   /// Valid UTF-8 in, valid UTF-8 out.
   std::string apply(std::string_view text) const;
 
  private:
-  std::optional<std::string_view> find(std::string_view text) const;
+  struct Match {
+    std::string_view text;  // the replacement
+    size_t size = 0;        // of what it replaces
+  };
+  std::optional<Match> find(std::string_view text, bool longest) const;
+  std::string replace_longest(std::string_view text) const;
 
+  Reading reading_;
   std::vector<uint32_t> trie_;
   std::string replacements_;
 };

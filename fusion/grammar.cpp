@@ -19,11 +19,10 @@ struct ByteSpan {
 };
 
 int encode(char32_t c, uint8_t* out) {
-  if (c < 0x80) return out[0] = static_cast<uint8_t>(c), 1;
-  const int length = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-  for (int i = length - 1; i > 0; --i, c >>= 6) out[i] = static_cast<uint8_t>(0x80 | (c & 0x3F));
-  out[0] = static_cast<uint8_t>((length == 2 ? 0xC0 : length == 3 ? 0xE0 : 0xF0) | c);
-  return length;
+  std::string bytes;
+  utf8::append(bytes, c);
+  std::copy(bytes.begin(), bytes.end(), out);
+  return static_cast<int>(bytes.size());
 }
 
 void split_utf8(char32_t first, char32_t last, std::vector<ByteSpan>& out) {

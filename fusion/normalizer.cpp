@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "fusion/base64.h"
 #include "fusion/utf8.h"
 
 namespace onnuri {
@@ -128,7 +129,9 @@ std::string strip(std::string_view text, bool left, bool right) {
 
 bool is_ideograph(char32_t c) {
   return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) ||
-         (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2CEAF) ||
+         (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B81F) ||
+         (c >= 0x2B920 && c <= 0x2CEAF) ||  // the gap is the reference's
+
          (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
@@ -232,7 +235,8 @@ void Normalizer::parse(const JsonValue& json, int depth) {
   } else if (type == "Precompiled") {
     step.kind = Kind::kCharsmap;
     step.charsmap = std::make_shared<const Charsmap>(
-        json.at("precompiled_charsmap", where).as_string(where), where);
+        decode_base64(json.at("precompiled_charsmap", where).as_string(where), where),
+        Charsmap::Reading::kGraphemes, where);
   } else if (type == "BertNormalizer") {
     step.kind = Kind::kBert;
     step.clean_text = flag(json, "clean_text", true);

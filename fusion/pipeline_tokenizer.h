@@ -20,6 +20,7 @@
 namespace onnuri {
 
 struct TokenizerParts {
+  std::string kind;
   std::unique_ptr<Vocabulary> vocabulary;  // added tokens included
   AddedTokens added;
   Normalizer normalizer;
@@ -44,6 +45,7 @@ class PipelineTokenizer : public Tokenizer {
                               bool parse_special) const override;
   std::string decode(std::span<const int32_t> ids, bool skip_special) const override;
   std::string token_bytes(int32_t id) const override;
+  std::string kind() const override { return parts_.kind; }
   int64_t vocab_size() const override { return parts_.vocabulary->size(); }
   std::optional<int32_t> token_to_id(std::string_view token) const override;
   std::string id_to_token(int32_t id) const override;

@@ -27,6 +27,8 @@ class Tokenizer {
   /// The bytes that one token adds to a running text (not always whole UTF-8).
   virtual std::string token_bytes(int32_t id) const = 0;
 
+  /// What it is, in a word or two: "BPE", "Unigram", "SentencePiece", "tekken", "gpt2, qwen2"...
+  virtual std::string kind() const = 0;
   virtual int64_t vocab_size() const = 0;
   /// The id of a token by its exact written form, special or not.
   virtual std::optional<int32_t> token_to_id(std::string_view token) const = 0;

@@ -1,5 +1,6 @@
 // Tokenizers from GGUF metadata (tokenizer.ggml.*): byte-level BPE ("gpt2"), SentencePiece BPE by
-// scores ("llama") and BPE over characters with written spaces ("gemma4").
+// scores ("llama"), BPE over characters with written spaces ("gemma4"), WordPiece ("bert") and
+// SentencePiece Unigram ("t5").
 //
 // GGUF names its pre-tokenizer instead of storing it. The table below gives the patterns of the
 // checkpoints' own tokenizer.json; llama.cpp's src/llama-vocab.cpp is the list of names.
@@ -258,7 +259,7 @@ std::optional<int32_t> read_id(const JsonValue& metadata, std::string_view name,
   return static_cast<int32_t>(id);
 }
 
-void read_ends(const JsonValue& metadata, const std::vector<int>& types, bool add_bos,
+void read_ends(const JsonValue& metadata, const std::vector<int>& types, bool add_bos, bool add_eos,
                TokenizerParts& parts) {
   const int64_t size = parts.vocabulary->size();
   parts.bos = read_id(metadata, "bos_token_id", size);
@@ -274,7 +275,7 @@ void read_ends(const JsonValue& metadata, const std::vector<int>& types, bool ad
     if (id >= 0 && types[static_cast<size_t>(id)] == kControl) add_end(id);
   }
   if (flag(metadata, "add_bos_token", add_bos) && parts.bos) parts.prefix.push_back(*parts.bos);
-  if (flag(metadata, "add_eos_token", false) && eos) parts.suffix.push_back(*eos);
+  if (flag(metadata, "add_eos_token", add_eos) && eos) parts.suffix.push_back(*eos);
 }
 
 void read_merges(const JsonValue& metadata, BpeModel& bpe) {
@@ -317,48 +318,143 @@ std::unique_ptr<BpeModel> new_bpe(const TokenizerParts& parts, const BpeOptions&
                                     blocked_tokens(parts.added, parts.vocabulary->size()));
 }
 
+void read_byte_level(const JsonValue& metadata, TokenizerParts& parts) {
+  const PreType& pre = pre_type(metadata);
+  const std::vector<int> types = read_tokens(metadata, parts);
+  for (const char* pattern : pre.patterns) {
+    if (pattern != nullptr) parts.pre_tokenizer.add_regex(pattern, key("pre"));
+  }
+  BpeOptions options;
+  options.byte_level = true;
+  options.ignore_merges = pre.ignore_merges;
+  parts.bpe = new_bpe(parts, options);
+  read_merges(metadata, *parts.bpe);
+  parts.bpe->finish();
+  TokenDecoder::Step decode;
+  decode.kind = TokenDecoder::Kind::kByteLevel;
+  parts.decoder.add(decode);
+  read_ends(metadata, types, pre.add_bos, false, parts);
+}
+
+void read_written_spaces(const JsonValue& metadata, bool by_score, TokenizerParts& parts) {
+  const std::vector<int> types = read_tokens(metadata, parts);
+  BpeOptions options;
+  options.byte_fallback = true;
+  options.unk_id = read_id(metadata, "unknown_token_id", parts.vocabulary->size()).value_or(-1);
+  parts.bpe = new_bpe(parts, options);
+  if (by_score) {
+    parts.bpe->use_scores(read_scores(metadata, types.size()));
+  } else {
+    parts.pre_tokenizer.add_regex("[^\\n]+|\\n+", key("pre"));
+    read_merges(metadata, *parts.bpe);
+  }
+  parts.bpe->finish();
+  write_spaces(metadata, by_score, parts);
+  read_ends(metadata, types, true, false, parts);
+}
+
+JsonValue component(const char* type) {
+  JsonValue out;
+  out.set("type", type);
+  return out;
+}
+
+// Words begin with the written space and go on without any mark.
+void read_words(const JsonValue& metadata, TokenizerParts& parts) {
+  const std::vector<int> types = read_tokens(metadata, parts);
+  const int64_t size = parts.vocabulary->size();
+  JsonValue bert = component("BertNormalizer");
+  const bool lower = flag(metadata, "normalizer.lowercase", true);
+  bert.set("lowercase", lower);
+  bert.set("strip_accents", flag(metadata, "normalizer.strip_accents", lower));
+  parts.normalizer = Normalizer(bert);
+  parts.pre_tokenizer = PreTokenizer(component("BertPreTokenizer"));
+  WordPieceOptions options;
+  options.first_prefix = kMark;
+  options.prefix.clear();
+  options.unk_id = read_id(metadata, "unknown_token_id", size).value_or(-1);
+  parts.word_piece = std::make_unique<WordPieceModel>(*parts.vocabulary, std::move(options),
+                                                      blocked_tokens(parts.added, size));
+  TokenDecoder::Step decode;
+  decode.kind = TokenDecoder::Kind::kReplace;
+  decode.pattern = kMark;
+  decode.content = " ";
+  parts.decoder.add(decode);
+  parts.drops_first_space = true;
+  parts.bos = read_id(metadata, "cls_token_id", size);
+  if (!parts.bos) parts.bos = read_id(metadata, "bos_token_id", size);
+  const std::optional<int32_t> end = read_id(metadata, "seperator_token_id", size);
+  if (parts.bos && flag(metadata, "add_bos_token", true)) parts.prefix.push_back(*parts.bos);
+  if (end && flag(metadata, "add_sep_token", true)) parts.suffix.push_back(*end);
+  if (end) parts.eos.push_back(*end);
+}
+
+// What SentencePiece does to a text, step by step.
+void normalize_pieces(const JsonValue& metadata, TokenizerParts& parts) {
+  if (flag(metadata, "treat_whitespace_as_suffix", false))
+    fail(ErrorCode::kUnsupported, "expected spaces before words, found them behind at ",
+         key("treat_whitespace_as_suffix"));
+  Normalizer::Step step;
+  if (const JsonValue* map = find(metadata, "precompiled_charsmap")) {
+    const std::string where = key("precompiled_charsmap");
+    std::string blob;
+    for (const JsonValue& byte : map->as_array(where))
+      blob += static_cast<char>(static_cast<uint8_t>(byte.as_int(where)));
+    step.kind = Normalizer::Kind::kCharsmap;
+    step.charsmap = std::make_shared<const Charsmap>(blob, Charsmap::Reading::kLongest, where);
+    parts.normalizer.add(std::move(step));
+  }
+  if (flag(metadata, "remove_extra_whitespaces", true)) {
+    for (const auto& [pattern, to] : {std::pair(" {2,}", " "), std::pair("\\A | \\z", "")}) {
+      step = {};
+      step.kind = Normalizer::Kind::kReplace;
+      step.regex = std::make_shared<const Regex>(pattern, key("remove_extra_whitespaces"));
+      step.content = to;
+      parts.normalizer.add(std::move(step));
+    }
+  }
+}
+
+void read_unigram(const JsonValue& metadata, TokenizerParts& parts) {
+  const std::vector<int> types = read_tokens(metadata, parts);
+  const std::vector<float> scores = read_scores(metadata, types.size());
+  normalize_pieces(metadata, parts);
+  write_spaces(metadata, true, parts);
+  std::vector<bool> blocked = blocked_tokens(parts.added, parts.vocabulary->size());
+  bool bytes = false;
+  for (size_t i = 0; i < types.size(); ++i) {
+    bytes = bytes || types[i] == kByte;
+    if (types[i] == kByte || types[i] == kUnused) blocked[i] = true;
+  }
+  const auto unk = read_id(metadata, "unknown_token_id", parts.vocabulary->size());
+  parts.unigram = std::make_unique<UnigramModel>(*parts.vocabulary,
+                                                 std::vector<double>(scores.begin(), scores.end()),
+                                                 unk.value_or(-1), bytes, blocked);
+  read_ends(metadata, types, false, true, parts);
+}
+
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_tokenizer_from_gguf(const JsonValue& metadata) {
   const std::string& model = metadata.at(key("model"), "GGUF metadata").as_string(key("model"));
   TokenizerParts parts;
   parts.added_are_literal = true;
-  BpeOptions options;
+  parts.kind = model;
+  const JsonValue* pre = find(metadata, "pre");
+  if (pre != nullptr && pre->is_string()) parts.kind += ", " + pre->as_string(key("pre"));
   if (model == "gpt2") {
-    const PreType& pre = pre_type(metadata);
-    const std::vector<int> types = read_tokens(metadata, parts);
-    for (const char* pattern : pre.patterns) {
-      if (pattern != nullptr) parts.pre_tokenizer.add_regex(pattern, key("pre"));
-    }
-    options.byte_level = true;
-    options.ignore_merges = pre.ignore_merges;
-    parts.bpe = new_bpe(parts, options);
-    read_merges(metadata, *parts.bpe);
-    TokenDecoder::Step decode;
-    decode.kind = TokenDecoder::Kind::kByteLevel;
-    parts.decoder.add(decode);
-    read_ends(metadata, types, pre.add_bos, parts);
+    read_byte_level(metadata, parts);
   } else if (model == "llama" || model == "gemma4") {
-    const std::vector<int> types = read_tokens(metadata, parts);
-    options.byte_fallback = true;
-    const std::optional<int32_t> unk =
-        read_id(metadata, "unknown_token_id", parts.vocabulary->size());
-    options.unk_id = unk.value_or(-1);
-    parts.bpe = new_bpe(parts, options);
-    const bool by_score = model == "llama";
-    if (by_score) {
-      parts.bpe->use_scores(read_scores(metadata, types.size()));
-    } else {
-      parts.pre_tokenizer.add_regex("[^\\n]+|\\n+", key("pre"));
-      read_merges(metadata, *parts.bpe);
-    }
-    write_spaces(metadata, by_score, parts);
-    read_ends(metadata, types, true, parts);
+    read_written_spaces(metadata, model == "llama", parts);
+  } else if (model == "bert") {
+    read_words(metadata, parts);
+  } else if (model == "t5") {
+    read_unigram(metadata, parts);
   } else {
-    fail(ErrorCode::kUnsupported, "expected tokenizer model gpt2, llama or gemma4, found \"", model,
-         "\" at ", key("model"));
+    fail(ErrorCode::kUnsupported,
+         "expected tokenizer model gpt2, llama, gemma4, bert or t5, found \"", model, "\" at ",
+         key("model"));
   }
-  parts.bpe->finish();
   parts.added.finish(parts.normalizer);
   return std::make_unique<PipelineTokenizer>(std::move(parts));
 }

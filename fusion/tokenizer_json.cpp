@@ -249,6 +249,7 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(const JsonValue& json, const Json
   const std::string type = named != nullptr && named->is_string() ? named->as_string(kModel)
                            : model.find("merges") != nullptr      ? "BPE"
                                                                   : "unknown";
+  parts.kind = type;
   if (type == "BPE") {
     read_bpe(model, parts);
   } else if (type == "Unigram") {

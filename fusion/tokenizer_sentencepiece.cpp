@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "fusion/normalizer.h"
+#include "fusion/sentencepiece_check.h"
 #include "fusion/tokenizer_files.h"
 #include "fusion/utf8.h"
 
@@ -28,6 +29,7 @@ class SentencePieceTokenizer : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::string& path, const JsonValue& config, const JsonValue& added) {
     const std::string bytes = read_model(path);
+    check_sentencepiece_model(bytes, path);
     const auto status = pieces_.LoadFromSerializedProto(bytes);
     if (!status.ok())
       fail(ErrorCode::kCorruptData, "expected a SentencePiece model at ", path,
@@ -114,6 +116,8 @@ class SentencePieceTokenizer : public Tokenizer {
     if (pieces_.IsByte(id)) return {static_cast<char>(byte_of_token(pieces_.IdToPiece(id)))};
     return replace_all(pieces_.IdToPiece(id), kMark, " ");
   }
+
+  std::string kind() const override { return "SentencePiece"; }
 
   int64_t vocab_size() const override {
     const int64_t added_end = by_id_.empty() ? 0 : by_id_.rbegin()->first + 1;

@@ -156,6 +156,7 @@ std::unique_ptr<Tokenizer> tokenizer_from_ranks(std::string_view text, const std
                         : name.starts_with("o200k") ? kCasedWords
                                                     : kThreeDigits;
   TokenizerParts parts = new_parts(tokens, 0, added, pattern, path);
+  parts.kind = "tiktoken";
   read_ends(config, parts);
   return std::make_unique<PipelineTokenizer>(std::move(parts));
 }
@@ -222,6 +223,7 @@ std::unique_ptr<Tokenizer> tokenizer_from_tekken(const JsonValue& json, const st
   }
   TokenizerParts parts =
       new_parts(tokens, specials, added, config.at("pattern", at).as_string(at), path);
+  parts.kind = "tekken";
   if (const int32_t bos = parts.vocabulary->find("<s>"); bos >= 0) {
     parts.bos = bos;
     parts.prefix.push_back(bos);

@@ -13,25 +13,35 @@ namespace {
 
 constexpr double kUnknownPenalty = 10.0;  // below the worst token, as SentencePiece has it
 
+// What may be produced: not the unknown token, no blocked one, and of equal texts the last.
+std::vector<std::pair<std::string_view, int32_t>> usable_pieces(const Vocabulary& vocabulary,
+                                                                size_t count, int32_t unk_id,
+                                                                const std::vector<bool>& blocked) {
+  std::vector<std::pair<std::string_view, int32_t>> out;
+  for (size_t i = 0; i < count; ++i) {
+    const auto id = static_cast<int32_t>(i);
+    const std::string_view text = vocabulary.text(id);
+    if (text.empty() || id == unk_id || vocabulary.find(text) != id) continue;
+    if (i < blocked.size() && blocked[i]) continue;
+    out.emplace_back(text, id);
+  }
+  return out;
+}
+
 }  // namespace
 
 UnigramModel::UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, int32_t unk_id,
-                           bool byte_fallback, std::vector<bool> blocked)
-    : vocabulary_(vocabulary),
-      scores_(std::move(scores)),
+                           bool byte_fallback, const std::vector<bool>& blocked)
+    : scores_(std::move(scores)),
       unk_id_(unk_id),
       byte_fallback_(byte_fallback),
-      blocked_(std::move(blocked)) {
-  blocked_.resize(static_cast<size_t>(vocabulary_.size()));
+      trie_(usable_pieces(vocabulary, scores_.size(), unk_id, blocked)) {
   double worst = std::numeric_limits<double>::infinity();
-  for (size_t id = 0; id < scores_.size(); ++id) {
-    worst = std::min(worst, scores_[id]);
-    longest_ = std::max(longest_, vocabulary_.text(static_cast<int32_t>(id)).size());
-  }
+  for (const double score : scores_) worst = std::min(worst, score);
   unk_score_ = worst - kUnknownPenalty;
   constexpr std::string_view kDigits = "0123456789ABCDEF";
   for (unsigned b = 0; b < 256; ++b)
-    byte_ids_[b] = vocabulary_.find(std::string("<0x") + kDigits[b >> 4] + kDigits[b & 15] + '>');
+    byte_ids_[b] = vocabulary.find(std::string("<0x") + kDigits[b >> 4] + kDigits[b & 15] + '>');
 }
 
 void UnigramModel::encode(std::string_view word, UnigramScratch& scratch,
@@ -49,17 +59,10 @@ void UnigramModel::encode(std::string_view word, UnigramScratch& scratch,
       Node& node = nodes[at];
       if (!node.reached || score > node.score) node = {score, begin, id, true};
     };
-    const size_t limit = std::min(word.size(), begin + longest_);
-    while (end <= limit) {
-      const int32_t id = vocabulary_.find(word.substr(begin, end - begin));
-      if (id >= 0 && static_cast<size_t>(id) < scores_.size() && id != unk_id_ &&
-          !blocked_[static_cast<size_t>(id)]) {
-        offer(end, nodes[begin].score + scores_[static_cast<size_t>(id)], id);
-        single = single || end == next;
-      }
-      if (end == word.size()) break;
-      utf8::next(word, end);
-    }
+    trie_.walk(word, begin, [&](size_t at, int32_t id) {
+      offer(at, nodes[begin].score + scores_[static_cast<size_t>(id)], id);
+      single = single || at == next;
+    });
     if (!single) offer(next, nodes[begin].score + unk_score_, -1);
     begin = next;
   }

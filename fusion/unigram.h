@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "fusion/piece_trie.h"
 #include "fusion/vocabulary.h"
 
 namespace onnuri {
@@ -24,23 +25,22 @@ struct UnigramScratch {
 
 class UnigramModel {
  public:
-  /// Scores by id. The vocabulary must outlive the model; blocked ids are never produced.
+  /// Scores by id. The vocabulary must outlive the model; blocked ids are never produced. Throws
+  /// kCorruptData for tokens of absurd length (PieceTrie).
   UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, int32_t unk_id,
-               bool byte_fallback, std::vector<bool> blocked);
+               bool byte_fallback, const std::vector<bool>& blocked);
 
   void encode(std::string_view word, UnigramScratch& scratch, std::vector<int32_t>& out) const;
 
  private:
   void emit_unknown(std::string_view text, std::vector<int32_t>& out) const;
 
-  const Vocabulary& vocabulary_;
   std::vector<double> scores_;
   int32_t unk_id_;
   double unk_score_ = 0;
   bool byte_fallback_;
-  std::vector<bool> blocked_;
   std::array<int32_t, 256> byte_ids_{};
-  size_t longest_ = 0;  // bytes
+  PieceTrie trie_;
 };
 
 }  // namespace onnuri

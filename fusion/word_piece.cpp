@@ -39,7 +39,7 @@ void WordPieceModel::encode(std::string_view word, std::string& written,
   if (utf8::count(word) > options_.max_characters) return unknown();
   const size_t before = out.size();
   for (size_t begin = 0; begin < word.size();) {
-    written = begin > 0 ? options_.prefix : std::string();
+    written = begin > 0 ? options_.prefix : options_.first_prefix;
     const size_t fixed = written.size();
     written += word.substr(begin, longest_);
     // A cut inside a character finds nothing, since tokens are whole characters.

@@ -14,6 +14,7 @@ namespace onnuri {
 struct WordPieceOptions {
   int32_t unk_id = -1;
   std::string prefix = "##";      // of pieces that do not begin their word
+  std::string first_prefix;       // of those that do
   size_t max_characters = 100;    // longer words are unknown
   bool whole_words_only = false;  // WordLevel
 };
