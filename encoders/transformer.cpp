@@ -239,7 +239,7 @@ void Transformer::forward(
                  cos, sin, columns(qkv, 0, width + kv_width));
     attention_packed(backend, columns(qkv, 0, width), columns(qkv, width, kv_width),
                      columns(qkv, width + kv_width, kv_width), segments, c.num_heads, scale,
-                     attended);
+                     attended, c.causal);
     const LinearTask out{&w.o, data_or_null(w.o_bias), h, true};
     linear(backend, attended, {&out, 1});
 

@@ -28,7 +28,8 @@ struct TransformerConfig {
   bool gated_ffn = false;                        // down(act(gate) * up), else fc2(act(fc1))
   Activation activation = Activation::kGeluErf;  // with gated_ffn: kSilu
   bool q_bias = true, k_bias = true, v_bias = true, o_bias = true, ffn_bias = true;
-  bool rope = false;  // half layout over the whole head
+  bool rope = false;    // half layout over the whole head
+  bool causal = false;  // rows see themselves and what is before them in their segment
 
   int64_t kv_heads() const { return num_kv_heads > 0 ? num_kv_heads : num_heads; }
 };

@@ -38,6 +38,18 @@ std::vector<double> Engine::token_nll(std::span<const int32_t>) {
   fail(ErrorCode::kUnsupported, "this model does not score text");
 }
 
+std::vector<float> Engine::embed_image(const Image&) {
+  fail(ErrorCode::kUnsupported, "this model does not turn pictures into vectors");
+}
+
+std::vector<float> Engine::embed_text(const std::string&) {
+  fail(ErrorCode::kUnsupported, "this model does not turn texts into vectors");
+}
+
+std::vector<float> Engine::embed_tokens(std::span<const int32_t>) {
+  fail(ErrorCode::kUnsupported, "this model does not turn texts into vectors");
+}
+
 SamplingParams Engine::model_sampling() const { return {}; }
 
 std::string devices_json() {

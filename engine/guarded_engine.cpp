@@ -38,6 +38,15 @@ class GuardedEngine final : public Engine {
   FloatMatrix encode_audio(const Waveform& audio) override {
     return guard_memory("encode a sound", [&] { return inner_->encode_audio(audio); });
   }
+  std::vector<float> embed_image(const Image& image) override {
+    return guard_memory("embed a picture", [&] { return inner_->embed_image(image); });
+  }
+  std::vector<float> embed_text(const std::string& text) override {
+    return guard_memory("embed a text", [&] { return inner_->embed_text(text); });
+  }
+  std::vector<float> embed_tokens(std::span<const int32_t> ids) override {
+    return guard_memory("embed a text", [&] { return inner_->embed_tokens(ids); });
+  }
   std::vector<int32_t> tokenize(const std::string& text, bool add_special_tokens,
                                 bool parse_special_tokens) override {
     return guard_memory("tokenize", [&] {

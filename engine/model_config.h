@@ -11,7 +11,9 @@
 #include "core/tensor_source.h"
 #include "decoder/decoder_config.h"
 #include "encoders/audio/audio_config.h"
+#include "encoders/text/text_tower.h"
 #include "encoders/vision/vision_config.h"
+#include "encoders/vision/vision_pool.h"
 #include "fusion/positions.h"
 #include "fusion/projector.h"
 #include "fusion/tile_rows.h"
@@ -49,6 +51,16 @@ struct VideoTokens {
   AfterVideo after = AfterVideo::kLongestSide;
 };
 
+/// Two encoders whose vectors are compared.
+struct EmbedConfig {
+  TextTowerConfig text;
+  VisionPoolConfig pool;
+  bool sigmoid = false;     // each pair is judged for itself; else shares of all texts
+  bool lower_case = false;  // of texts, before they are tokenised
+  bool drop_punctuation = false;
+  int32_t pad_id = -1;  // texts are filled up to their longest length with it
+};
+
 struct ModelConfig {
   std::string family;  // "qwen3", "gemma3", ...
   std::string model_name;
@@ -58,6 +70,7 @@ struct ModelConfig {
   std::optional<ProjectorConfig> deep_projector;  // of each tap, added after the first layers
   VideoTokens video_tokens;                       // with vision->video
   std::optional<TileJoinConfig> tile_join;        // with tiles that become one run of tokens
+  std::optional<EmbedConfig> embed;               // with `vision`, instead of a decoder
   bool media_sees_ahead = false;     // tokens of a picture see each other in the decoder
   std::optional<AudioConfig> audio;  // of sound
   std::optional<SpeechDecoderConfig> speech_decoder;

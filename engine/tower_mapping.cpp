@@ -82,20 +82,25 @@ Activation read_tower_activation(const ConfigReader& config, std::string_view ke
        config.place(key), ", found \"", name, "\"");
 }
 
-VisionConfig read_tower(const ConfigReader& vision, const TowerDefaults& defaults) {
+TransformerConfig read_tower_layers(const ConfigReader& config, const TowerDefaults& defaults) {
   constexpr int64_t kMaxWidth = 1 << 20;
-  VisionConfig out;
-  TransformerConfig& t = out.transformer;
-  t.num_layers = bounded(vision, "num_hidden_layers", defaults.num_layers, kMaxDecoderLayers);
-  t.hidden_size = bounded(vision, "hidden_size", defaults.hidden_size, kMaxWidth);
-  t.num_heads = bounded(vision, "num_attention_heads", defaults.num_heads, kMaxWidth);
-  t.intermediate_size = bounded(vision, "intermediate_size", defaults.intermediate_size, kMaxWidth);
+  TransformerConfig t;
+  t.num_layers = bounded(config, "num_hidden_layers", defaults.num_layers, kMaxDecoderLayers);
+  t.hidden_size = bounded(config, "hidden_size", defaults.hidden_size, kMaxWidth);
+  t.num_heads = bounded(config, "num_attention_heads", defaults.num_heads, kMaxWidth);
+  t.intermediate_size = bounded(config, "intermediate_size", defaults.intermediate_size, kMaxWidth);
   if (t.hidden_size % t.num_heads != 0)
     fail(ErrorCode::kCorruptData, "expected ", t.num_heads, " heads to divide the hidden size ",
-         t.hidden_size, " in ", vision.where());
+         t.hidden_size, " in ", config.where());
   t.head_dim = t.hidden_size / t.num_heads;
-  t.norm_eps = static_cast<float>(vision.number_or("layer_norm_eps", defaults.norm_eps));
-  t.activation = read_tower_activation(vision, "hidden_act", defaults.activation);
+  t.norm_eps = static_cast<float>(config.number_or("layer_norm_eps", defaults.norm_eps));
+  t.activation = read_tower_activation(config, "hidden_act", defaults.activation);
+  return t;
+}
+
+VisionConfig read_tower(const ConfigReader& vision, const TowerDefaults& defaults) {
+  VisionConfig out;
+  out.transformer = read_tower_layers(vision, defaults);
   const int64_t image = bounded(vision, "image_size", defaults.image_size, kMaxImageSide);
   const int64_t patch = bounded(vision, "patch_size", defaults.patch_size, kMaxImageSide);
   if (vision.integer_or("num_channels", 3) != 3)

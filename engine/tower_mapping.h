@@ -31,6 +31,9 @@ TowerDefaults clip_defaults();
 Activation read_tower_activation(const ConfigReader& config, std::string_view key,
                                  const std::string& fallback);
 
+/// Layers with LayerNorm and a feed-forward of two products.
+TransformerConfig read_tower_layers(const ConfigReader& config, const TowerDefaults& defaults);
+
 /// Patches, layers and a table of positions; tiles of image_size, stretched. The norm behind the
 /// layers is on where there is no class token.
 VisionConfig read_tower(const ConfigReader& vision, const TowerDefaults& defaults);

@@ -252,7 +252,7 @@ void attention_paged(Backend& backend, ConstMatrixView q,
 
 void attention_packed(Backend& backend, ConstMatrixView q, ConstMatrixView k, ConstMatrixView v,
                       std::span<const int64_t> offsets, int64_t num_heads, float scale,
-                      MatrixView out) {
+                      MatrixView out, bool causal) {
   ONNURI_CHECK(num_heads > 0 && q.cols % num_heads == 0 && !offsets.empty());
   const int64_t head_dim = q.cols / num_heads;
   if (head_dim == 0) return;
@@ -276,6 +276,7 @@ void attention_packed(Backend& backend, ConstMatrixView q, ConstMatrixView k, Co
       task.out_stride = out.stride;
       task.num_rows = offsets[s + 1] - offsets[s];
       task.num_keys = task.num_rows;
+      task.causal = causal;
       task.scale = scale;
       const int64_t kv_column = h / (num_heads / num_kv_heads) * head_dim;
       task.keys.k = k.row(offsets[s]) + kv_column;

@@ -155,11 +155,11 @@ void select_keys(Backend& backend, ConstMatrixView q, ConstMatrixView weights,
                  std::span<const AttentionSegment> segments, const IndexParams& params,
                  std::span<int32_t> chosen);
 
-/// Bidirectional attention inside segments of packed rows: segment s owns rows
+/// Attention inside segments of packed rows, of all to all or causal: segment s owns rows
 /// [offsets[s], offsets[s+1]). q (T, num_heads * head_dim), k, v as wide or with fewer heads, each
 /// shared by neighbouring query heads; encoders use it.
 void attention_packed(Backend& backend, ConstMatrixView q, ConstMatrixView k, ConstMatrixView v,
                       std::span<const int64_t> offsets, int64_t num_heads, float scale,
-                      MatrixView out);
+                      MatrixView out, bool causal = false);
 
 }  // namespace onnuri

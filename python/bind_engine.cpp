@@ -294,6 +294,29 @@ void bind_engine(py::module_& module) {
           },
           py::arg("image"))
       .def(
+          "embed_image",
+          [](Engine& self, const py::object& object) {
+            const Image image = image_from(object);
+            std::vector<float> out;
+            {
+              const py::gil_scoped_release release;
+              out = self.embed_image(image);
+            }
+            return py::array_t<float>(static_cast<py::ssize_t>(out.size()), out.data());
+          },
+          py::arg("image"))
+      .def(
+          "embed_text",
+          [](Engine& self, const std::string& text) {
+            std::vector<float> out;
+            {
+              const py::gil_scoped_release release;
+              out = self.embed_text(text);
+            }
+            return py::array_t<float>(static_cast<py::ssize_t>(out.size()), out.data());
+          },
+          py::arg("text"))
+      .def(
           "encode_audio",
           [](Engine& self, const py::object& object) {
             const Waveform audio = waveform_from(object, 16000);

@@ -84,6 +84,7 @@ void add_chat_command(CLI::App& app);
 void add_complete_command(CLI::App& app);
 void add_transcribe_command(CLI::App& app);
 void add_describe_command(CLI::App& app);
+void add_embed_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
 void add_devices_command(CLI::App& app);
 void add_bench_command(CLI::App& app);

@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
   add_complete_command(app);
   add_transcribe_command(app);
   add_describe_command(app);
+  add_embed_command(app);
   add_inspect_command(app);
   add_bench_command(app);
   add_perplexity_command(app);

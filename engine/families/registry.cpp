@@ -20,6 +20,7 @@ const std::vector<Family>& families() {
       deepseek_v3_family(),  axk1_family(),        axk2_family(),
       vaetki_family(),       motif_family(),       solar_family(),
       mistral_family(),      llava_family(),       idefics3_family(),
+      clip_family(),
   };
   return list;
 }

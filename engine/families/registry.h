@@ -32,6 +32,7 @@ Family whisper_family();
 Family hyperclovax_vision_family();
 Family llava_family();
 Family idefics3_family();
+Family clip_family();
 Family motif_family();
 Family solar_family();
 Family mistral_family();

@@ -236,6 +236,13 @@ class Engine {
   virtual FloatMatrix encode_image(const Image& image) = 0;
   virtual FloatMatrix encode_audio(const Waveform& audio) = 0;
 
+  /// One vector of unit length per picture or text, in the space that both share: how alike two are
+  /// is their product. Only for models of vectors; others throw kUnsupported. Texts that are too
+  /// long are cut. `ids` are those of a whole text, with the end and the padding of the model.
+  virtual std::vector<float> embed_image(const Image& image);
+  virtual std::vector<float> embed_text(const std::string& text);
+  virtual std::vector<float> embed_tokens(std::span<const int32_t> ids);
+
   virtual std::vector<int32_t> tokenize(const std::string& text, bool add_special_tokens,
                                         bool parse_special_tokens) = 0;
   virtual std::string detokenize(std::span<const int32_t> ids, bool skip_special_tokens) = 0;
