@@ -289,6 +289,29 @@ std::string ChatRenderer::render(const ChatInput& input) const {
   return ChatTemplate::parse(source_)->render(variables);
 }
 
+namespace {
+
+/// The k-th marker becomes the k-th text.
+std::string place_media(const std::string& text, const ChatInput& input) {
+  if (input.media_texts.empty()) return text;
+  std::string out;
+  size_t at = 0;
+  size_t found = 0;
+  for (size_t next = text.find(input.media_marker); next != std::string::npos;
+       next = text.find(input.media_marker, at)) {
+    out += text.substr(at, next - at);
+    if (found < input.media_texts.size()) out += input.media_texts[found];
+    ++found;
+    at = next + input.media_marker.size();
+  }
+  if (found != input.media_texts.size())
+    fail(ErrorCode::kInvalidArgument, "expected one ", input.media_marker, " per media item (",
+         input.media_texts.size(), ") in the prompt, found ", found);
+  return out + text.substr(at);
+}
+
+}  // namespace
+
 ChatPrompt ChatRenderer::encode(const ChatInput& input) const {
   JsonValue variables = variables_for(input);
   const auto compiled = ChatTemplate::parse(source_);
@@ -296,7 +319,7 @@ ChatPrompt ChatRenderer::encode(const ChatInput& input) const {
   prompt.has_tools = holds_items(variables.find("tools"));
   if (input.trust_special_tokens) {
     prompt.text = compiled->render(variables);
-    prompt.ids = tokenizer_->encode(prompt.text, false, true);
+    prompt.ids = tokenizer_->encode(place_media(prompt.text, input), false, true);
     return prompt;
   }
   const Disguise disguise(special_);
@@ -306,8 +329,9 @@ ChatPrompt ChatRenderer::encode(const ChatInput& input) const {
   prompt.text = disguise.reveal(text);
   // The tokenizer finds the template's special tokens; stand-ins are ordinary text to it. Only
   // prompts that hold one are cut, so that all others are tokenised in one piece.
-  prompt.ids = prompt.text == text ? tokenizer_->encode(text, false, true)
-                                   : encode_disguised(text, disguise);
+  const std::string whole = place_media(text, input);
+  prompt.ids = prompt.text == text ? tokenizer_->encode(whole, false, true)
+                                   : encode_disguised(whole, disguise);
   return prompt;
 }
 

@@ -26,6 +26,8 @@ struct ChatInput {
   std::string kwargs_json = {};       // further variables, an object, or empty; they win
   std::string reasoning = {};         // see reasoning_variables
   bool trust_special_tokens = false;  // special tokens inside the messages become what they spell
+  std::string media_marker = {};      // what the template writes for media, with media_texts
+  std::span<const std::string> media_texts = {};  // what takes the place of each marker, in order
 };
 
 /// A rendered prompt.

@@ -58,13 +58,45 @@ class PatchImageEncoder final : public ImageEncoder {
   bool frames_apart_;
 };
 
+std::string repeat(const std::string& token, int64_t count) {
+  std::string out;
+  for (int64_t i = 0; i < count; ++i) out += token;
+  return out;
+}
+
+std::string numbered(std::string text, int64_t row, int64_t col) {
+  const std::pair<const char*, int64_t> numbers[] = {{"{row}", row + 1}, {"{col}", col + 1}};
+  for (const auto& [name, value] : numbers)
+    if (const size_t at = text.find(name); at != std::string::npos)
+      text.replace(at, std::string_view(name).size(), std::to_string(value));
+  return text;
+}
+
+/// `tokens`: those of one tile.
+std::string write_tiles(const TileText& t, int64_t grid_h, int64_t grid_w,
+                        const std::string& tokens) {
+  if (grid_h == 0) return t.lone_before + tokens + t.lone_after;
+  const std::string overview = t.overview_before + tokens + t.overview_after;
+  std::string grid;
+  for (int64_t row = 0; row < grid_h; ++row) {
+    for (int64_t col = 0; col < grid_w; ++col) {
+      if (row + col > 0) grid += t.between;
+      grid += numbered(t.tile_before, row, col) + tokens + t.tile_after;
+    }
+    grid += t.row_after;
+  }
+  return t.overview_first ? overview + grid : grid + overview;
+}
+
 /// Pictures as tiles of one size: a run of tokens per tile, or all tiles joined into one run.
 class TileImageEncoder final : public ImageEncoder {
  public:
   TileImageEncoder(std::unique_ptr<VisionEncoder> encoder, std::unique_ptr<Projector> projector,
-                   std::optional<TileJoinConfig> join, std::vector<float> newline, ThreadPool& pool)
+                   std::optional<TileText> text, std::optional<TileJoinConfig> join,
+                   std::vector<float> newline, ThreadPool& pool)
       : encoder_(std::move(encoder)),
         projector_(std::move(projector)),
+        text_(std::move(text)),
         join_(join),
         newline_(std::move(newline)),
         pool_(&pool) {}
@@ -77,6 +109,12 @@ class TileImageEncoder final : public ImageEncoder {
   }
 
   EncodedMedia encode(const Image& image) override { return {encode_tiles(image), {}}; }
+
+  std::string text(const Image& image, const std::string& token) const override {
+    if (!text_) return {};
+    const TilePlan plan = plan_tiling(tiling(), {image.height, image.width});
+    return write_tiles(*text_, plan.grid_h, plan.grid_w, repeat(token, tile_h() * tile_w()));
+  }
 
  private:
   Tensor encode_tiles(const Image& image) {
@@ -104,6 +142,7 @@ class TileImageEncoder final : public ImageEncoder {
 
   std::unique_ptr<VisionEncoder> encoder_;
   std::unique_ptr<Projector> projector_;
+  std::optional<TileText> text_;
   std::optional<TileJoinConfig> join_;
   std::vector<float> newline_;  // (hidden_size) or empty
   ThreadPool* pool_;
@@ -131,6 +170,8 @@ EncodedMedia ImageEncoder::encode_video(const Video& video) {
   return {};
 }
 
+std::string ImageEncoder::text(const Image&, const std::string&) const { return {}; }
+
 std::unique_ptr<ImageEncoder> make_image_encoder(const ModelFiles& files, const ModelConfig& config,
                                                  TensorSource& source, Backend& backend,
                                                  ComputeType compute) {
@@ -151,7 +192,8 @@ std::unique_ptr<ImageEncoder> make_image_encoder(const ModelFiles& files, const 
     dequantize(source.get("image_newline", Shape{config.decoder.hidden_size}), newline.data());
   }
   return std::make_unique<TileImageEncoder>(std::move(encoder), std::move(projector),
-                                            config.tile_join, std::move(newline), backend.pool());
+                                            config.tile_text, config.tile_join, std::move(newline),
+                                            backend.pool());
 }
 
 }  // namespace onnuri

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/tensor.h"
@@ -26,6 +27,9 @@ class ImageEncoder {
   /// The same for a video. Throws kUnsupported where the encoder takes pictures only.
   virtual std::vector<MediaGrid> video_grids(const Video& video) const;
   virtual EncodedMedia encode_video(const Video& video);
+  /// What a prompt holds in place of the picture's marker, one `token` per row; empty: as many
+  /// tokens as the picture has, and nothing else.
+  virtual std::string text(const Image& image, const std::string& token) const;
 };
 
 /// Null when the model has no vision part.

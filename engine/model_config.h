@@ -61,6 +61,17 @@ struct EmbedConfig {
   int32_t pad_id = -1;  // texts are filled up to their longest length with it
 };
 
+/// What stands around the tokens of tiles in a prompt. "{row}" and "{col}" count from 1.
+struct TileText {
+  int32_t marker = -1;                          // what the template writes for a picture
+  std::string lone_before, lone_after;          // around the only tile
+  std::string overview_before, overview_after;  // around the overview of a picture with a grid
+  std::string tile_before, tile_after;          // around each tile of the grid
+  std::string between;                          // two of those tiles
+  std::string row_after;
+  bool overview_first = true;
+};
+
 struct ModelConfig {
   std::string family;  // "qwen3", "gemma3", ...
   std::string model_name;
@@ -69,6 +80,7 @@ struct ModelConfig {
   std::optional<ProjectorConfig> projector;       // of pictures, with `vision`
   std::optional<ProjectorConfig> deep_projector;  // of each tap, added after the first layers
   VideoTokens video_tokens;                       // with vision->video
+  std::optional<TileText> tile_text;              // with runs of tokens that have text around them
   std::optional<TileJoinConfig> tile_join;        // with tiles that become one run of tokens
   std::optional<EmbedConfig> embed;               // with `vision`, instead of a decoder
   bool media_sees_ahead = false;     // tokens of a picture see each other in the decoder

@@ -115,6 +115,15 @@ void read_eyes(const ModelFiles& files, const ConfigReader& config, ModelConfig&
   model.special.image_placeholder = id("image_token_index", 262144);
   model.special.vision_start = id("boi_token_index", 255999);
   model.special.vision_end = id("eoi_token_index", 256000);
+  const std::string begin = "\n\n<start_of_image>", end = "<end_of_image>\n\n";
+  TileText text;
+  text.marker = model.special.vision_start;
+  text.lone_before = text.tile_before = begin;
+  text.lone_after = text.tile_after = end;
+  text.overview_before = "Here is the original image " + begin;
+  text.overview_after = end + " and here are some crops to help you see better ";
+  text.between = " ";
+  model.tile_text = text;
 }
 
 void add_eye_names(NameTable& names) {

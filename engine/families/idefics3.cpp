@@ -56,6 +56,16 @@ ModelConfig map(const ModelFiles& files) {
   model.projector = projector;
   model.special.image_placeholder =
       static_cast<int32_t>(config.integer_or("image_token_id", 128257));
+  const std::string edge = "<fake_token_around_image>";
+  TileText text;
+  text.marker = model.special.image_placeholder;
+  text.lone_before = edge + "<global-img>";
+  text.lone_after = text.overview_after = edge;
+  text.overview_before = "\n" + edge + "<global-img>";
+  text.tile_before = edge + "<row_{row}_col_{col}>";
+  text.row_after = "\n";
+  text.overview_first = false;
+  model.tile_text = text;
   return model;
 }
 

@@ -321,7 +321,7 @@ INSTANTIATE_TEST_SUITE_P(Families, TextGolden,
                                          "llama_biases", "qwen2_windows", "qwen3_windows",
                                          "qwen3_moe", "qwen3_moe_sparse", "hyperclovax",
                                          "hyperclovax_plain", "granite", "exaone4_5", "solar_open",
-                                         "gpt_oss", "gpt_oss_mxfp4", "ernie4_5", "mistral"),
+                                         "gpt_oss", "gpt_oss_mxfp4", "ernie4_5"),
                          [](const auto& param) { return std::string(param.param); });
 
 INSTANTIATE_TEST_SUITE_P(NumpyReferences, TextGolden,
