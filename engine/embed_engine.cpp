@@ -117,8 +117,8 @@ class EmbedEngine final : public Engine {
     return tokenizer().decode(ids, skip_special_tokens);
   }
 
-  FloatMatrix logits(std::span<const int32_t>, std::span<const Image>,
-                     std::span<const Waveform>) override {
+  FloatMatrix logits(std::span<const int32_t>, std::span<const Image>, std::span<const Waveform>,
+                     std::span<const Video>) override {
     only_vectors("logits()");
   }
   Transcript transcribe(const Waveform&, const TranscribeOptions&) override {

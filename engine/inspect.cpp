@@ -56,10 +56,6 @@ void add_cache(const DecoderConfig& decoder, JsonValue& facts) {
   facts.set("kv_cache", std::move(kinds));
 }
 
-std::string text_or(const JsonValue* value, const std::string& missing) {
-  return value && value->is_string() ? value->as_string("") : missing;
-}
-
 // What a template asks about, by the names that it uses.
 JsonValue template_features(const std::string& source) {
   const auto any = [&](std::initializer_list<const char*> words) {
