@@ -25,6 +25,8 @@ struct EncodedMedia {
   int64_t num_bytes() const;
 };
 
+using SharedMedia = std::shared_ptr<const EncodedMedia>;
+
 struct EncoderCacheStats {
   int64_t hits = 0;
   int64_t misses = 0;

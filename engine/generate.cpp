@@ -301,6 +301,8 @@ GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenC
           ? nullptr
           : formats_.get(request.format, tokenizer(), config_.decoder.vocab_size, eos_);
   if (!prompt.features.empty()) generation.usage().encode_ms = milliseconds_since(start);
+  generation.usage().encoder_passes = prompt.encoder_passes;
+  generation.usage().encoder_reused = prompt.encoder_reused;
   if (request.max_new_tokens == 0) {
     generation.finish_choice(false);
     return generation.finish();

@@ -105,41 +105,100 @@ void TextEngine::find_visible_ends(PreparedPrompt& prompt) const {
   }
 }
 
+namespace {
+
+// What the encoders see of one medium, and nothing of where it came from.
+ContentKey content_key(const Image& image) {
+  return ContentHash().add("image").add(image.height).add(image.width).add(image.rgb).finish();
+}
+
+ContentKey content_key(const Video& video) {
+  ContentHash hash;
+  hash.add("video").add(video.num_frames).add(video.height).add(video.width).add(video.rgb);
+  return hash.finish();
+}
+
+// Sounds of one request are padded to the longest.
+ContentKey content_key(const Waveform& sound, int64_t longest) {
+  return ContentHash()
+      .add("sound")
+      .add(longest)
+      .add(sound.sample_rate_hz)
+      .add(sound.samples)
+      .finish();
+}
+
+}  // namespace
+
+template <typename Encode>
+SharedMedia TextEngine::encoded(const ContentKey& key, PreparedPrompt& prompt, Encode&& encode) {
+  SharedMedia media = encoder_cache_.find(key);
+  if (media) {
+    ++prompt.encoder_reused;
+    return media;
+  }
+  ++prompt.encoder_passes;
+  media = std::make_shared<const EncodedMedia>(encode());
+  encoder_cache_.insert(key, media);
+  return media;
+}
+
+// All or none come from the cache: the encoder takes the sounds of a request together.
+std::vector<SharedMedia> TextEngine::encoded_sounds(std::span<const Waveform> sounds,
+                                                    PreparedPrompt& prompt) {
+  size_t longest = 0;
+  for (const Waveform& sound : sounds) longest = std::max(longest, sound.samples.size());
+  std::vector<ContentKey> keys;
+  std::vector<SharedMedia> out;
+  bool all_kept = true;
+  for (const Waveform& sound : sounds) {
+    keys.push_back(content_key(sound, static_cast<int64_t>(longest)));
+    out.push_back(encoder_cache_.find(keys.back()));
+    all_kept = all_kept && out.back();
+  }
+  const auto count = static_cast<int64_t>(sounds.size());
+  (all_kept ? prompt.encoder_reused : prompt.encoder_passes) += count;
+  if (all_kept) return out;
+  std::vector<Tensor> rows = sound_encoder().encode(sounds);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    out[i] = std::make_shared<const EncodedMedia>(EncodedMedia{std::move(rows[i]), {}});
+    encoder_cache_.insert(keys[i], out[i]);
+  }
+  return out;
+}
+
 // Spans lie in the order of the prompt; those of one kind in the order of its media.
 void TextEngine::encode_media(const RequestMedia& media, PreparedPrompt& prompt) {
   const int64_t hidden = config_.decoder.hidden_size;
-  const auto num_items = media.images.size() + media.videos.size() + media.sounds.size();
-  prompt.features.reserve(num_items);
   prompt.rows.resize(prompt.spans.size());
   size_t span = 0;
-  const auto place = [&](EncodedMedia encoded, int32_t placeholder, size_t runs) {
-    prompt.features.push_back(std::move(encoded));
-    const EncodedMedia& kept = prompt.features.back();
-    const size_t layers = std::min(kept.deep_rows.size(), config_.decoder.layers.size());
+  const auto place = [&](SharedMedia kept, int32_t placeholder, size_t runs) {
+    const size_t layers = std::min(kept->deep_rows.size(), config_.decoder.layers.size());
     for (int64_t offset = 0; runs > 0; ++span) {
       ONNURI_CHECK(span < prompt.spans.size());
       const MediaSpan& at = prompt.spans[span];
       if (prompt.ids[static_cast<size_t>(at.first_token)] != placeholder) continue;
       SpanRows& rows = prompt.rows[span];
-      rows.rows = kept.rows.f32() + offset;
+      rows.rows = kept->rows.f32() + offset;
       for (size_t k = 0; k < layers; ++k)
-        rows.deep_rows.push_back(kept.deep_rows[k].f32() + offset);
+        rows.deep_rows.push_back(kept->deep_rows[k].f32() + offset);
       offset += at.num_tokens * hidden;
       --runs;
     }
+    prompt.features.push_back(std::move(kept));
   };
   const SpecialTokens& special = config_.special;
   for (const Image& image : media.images)
-    place(image_encoder_->encode(image), special.image_placeholder,
-          image_encoder_->grids(image).size());
+    place(encoded(content_key(image), prompt, [&] { return image_encoder_->encode(image); }),
+          special.image_placeholder, image_encoder_->grids(image).size());
   span = 0;
   for (const Video& video : media.videos)
-    place(image_encoder_->encode_video(video), special.video_placeholder,
-          image_encoder_->video_grids(video).size());
+    place(encoded(content_key(video), prompt, [&] { return image_encoder_->encode_video(video); }),
+          special.video_placeholder, image_encoder_->video_grids(video).size());
   span = 0;
   if (media.sounds.empty()) return;
-  for (Tensor& rows : sound_encoder().encode(media.sounds))
-    if (!rows.empty()) place({std::move(rows), {}}, special.audio_placeholder, 1);
+  for (SharedMedia& sound : encoded_sounds(media.sounds, prompt))
+    if (!sound->rows.empty()) place(std::move(sound), special.audio_placeholder, 1);
 }
 
 namespace {

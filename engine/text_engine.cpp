@@ -26,7 +26,8 @@ TextEngine::TextEngine(const ModelFiles& files, ModelConfig config, const Engine
       compute_(parse_compute_type(options.compute_dtype)),
       path_(files.path),
       backend_(options.num_threads, chosen_isa(options)),
-      checkpoint_(files.checkpoint) {
+      checkpoint_(files.checkpoint),
+      encoder_cache_(options.encoder_cache_bytes) {
   const auto start = std::chrono::steady_clock::now();
   load(files);
   load_ms_ = milliseconds_since(start);

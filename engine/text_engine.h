@@ -29,11 +29,13 @@ struct SpanRows {
 struct PreparedPrompt {
   std::vector<int32_t> ids;
   PromptPositions positions;
-  std::vector<MediaSpan> spans;        // of media, in order
-  std::vector<EncodedMedia> features;  // of each media item
-  std::vector<SpanRows> rows;          // of each span, inside features
-  std::vector<int32_t> visible_ends;   // (num_tokens) or empty, see SequenceSlice
-  std::string text;                    // of a conversation: the rendered prompt
+  std::vector<MediaSpan> spans;       // of media, in order
+  std::vector<SharedMedia> features;  // of each media item
+  std::vector<SpanRows> rows;         // of each span, inside features
+  std::vector<int32_t> visible_ends;  // (num_tokens) or empty, see SequenceSlice
+  std::string text;                   // of a conversation: the rendered prompt
+  int64_t encoder_passes = 0;         // media that were encoded, and those that had been before
+  int64_t encoder_reused = 0;
   bool is_chat = false;
   bool has_tools = false;
 };
@@ -85,6 +87,9 @@ class TextEngine final : public Engine {
   PreparedPrompt prepare(std::vector<int32_t> ids, const RequestMedia& media = {});
   /// Spans and positions; what encode_media fills in is missing.
   PreparedPrompt lay_out(std::vector<int32_t> ids, const RequestMedia& media) const;
+  template <typename Encode>  // () -> EncodedMedia
+  SharedMedia encoded(const ContentKey& key, PreparedPrompt& prompt, Encode&& encode);
+  std::vector<SharedMedia> encoded_sounds(std::span<const Waveform> sounds, PreparedPrompt& prompt);
   void encode_media(const RequestMedia& media, PreparedPrompt& prompt);
   std::vector<MediaSpan> image_spans(std::span<const int32_t> ids,
                                      std::span<const Image> images) const;
@@ -131,6 +136,7 @@ class TextEngine final : public Engine {
   std::string tokenizer_error_;  // why there is none
   std::unique_ptr<ChatRenderer> chat_;
   std::unique_ptr<ImageEncoder> image_encoder_;
+  EncoderCache encoder_cache_;
   std::unique_ptr<SoundEncoder> sound_encoder_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<KvCache> cache_;

@@ -18,9 +18,11 @@ void check_signals() {
 std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
                              const std::string& compute_dtype, int num_threads,
                              int64_t context_size, int64_t prefill_chunk, const std::string& isa,
-                             const std::string& after_video, const py::object& progress) {
+                             const std::string& after_video, int64_t encoder_cache_bytes,
+                             const py::object& progress) {
   EngineOptions options;
   options.after_video = after_video;
+  options.encoder_cache_bytes = encoder_cache_bytes;
   options.device = device;
   options.compute_dtype = compute_dtype;
   options.num_threads = num_threads;
@@ -139,6 +141,8 @@ void bind_results(py::module_& module) {
       .def_readonly("completion_tokens", &Usage::completion_tokens)
       .def_readonly("draft_tokens", &Usage::draft_tokens)
       .def_readonly("accepted_tokens", &Usage::accepted_tokens)
+      .def_readonly("encoder_passes", &Usage::encoder_passes)
+      .def_readonly("encoder_reused", &Usage::encoder_reused)
       .def_readonly("encode_ms", &Usage::encode_ms)
       .def_readonly("prefill_ms", &Usage::prefill_ms)
       .def_readonly("decode_ms", &Usage::decode_ms)
@@ -221,7 +225,8 @@ void bind_engine(py::module_& module) {
       .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "cpu",
            py::arg("compute_dtype") = "auto", py::arg("num_threads") = 0,
            py::arg("context_size") = 0, py::arg("prefill_chunk") = 512, py::arg("isa") = "",
-           py::arg("after_video") = "", py::arg("progress") = py::none())
+           py::arg("after_video") = "", py::arg("encoder_cache_bytes") = int64_t{256} << 20,
+           py::arg("progress") = py::none())
       .def(
           "logits",
           [](Engine& self, const py::object& input_ids, const py::object& images,

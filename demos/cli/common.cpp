@@ -280,11 +280,15 @@ std::string usage_line(const Usage& usage) {
 }
 
 Json usage_json(const Usage& usage) {
-  return Json{
-      {"prompt_tokens", usage.prompt_tokens}, {"completion_tokens", usage.completion_tokens},
-      {"draft_tokens", usage.draft_tokens},   {"accepted_tokens", usage.accepted_tokens},
-      {"encode_ms", usage.encode_ms},         {"prefill_ms", usage.prefill_ms},
-      {"decode_ms", usage.decode_ms}};
+  return Json{{"prompt_tokens", usage.prompt_tokens},
+              {"completion_tokens", usage.completion_tokens},
+              {"draft_tokens", usage.draft_tokens},
+              {"accepted_tokens", usage.accepted_tokens},
+              {"encoder_passes", usage.encoder_passes},
+              {"encoder_reused", usage.encoder_reused},
+              {"encode_ms", usage.encode_ms},
+              {"prefill_ms", usage.prefill_ms},
+              {"decode_ms", usage.decode_ms}};
 }
 
 namespace {

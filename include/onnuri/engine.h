@@ -57,6 +57,9 @@ struct EngineOptions {
   /// (its start + the longer side of its grid; transformers 5.23) or "maximum" (the largest
   /// position + 1; transformers 4.57, vLLM). Empty: what the family is published with.
   std::string after_video;
+  /// Most bytes of encoded pictures, videos and sounds to keep for later requests with the same
+  /// content; 0 keeps none.
+  int64_t encoder_cache_bytes = int64_t{256} << 20;
   bool load_draft_module = false;  ///< also load the layer that guesses the token after next
   ProgressCallback progress;
 };
@@ -122,6 +125,8 @@ struct Usage {
   int64_t completion_tokens = 0;
   int64_t draft_tokens = 0;     ///< guessed ahead
   int64_t accepted_tokens = 0;  ///< of those, the ones that were right
+  int64_t encoder_passes = 0;   ///< pictures, videos and sounds that an encoder had to read
+  int64_t encoder_reused = 0;   ///< those whose features were kept from earlier requests
   double encode_ms = 0;         ///< media encoders
   double prefill_ms = 0;        ///< prompt
   double decode_ms = 0;         ///< all generated tokens after the first

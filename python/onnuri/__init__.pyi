@@ -40,6 +40,10 @@ class TokenEvent:
 class Usage:
     prompt_tokens: int
     completion_tokens: int
+    draft_tokens: int
+    accepted_tokens: int
+    encoder_passes: int
+    encoder_reused: int
     encode_ms: float
     prefill_ms: float
     decode_ms: float
@@ -99,6 +103,7 @@ class _GenerateOptions(TypedDict, total=False):
     seed: int
     n: int
     logprobs: int | None
+    lookup_tokens: int
     ignore_eos: bool
     stop: str | Sequence[str] | None
     images: Sequence[Any] | None
@@ -119,6 +124,7 @@ class Engine:
         self, path: Path, *, device: str = "cpu", compute_dtype: Literal["auto", "float32"] = "auto",
         num_threads: int = 0, context_size: int = 0, prefill_chunk: int = 512, isa: str = "",
         after_video: Literal["", "longest_side", "maximum"] = "",
+        encoder_cache_bytes: int = 268435456,
         progress: Callable[[float, str], object] | None = None,
     ) -> None: ...
     def logits(

@@ -98,6 +98,37 @@ TEST_P(VisionGolden, GreedyTokensAgree) {
   }
 }
 
+// A picture costs one pass of the encoder, whoever brings it; the answer cannot tell.
+TEST_P(VisionGolden, EncodesAPictureOnce) {
+  GenerateRequest request;
+  request.input_ids = ids_;
+  request.images = images_;
+  request.max_new_tokens = 8;
+  request.ignore_eos = true;
+  request.top_logprobs = 0;
+  const auto expect_usage = [](const GenerateResult& result, int64_t passes, int64_t reused) {
+    EXPECT_EQ(result.usage.encoder_passes, passes);
+    EXPECT_EQ(result.usage.encoder_reused, reused);
+  };
+  const auto engine = load();
+  const GenerateResult first = engine->generate(request, {});
+  expect_usage(first, 2, 0);
+  const GenerateResult second = engine->generate(request, {});
+  expect_usage(second, 0, 2);
+  EXPECT_EQ(second.token_ids, first.token_ids);
+  for (size_t i = 0; i < first.logprobs.size(); ++i)
+    EXPECT_EQ(second.logprobs[i].chosen.logprob, first.logprobs[i].chosen.logprob);
+  expect_logits(engine->logits(ids_, images_, {}));
+  ++request.images[0].rgb[0];  // one grey level of one pixel is another picture
+  expect_usage(engine->generate(request, {}), 1, 1);
+
+  EngineOptions options;
+  options.encoder_cache_bytes = 0;
+  const auto forgetful = Engine::load(folder_, options);
+  expect_usage(forgetful->generate(request, {}), 2, 0);
+  expect_usage(forgetful->generate(request, {}), 2, 0);
+}
+
 TEST_P(VisionGolden, RefusesPicturesThatDoNotFitThePrompt) {
   const auto engine = load();
   const std::vector<Image> one(images_.begin(), images_.begin() + 1);
