@@ -9,7 +9,7 @@ whisper_wer.py fetches (public domain, text known), always in the same way:
   noisy    the same as silent, white noise over all of it (30 dB below the loudest sample)
 Both sides: 30-s windows, timestamps, temperatures 0 to 1 in steps of 0.2, mean log-probability -1,
 no-speech 0.6; the repetition limit is 2.4 of the text here and 1.35 of the tokens there (its own
-units). --context lets the text of each window lead the next.
+units). --lead lets the text of each window lead the next.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--reference", action="store_true", help="also run transformers (float32)")
-    parser.add_argument("--context", action="store_true")
+    parser.add_argument("--lead", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", default="auto", help="onnuri's compute_dtype")
     parser.add_argument("--show", action="store_true", help="print the texts")
@@ -79,10 +79,10 @@ def main():
     import onnuri
 
     engine = onnuri.Engine(options.model, compute_dtype=options.dtype, num_threads=options.threads)
-    peers = {"onnuri": lambda s: engine.transcribe(s, condition_on_previous=options.context).text}
+    peers = {"onnuri": lambda s: engine.transcribe(s, condition_on_previous=options.lead).text}
     if options.reference:
         reference = load_reference(options.model, options.threads)
-        peers["transformers"] = lambda s: transcribe_reference(reference, s, options.context)
+        peers["transformers"] = lambda s: transcribe_reference(reference, s, options.lead)
     totals = {name: [0, 0] for name in peers}
     for title, (sound, text) in recordings(spoken(fetch_clips(options.cache))).items():
         expected = words(text)

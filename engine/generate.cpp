@@ -186,12 +186,14 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
   }
   // Media first: a text-only template would fail on them with a message about itself.
   const DecodedMedia media = decode_media(request.messages);
-  tokenizer();
-  ChatPrompt chat =
-      chat_->encode({request.messages, request.tools_json, request.template_kwargs_json,
-                     request.reasoning, request.trust_special_tokens});
-  check_tokenizer_ids(chat.ids, config_.decoder.vocab_size, path_);
-  PreparedPrompt prompt = prepare(expand_media(std::move(chat.ids), media), media);
+  ChatInput input;
+  input.messages = request.messages;
+  input.tools_json = request.tools_json;
+  input.kwargs_json = request.template_kwargs_json;
+  input.reasoning = request.reasoning;
+  input.trust_special_tokens = request.trust_special_tokens;
+  ChatPrompt chat = encode_chat(std::move(input), media);
+  PreparedPrompt prompt = prepare(std::move(chat.ids), media);
   prompt.is_chat = true;
   prompt.has_tools = chat.has_tools;
   prompt.text = std::move(chat.text);

@@ -245,11 +245,31 @@ DecodedMedia TextEngine::decode_media(std::span<const ChatMessage> messages) con
   return out;
 }
 
+// Pictures with text of their own take the place of the template's marker before it is tokenised.
+ChatPrompt TextEngine::encode_chat(ChatInput input, const DecodedMedia& media) const {
+  std::vector<std::string> around;
+  if (config_.tile_text && !media.images.empty()) {
+    const std::string token = tokenizer().id_to_token(config_.special.image_placeholder);
+    for (const Image& image : media.images) around.push_back(image_encoder_->text(image, token));
+    input.media_marker = tokenizer().id_to_token(config_.tile_text->marker);
+    input.media_texts = around;
+  }
+  tokenizer();
+  ChatPrompt chat = chat_->encode(input);
+  check_tokenizer_ids(chat.ids, config_.decoder.vocab_size, path_);
+  chat.ids = expand_media(std::move(chat.ids), media);
+  return chat;
+}
+
 std::vector<int32_t> TextEngine::expand_media(std::vector<int32_t> ids,
                                               const DecodedMedia& media) const {
-  if (!media.images.empty()) {
+  if (!media.images.empty() && !config_.tile_text) {
     std::vector<MediaGrid> grids;
-    for (const Image& image : media.images) grids.push_back(image_encoder_->grids(image).front());
+    for (const Image& image : media.images) {
+      MediaGrid all{1, 1, 0};
+      for (const MediaGrid& grid : image_encoder_->grids(image)) all.w += grid.num_tokens();
+      grids.push_back(all);
+    }
     ids = expand_placeholders(ids, config_.special.image_placeholder, grids);
   }
   if (!media.sounds.empty()) {
@@ -319,10 +339,8 @@ PromptLayout TextEngine::prepare(std::span<const ChatMessage> messages,
                                  const std::string& template_kwargs_json) {
   const std::lock_guard lock(mutex_);
   const DecodedMedia media = decode_media(messages);
-  tokenizer();
-  ChatPrompt chat = chat_->encode({.messages = messages, .kwargs_json = template_kwargs_json});
-  check_tokenizer_ids(chat.ids, config_.decoder.vocab_size, path_);
-  PreparedPrompt prompt = lay_out(expand_media(std::move(chat.ids), media), media);
+  ChatPrompt chat = encode_chat({.messages = messages, .kwargs_json = template_kwargs_json}, media);
+  PreparedPrompt prompt = lay_out(std::move(chat.ids), media);
   PromptLayout out;
   out.text = std::move(chat.text);
   out.ids = std::move(prompt.ids);

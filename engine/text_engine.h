@@ -97,6 +97,8 @@ class TextEngine final : public Engine {
                                      std::span<const Video> videos) const;
   std::vector<MediaSpan> sound_spans(std::span<const int32_t> ids,
                                      std::span<const Waveform> sounds) const;
+  /// A conversation as ids, with room for its media.
+  ChatPrompt encode_chat(ChatInput input, const DecodedMedia& media) const;
   /// Ids of a conversation with its placeholders expanded.
   std::vector<int32_t> expand_media(std::vector<int32_t> ids, const DecodedMedia& media) const;
   std::vector<int32_t> expand_videos(std::span<const int32_t> ids,

@@ -11,6 +11,9 @@ namespace {
 std::vector<int32_t> encode_text(const TextTokenizer& self, const py::object& text,
                                  bool add_special_tokens, bool parse_special_tokens) {
   const bool is_bytes = py::isinstance<py::bytes>(text);
+  // Halves of surrogate pairs raise Python's own UnicodeEncodeError.
+  if (py::isinstance<py::str>(text) && PyUnicode_AsUTF8(text.ptr()) == nullptr)
+    throw py::error_already_set();
   const auto copy = text.cast<std::string>();
   const py::gil_scoped_release release;
   return is_bytes ? self.encode_bytes(copy, add_special_tokens, parse_special_tokens)

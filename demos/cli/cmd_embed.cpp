@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "demos/cli/common.h"
+#include "demos/cli/terminal.h"
 #include "onnuri/error.h"
 #include "onnuri/media_io.h"
 

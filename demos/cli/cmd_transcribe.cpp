@@ -171,7 +171,7 @@ void add_transcribe_command(CLI::App& app) {
       ->check(CLI::ExistingDirectory);
   command->add_option("--initial-prompt", options->initial_prompt,
                       "Words as they may have come before: names, spelling, style");
-  command->add_flag("--context", options->context,
+  command->add_flag("--lead", options->context,
                     "Let the text of each 30-s window lead the next");
   set_examples(*command,
                "  onnuri transcribe whisper-base speech.mp3\n"

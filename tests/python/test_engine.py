@@ -247,7 +247,7 @@ def broken_copy(tmp_path, change=None, drop=(), source="qwen2"):
     (lambda c: c.pop("hidden_size"), [], "corrupt_data", "hidden_size"),
     (lambda c: c.pop("rms_norm_eps"), [], "corrupt_data", "rms_norm_eps"),
     (lambda c: c.update(hidden_size="48"), [], "corrupt_data", "hidden_size"),
-    (lambda c: c.update(num_hidden_layers=5), [], "not_found", "layers.4"),
+    (lambda c: (c.update(num_hidden_layers=5), c.pop("layer_types", None)), [], "not_found", "layers.4"),
     (lambda c: c.update(num_hidden_layers=3, layer_types=None), [], "unsupported", "layers.3"),
     (lambda c: c.update(intermediate_size=64), [], "corrupt_data", "64"),
     (lambda c: c.update(hidden_act="relu"), [], "unsupported", "relu"),

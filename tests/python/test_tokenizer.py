@@ -44,7 +44,9 @@ def test_broken_bytes_become_replacement_characters(name):
 def test_ids_out_of_range_add_nothing():
     tokenizer = onnuri.Tokenizer(GOLDEN / "gpt2.json")
     ids = tokenizer.encode("the cat")
-    assert tokenizer.decode([-1, *ids, 2**31 - 1]) == "the cat"
+    assert tokenizer.decode([*ids, 2**31 - 1]) == "the cat"
+    with pytest.raises(onnuri.Error, match="-1"):
+        tokenizer.decode([-1, *ids])
     assert tokenizer.decode([]) == ""
 
 

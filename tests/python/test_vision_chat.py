@@ -17,7 +17,10 @@ import pytest
 import onnuri
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "vision"
-FAMILIES = sorted(p.name for p in GOLDEN.iterdir() if (p / "config.json").exists())
+EMBEDDERS = ["clip", "clip_old", "siglip"]  # two towers: nothing to talk to
+TILED = ["gemma3_crops", "gemma3_vision", "idefics3", "smolvlm"]  # with text around their tiles
+FAMILIES = sorted(p.name for p in GOLDEN.iterdir()
+                  if (p / "config.json").exists() and p.name not in EMBEDDERS + TILED)
 IMAGE_ID, START_ID, END_ID = 150, 152, 153
 TEMPLATE = """
 {%- for m in messages -%}
@@ -28,15 +31,13 @@ TEMPLATE = """
 {%- endfor -%}"""
 
 
-@pytest.fixture(params=FAMILIES)
-def folder(request, tmp_path):
-    for file in (GOLDEN / request.param).iterdir():
+def equip(name, tmp_path, special, template):
+    for file in (GOLDEN / name).iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
     ids = {config.get("image_token_id"), config.get("image_token_index")}
-    assert IMAGE_ID in ids  # the fixture below counts on it
-    vocab = {chr(c): c - 33 for c in range(33, 127)} | {"Ġ": 94}
-    special = {"<|image|>": IMAGE_ID, "<|video|>": 151, "<|start|>": START_ID, "<|end|>": END_ID}
+    assert IMAGE_ID in ids  # the vocabulary below counts on it
+    vocab = {chr(c): c - 33 for c in range(33, 127)} | {"Ġ": 94, "Ċ": 95}
     added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False,
               "normalized": False, "special": True} for t, i in special.items()]
     (tmp_path / "tokenizer.json").write_text(json.dumps({
@@ -44,8 +45,14 @@ def folder(request, tmp_path):
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
         "decoder": {"type": "ByteLevel"},
         "model": {"type": "BPE", "vocab": vocab, "merges": []}}))
-    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
+    (tmp_path / "chat_template.jinja").write_text(template)
     return tmp_path
+
+
+@pytest.fixture(params=FAMILIES)
+def folder(request, tmp_path):
+    return equip(request.param, tmp_path, {"<|image|>": IMAGE_ID, "<|video|>": 151, "<|start|>": START_ID,
+                                           "<|end|>": END_ID}, TEMPLATE)
 
 
 def picture(height, width, seed):
@@ -136,3 +143,27 @@ def test_describe_command(folder, tmp_path):
     expected = engine.generate(messages=[{"role": "user", "content": [
         {"type": "image", "image": pixels}, {"type": "text", "text": "What?"}]}], max_new_tokens=5)
     assert json.loads(done.stdout)["text"] == expected.text
+
+
+@pytest.mark.parametrize("name", TILED)
+def test_tiles_stand_among_their_texts(name, tmp_path):
+    gemma = name.startswith("gemma")
+    special = ({"<start_of_image>": 152, "<end_of_image>": 153, "<image_soft_token>": IMAGE_ID} if gemma else
+               {"<image>": IMAGE_ID, "<fake_token_around_image>": 152, "<global-img>": 153})
+    marker = "<start_of_image>" if gemma else "<image>"
+    engine = onnuri.Engine(equip(name, tmp_path, special, TEMPLATE.replace("<|start|><|image|><|end|>", marker)),
+                           compute_dtype="float32", context_size=1024)
+    first, second = picture(60, 300, 1), picture(90, 90, 2)
+    messages = [{"role": "user", "content": [
+        {"type": "text", "text": "A"}, {"type": "image", "image": first},
+        {"type": "text", "text": "B"}, {"type": "image", "image": second}]}]
+    ids = list(engine.prepare(messages)["ids"])
+    rows = [engine.encode_image(p).shape[0] for p in (first, second)]
+    assert ids.count(IMAGE_ID) == sum(rows)
+    assert ids[0] == ord("A") - 33 and ids.count(ord("B") - 33) >= 1
+    runs = [i for i, t in enumerate(ids) if t == IMAGE_ID and ids[i - 1] != IMAGE_ID]
+    for start in runs:  # every run has its token in front, or the name of its tile
+        assert ids[start - 1] in (152, 153, ord(">") - 33)
+    result = engine.generate(messages=messages, max_new_tokens=4, ignore_eos=True)
+    same = engine.generate(ids, images=[first, second], max_new_tokens=4, ignore_eos=True)
+    assert result.token_ids == same.token_ids
