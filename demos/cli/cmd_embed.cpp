@@ -89,11 +89,11 @@ void add_embed_command(CLI::App& app) {
                                          "MODEL is a CLIP or SigLIP checkpoint.");
   add_model_options(*command, options->model);
   command->add_option("images", options->images, "Picture files")->type_name("IMAGE");
-  command->add_option("-t,--text", options->texts, "A text to compare with; may be repeated")
+  command->add_option("--text", options->texts, "A text to compare with; may be repeated")
       ->type_name("TEXT")
       ->expected(1);
   set_examples(*command,
-               "  onnuri embed ./clip-vit-base-patch32 cat.jpg -t \"a cat\" -t \"a dog\"\n"
+               "  onnuri embed ./clip-vit-base-patch32 cat.jpg --text \"a cat\" --text \"a dog\"\n"
                "  onnuri embed ./siglip-base-patch16-224 *.jpg --json");
   command->callback([options] { embed(*options); });
 }

@@ -171,8 +171,7 @@ void add_transcribe_command(CLI::App& app) {
       ->check(CLI::ExistingDirectory);
   command->add_option("--initial-prompt", options->initial_prompt,
                       "Words as they may have come before: names, spelling, style");
-  command->add_flag("--lead", options->context,
-                    "Let the text of each 30-s window lead the next");
+  command->add_flag("--lead", options->context, "Let the text of each 30-s window lead the next");
   set_examples(*command,
                "  onnuri transcribe whisper-base speech.mp3\n"
                "  onnuri transcribe whisper-base *.mp3 --format srt -o subtitles\n"
