@@ -44,7 +44,7 @@ TokenTrie::Match TokenTrie::longest(std::string_view text, size_t pos) const {
 void AddedTokens::finish(const Normalizer& normalizer) {
   size_t bytes = 0;
   for (size_t i = 0; i < tokens_.size(); ++i) {
-    const AddedToken& token = tokens_[i];
+    AddedToken& token = tokens_[i];
     bytes += token.content.size();
     if (bytes > kMaxBytes)
       fail(ErrorCode::kCorruptData, "expected added tokens of at most ", kMaxBytes,
@@ -53,7 +53,8 @@ void AddedTokens::finish(const Normalizer& normalizer) {
       fail(ErrorCode::kCorruptData, "expected added tokens of at most ", kMaxToken,
            " bytes, found ", token.content.size(), " for id ", token.id);
     if (token.normalized) {
-      normalized_.add(normalizer.apply(token.content), i);
+      token.written = normalizer.apply(token.content);
+      normalized_.add(token.written, i);
     } else {
       raw_.add(token.content, i);
     }

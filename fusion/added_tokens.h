@@ -21,6 +21,8 @@ struct AddedToken {
   bool rstrip = false;       // and behind it
   bool normalized = false;   // looked for after normalization
   bool special = false;
+  bool in_model = true;  // the model's own vocabulary has it too: plain words may become it
+  std::string written;   // of normalized ones, once finished: how they are found and decoded
 };
 
 /// A set of strings searched together: a byte trie.
@@ -52,6 +54,11 @@ class AddedTokens {
   };
 
   void add(AddedToken token) { tokens_.push_back(std::move(token)); }
+  /// `has` (id) says which tokens the model's own vocabulary holds.
+  template <typename Has>
+  void mark_model_tokens(const Has& has) {
+    for (AddedToken& token : tokens_) token.in_model = has(token.id);
+  }
   /// Call after the last token.
   void finish(const Normalizer& normalizer);
 

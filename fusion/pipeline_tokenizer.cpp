@@ -17,7 +17,7 @@ constexpr uint8_t kSpecial = 2;
 std::vector<bool> blocked_tokens(const AddedTokens& added, int64_t vocab_size) {
   std::vector<bool> blocked(static_cast<size_t>(vocab_size));
   for (const AddedToken& token : added.all()) {
-    if (token.special) blocked[static_cast<size_t>(token.id)] = true;
+    if (token.special || !token.in_model) blocked[static_cast<size_t>(token.id)] = true;
   }
   return blocked;
 }
@@ -35,8 +35,17 @@ PipelineTokenizer::PipelineTokenizer(TokenizerParts parts) : parts_(std::move(pa
   ONNURI_CHECK(
       (parts_.bpe != nullptr) + (parts_.unigram != nullptr) + (parts_.word_piece != nullptr) == 1);
   kind_.resize(static_cast<size_t>(parts_.vocabulary->size()));
-  for (const AddedToken& token : parts_.added.all())
+  for (const AddedToken& token : parts_.added.all()) {
     kind_[static_cast<size_t>(token.id)] = token.special ? kSpecial : kAdded;
+    if (token.normalized && token.written != token.content) written_[token.id] = token.written;
+  }
+}
+
+// As the reference decodes them: an added token that is looked for in normalized text comes back
+// in its normalized form.
+std::string_view PipelineTokenizer::text_of(int32_t id) const {
+  const auto found = written_.find(id);
+  return found != written_.end() ? std::string_view(found->second) : parts_.vocabulary->text(id);
 }
 
 std::vector<int32_t> PipelineTokenizer::encode(std::string_view text, bool add_special,
@@ -126,7 +135,7 @@ std::string PipelineTokenizer::decode(std::span<const int32_t> ids, bool skip_sp
       if (drops && kind_[static_cast<size_t>(id)] == 0 && bytes.starts_with(' ')) bytes.erase(0, 1);
       drops = false;
     } else {
-      tokens.emplace_back(parts_.vocabulary->text(id));
+      tokens.emplace_back(text_of(id));
     }
   }
   return plain ? utf8::lossy(bytes) : parts_.decoder.text(std::move(tokens));
@@ -134,7 +143,7 @@ std::string PipelineTokenizer::decode(std::span<const int32_t> ids, bool skip_sp
 
 std::string PipelineTokenizer::token_bytes(int32_t id) const {
   if (!parts_.vocabulary->contains(id)) return {};
-  const std::string_view text = parts_.vocabulary->text(id);
+  const std::string_view text = text_of(id);
   if (parts_.added_are_literal && kind_[static_cast<size_t>(id)] != 0) return std::string(text);
   return parts_.decoder.bytes(text);
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "fusion/added_tokens.h"
@@ -60,8 +61,11 @@ class PipelineTokenizer : public Tokenizer {
   void encode_segment(std::string_view text, bool at_start, bool parse_special, Scratch& scratch,
                       std::vector<int32_t>& out) const;
 
+  std::string_view text_of(int32_t id) const;  // before the decoder
+
   TokenizerParts parts_;
-  std::vector<uint8_t> kind_;  // by id: 1 added, 2 special
+  std::vector<uint8_t> kind_;                         // by id: 1 added, 2 special
+  std::unordered_map<int32_t, std::string> written_;  // of added tokens that are normalized
 };
 
 /// Marks of tokens that a model must never produce from plain text.

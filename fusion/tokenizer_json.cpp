@@ -50,7 +50,8 @@ std::unique_ptr<Vocabulary> new_vocabulary(size_t model_tokens, const AddedToken
   return std::make_unique<Vocabulary>(tokens, id_limit(tokens));
 }
 
-void add_added(Vocabulary& vocabulary, const AddedTokens& added) {
+void add_added(Vocabulary& vocabulary, AddedTokens& added) {
+  added.mark_model_tokens([&](int32_t id) { return vocabulary.contains(id); });
   for (const AddedToken& token : added.all())
     vocabulary.add(token.content, token.id, "tokenizer.json: added_tokens");
 }
