@@ -26,7 +26,7 @@ std::vector<int32_t> TextTokenizer::encode(const std::string& text, bool add_spe
 
 std::vector<int32_t> TextTokenizer::encode_bytes(const std::string& bytes, bool add_special_tokens,
                                                  bool parse_special_tokens) const {
-  return encode(tokenizer_->repair(bytes), add_special_tokens, parse_special_tokens);
+  return tokenizer_->encode_bytes(bytes, add_special_tokens, parse_special_tokens);
 }
 
 std::string TextTokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {

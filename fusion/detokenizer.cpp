@@ -4,7 +4,10 @@
 
 namespace onnuri {
 
-std::string Tokenizer::repair(std::string_view bytes) const { return utf8::lossy(bytes); }
+std::vector<int32_t> Tokenizer::encode_bytes(std::string_view bytes, bool add_special,
+                                             bool parse_special) const {
+  return encode(utf8::lossy(bytes), add_special, parse_special);
+}
 
 Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special, bool trim_start)
     : tokenizer_(&tokenizer),

@@ -11,12 +11,18 @@ namespace onnuri {
 
 namespace {
 
+constexpr uint64_t kPiece = 1;
+constexpr uint64_t kTrainerSpec = 2;
 constexpr uint64_t kNormalizerSpec = 3;
 constexpr uint64_t kDenormalizerSpec = 5;
 constexpr uint64_t kPrecompiledCharsmap = 2;
+constexpr uint64_t kModelType = 3;
+constexpr uint64_t kPieceType = 3;
+constexpr uint64_t kUserDefined = 4;
 
 struct Field {
   uint64_t number = 0;
+  uint64_t value = 0;      // of varint fields
   std::string_view bytes;  // of length-delimited fields
 };
 
@@ -27,9 +33,9 @@ class Message {
   bool next(Field& field) {
     if (rest_.empty()) return false;
     const uint64_t tag = varint();
-    field = {tag >> 3, {}};
+    field = {tag >> 3, 0, {}};
     switch (tag & 7) {
-      case 0: varint(); return true;
+      case 0: field.value = varint(); return true;
       case 1: take(8); return true;
       case 2: field.bytes = take(varint()); return true;
       case 5: take(4); return true;
@@ -113,15 +119,28 @@ void check_charsmap(std::string_view blob, std::string_view where) {
 
 }  // namespace
 
-void check_sentencepiece_model(std::string_view model, std::string_view where) {
+SentencePieceFacts check_sentencepiece_model(std::string_view model, std::string_view where) {
+  SentencePieceFacts facts;
   Message message(model, where);
   for (Field field; message.next(field);) {
-    if (field.number != kNormalizerSpec && field.number != kDenormalizerSpec) continue;
-    Message spec(field.bytes, where);
-    for (Field member; spec.next(member);) {
-      if (member.number == kPrecompiledCharsmap) check_charsmap(member.bytes, where);
+    Message members(field.bytes, where);
+    Field member;
+    if (field.number == kPiece) {
+      facts.user_defined.push_back(false);
+      while (members.next(member)) {
+        if (member.number == kPieceType) facts.user_defined.back() = member.value == kUserDefined;
+      }
+    } else if (field.number == kTrainerSpec) {
+      while (members.next(member)) {
+        if (member.number == kModelType) facts.kind = static_cast<SentencePieceKind>(member.value);
+      }
+    } else if (field.number == kNormalizerSpec || field.number == kDenormalizerSpec) {
+      while (members.next(member)) {
+        if (member.number == kPrecompiledCharsmap) check_charsmap(member.bytes, where);
+      }
     }
   }
+  return facts;
 }
 
 }  // namespace onnuri

@@ -36,9 +36,10 @@ class Tokenizer {
   virtual bool is_special(int32_t id) const = 0;
   virtual std::optional<int32_t> bos_id() const = 0;
   virtual std::vector<int32_t> eos_ids() const = 0;  // as far as the tokenizer's own files say
-  /// Text for encode from bytes that may not be UTF-8: broken parts become U+FFFD, one for each
-  /// longest broken start of a character unless the vocabulary's own library counts otherwise.
-  virtual std::string repair(std::string_view bytes) const;
+  /// encode of bytes that may not be UTF-8: broken parts count as U+FFFD, one for each longest broken
+  /// start of a character unless the vocabulary's own library counts otherwise.
+  virtual std::vector<int32_t> encode_bytes(std::string_view bytes, bool add_special,
+                                            bool parse_special) const;
 };
 
 /// From a checkpoint folder or a file: tokenizer.json, tokenizer.model (SentencePiece, or ranked

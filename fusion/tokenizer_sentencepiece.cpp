@@ -11,6 +11,7 @@
 #include "fusion/normalizer.h"
 #include "fusion/sentencepiece_check.h"
 #include "fusion/tokenizer_files.h"
+#include "fusion/unigram.h"
 #include "fusion/utf8.h"
 
 namespace onnuri {
@@ -29,13 +30,14 @@ class SentencePieceTokenizer : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::string& path, const JsonValue& config, const JsonValue& added) {
     const std::string bytes = read_model(path);
-    check_sentencepiece_model(bytes, path);
+    const SentencePieceFacts facts = check_sentencepiece_model(bytes, path);
     const auto status = pieces_.LoadFromSerializedProto(bytes);
     if (!status.ok())
       fail(ErrorCode::kCorruptData, "expected a SentencePiece model at ", path,
            ", found: ", status.message());
     num_pieces_ = pieces_.GetPieceSize();
     read_added(config, added);
+    if (facts.kind == SentencePieceKind::kUnigram) load_unigram(facts.user_defined);
     const bool has_bos = pieces_.bos_id() >= 0;
     if (has_bos) bos_ = pieces_.bos_id();
     if (pieces_.eos_id() >= 0) eos_.push_back(pieces_.eos_id());
@@ -46,23 +48,18 @@ class SentencePieceTokenizer : public Tokenizer {
     if (!flag(config, "legacy", true)) load_unprefixed(bytes, path);
   }
 
-  // The library counts every broken byte on its own.
-  std::string repair(std::string_view bytes) const override {
-    std::string out;
-    for (size_t pos = 0; pos < bytes.size();) {
-      const utf8::Scan scan = utf8::scan(bytes, pos);
-      out += scan.valid ? bytes.substr(pos, scan.length) : std::string_view("\xEF\xBF\xBD");
-      pos += scan.valid ? scan.length : 1;
-    }
-    return out;
-  }
-
   std::vector<int32_t> encode(std::string_view text, bool add_special,
                               bool parse_special) const override {
+    utf8::require_valid(text, "text to encode");
+    return encode_bytes(text, add_special, parse_special);
+  }
+
+  // The library counts every broken byte on its own, past the character map.
+  std::vector<int32_t> encode_bytes(std::string_view text, bool add_special,
+                                    bool parse_special) const override {
     if (text.size() > kMaxText)
       fail(ErrorCode::kInvalidArgument, "expected at most ", kMaxText, " bytes of text, found ",
            text.size());
-    utf8::require_valid(text, "text to encode");
     std::vector<int32_t> out;
     if (add_special && adds_bos_ && bos_) out.push_back(*bos_);
     std::vector<AddedTokens::Segment> segments;
@@ -72,13 +69,8 @@ class SentencePieceTokenizer : public Tokenizer {
         out.push_back(segment.id);
         continue;
       }
-      std::vector<int> ids;
       const bool inside = unprefixed_ && segment.text.data() != text.data();
-      const auto status = (inside ? *unprefixed_ : pieces_).Encode(segment.text, &ids);
-      if (!status.ok())
-        fail(ErrorCode::kInvalidArgument,
-             "expected text that SentencePiece encodes, found: ", status.message());
-      out.insert(out.end(), ids.begin(), ids.end());
+      encode_segment(inside ? *unprefixed_ : pieces_, segment.text, out);
     }
     if (add_special && adds_eos_ && !eos_.empty()) out.push_back(eos_.front());
     return out;
@@ -148,6 +140,60 @@ class SentencePieceTokenizer : public Tokenizer {
   std::vector<int32_t> eos_ids() const override { return eos_; }
 
  private:
+  void encode_segment(const sentencepiece::SentencePieceProcessor& library, std::string_view text,
+                      std::vector<int32_t>& out) const {
+    const auto require = [](const sentencepiece::util::Status& status) {
+      if (!status.ok())
+        fail(ErrorCode::kInvalidArgument,
+             "expected text that SentencePiece encodes, found: ", status.message());
+    };
+    if (!unigram_) {
+      std::vector<int> ids;
+      require(library.Encode(text, &ids));
+      out.insert(out.end(), ids.begin(), ids.end());
+      return;
+    }
+    sentencepiece::ImmutableSentencePieceText found;
+    require(library.Encode(text, found.mutable_proto()));
+    std::string normalized;
+    for (size_t i = 0; i < found.pieces_size(); ++i) {
+      const auto piece = found.pieces(static_cast<int>(i));
+      if (pieces_.IsByte(static_cast<int>(piece.id())))
+        normalized += static_cast<char>(byte_of_token(piece.piece()));
+      else
+        normalized += piece.piece();
+    }
+    UnigramScratch scratch;
+    unigram_->encode(normalized, scratch, out);
+  }
+
+  // Versions of the library differ in how they round sums of scores, and so in which of two equally
+  // good paths they take. It normalizes the text; the path is found here, as its newest does.
+  void load_unigram(const std::vector<bool>& user_defined) {
+    unigram_vocabulary_ =
+        std::make_unique<Vocabulary>(static_cast<size_t>(num_pieces_), num_pieces_);
+    std::vector<double> scores;
+    std::vector<bool> blocked;
+    bool has_bytes = false;
+    for (int id = 0; id < num_pieces_; ++id) {
+      const std::string& text = pieces_.IdToPiece(id);
+      if (text.size() > PieceTrie::kMaxPiece) return;
+      const bool whole = !pieces_.IsControl(id) && !pieces_.IsUnknown(id) && !pieces_.IsByte(id);
+      // A symbol of the user wins over any path through its letters.
+      const auto at = static_cast<size_t>(id);
+      const bool own = at < user_defined.size() && user_defined[at];
+      has_bytes = has_bytes || pieces_.IsByte(id);
+      const double own_score = 0.1 * (static_cast<double>(text.size()) - 1);
+      scores.push_back(own ? static_cast<double>(static_cast<float>(own_score))
+                           : static_cast<double>(pieces_.GetScore(id)));
+      blocked.push_back(!whole || pieces_.IsUnused(id));
+      unigram_vocabulary_->add(text, id, "pieces of a SentencePiece model");
+    }
+    unigram_ =
+        std::make_unique<UnigramModel>(*unigram_vocabulary_, std::move(scores), pieces_.unk_id(),
+                                       has_bytes, blocked, ScoreSums::kFloat);
+  }
+
   static std::string read_model(const std::string& path) {
     std::error_code error;
     const uintmax_t size = std::filesystem::file_size(path, error);
@@ -218,6 +264,8 @@ class SentencePieceTokenizer : public Tokenizer {
   }
 
   sentencepiece::SentencePieceProcessor pieces_;
+  std::unique_ptr<Vocabulary> unigram_vocabulary_;
+  std::unique_ptr<UnigramModel> unigram_;  // of models of this kind alone
   std::unique_ptr<sentencepiece::SentencePieceProcessor> unprefixed_;  // no space in front
   int num_pieces_ = 0;
   std::map<int32_t, AddedToken> by_id_;

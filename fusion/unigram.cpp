@@ -2,6 +2,7 @@
 #include "fusion/unigram.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string>
 
@@ -12,6 +13,7 @@ namespace onnuri {
 namespace {
 
 constexpr double kUnknownPenalty = 10.0;  // below the worst token, as SentencePiece has it
+constexpr double kFreshSum = 1e5;
 
 // What may be produced: not the unknown token, no blocked one, and of equal texts the last.
 std::vector<std::pair<std::string_view, int32_t>> usable_pieces(const Vocabulary& vocabulary,
@@ -31,14 +33,15 @@ std::vector<std::pair<std::string_view, int32_t>> usable_pieces(const Vocabulary
 }  // namespace
 
 UnigramModel::UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, int32_t unk_id,
-                           bool byte_fallback, const std::vector<bool>& blocked)
+                           bool byte_fallback, const std::vector<bool>& blocked, ScoreSums sums)
     : scores_(std::move(scores)),
       unk_id_(unk_id),
       byte_fallback_(byte_fallback),
+      sums_(sums),
       trie_(usable_pieces(vocabulary, scores_.size(), unk_id, blocked)) {
   double worst = std::numeric_limits<double>::infinity();
   for (const double score : scores_) worst = std::min(worst, score);
-  unk_score_ = worst - kUnknownPenalty;
+  unk_score_ = sum(worst, -kUnknownPenalty);
   constexpr std::string_view kDigits = "0123456789ABCDEF";
   for (unsigned b = 0; b < 256; ++b)
     byte_ids_[b] = vocabulary.find(std::string("<0x") + kDigits[b >> 4] + kDigits[b & 15] + '>');
@@ -50,20 +53,28 @@ void UnigramModel::encode(std::string_view word, UnigramScratch& scratch,
   auto& nodes = scratch.nodes;
   nodes.assign(word.size() + 1, Node{});
   nodes[0].reached = true;
+  size_t frontier = 0;  // the furthest node that was offered a path
   for (size_t begin = 0; begin < word.size();) {
+    if (sums_ == ScoreSums::kFloat && std::abs(nodes[begin].score) > kFreshSum) {
+      const double passed = nodes[begin].score;
+      for (size_t i = begin; i <= frontier; ++i) {
+        if (nodes[i].reached) nodes[i].score = sum(nodes[i].score, -passed);
+      }
+    }
     size_t end = begin;
     utf8::next(word, end);
     const size_t next = end;
     bool single = false;
     const auto offer = [&](size_t at, double score, int32_t id) {
+      frontier = std::max(frontier, at);
       Node& node = nodes[at];
       if (!node.reached || score > node.score) node = {score, begin, id, true};
     };
     trie_.walk(word, begin, [&](size_t at, int32_t id) {
-      offer(at, nodes[begin].score + scores_[static_cast<size_t>(id)], id);
+      offer(at, sum(nodes[begin].score, scores_[static_cast<size_t>(id)]), id);
       single = single || at == next;
     });
-    if (!single) offer(next, nodes[begin].score + unk_score_, -1);
+    if (!single) offer(next, sum(nodes[begin].score, unk_score_), -1);
     begin = next;
   }
   auto& path = scratch.path;

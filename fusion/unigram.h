@@ -23,22 +23,33 @@ struct UnigramScratch {
   std::vector<Node> path;
 };
 
+/// How sums of scores are rounded, which decides between paths that are equal but for rounding:
+/// in double as `tokenizers` has them, or in float as sentencepiece does since 0.2.1, with sums
+/// beyond 1e5 counted from there anew.
+enum class ScoreSums { kDouble, kFloat };
+
 class UnigramModel {
  public:
   /// Scores by id. The vocabulary must outlive the model; blocked ids are never produced. Throws
   /// kCorruptData for tokens of absurd length (PieceTrie).
   UnigramModel(const Vocabulary& vocabulary, std::vector<double> scores, int32_t unk_id,
-               bool byte_fallback, const std::vector<bool>& blocked);
+               bool byte_fallback, const std::vector<bool>& blocked,
+               ScoreSums sums = ScoreSums::kDouble);
 
   void encode(std::string_view word, UnigramScratch& scratch, std::vector<int32_t>& out) const;
 
  private:
+  double sum(double a, double b) const {
+    if (sums_ == ScoreSums::kDouble) return a + b;
+    return static_cast<double>(static_cast<float>(a) + static_cast<float>(b));
+  }
   void emit_unknown(std::string_view text, std::vector<int32_t>& out) const;
 
   std::vector<double> scores_;
   int32_t unk_id_;
   double unk_score_ = 0;
   bool byte_fallback_;
+  ScoreSums sums_;
   std::array<int32_t, 256> byte_ids_{};
   PieceTrie trie_;
 };

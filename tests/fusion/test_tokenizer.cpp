@@ -127,6 +127,25 @@ TEST(Tokenizer, LlamasTwoWaysWithSpecialTokens) {
   }
 }
 
+// Which of two equally good paths wins depends on how sums of scores are rounded; the library past
+// its version 0.2 says which.
+TEST(Tokenizer, PiecesOfLongAndBrokenText) {
+  const JsonValue cases = read("rare_cases.json");
+  const JsonValue& rows = cases.at("long_pieces", "cases");
+  const auto tokenizer = load("rare_pieces.model");
+  EXPECT_EQ(tokenizer->encode(rows.at("text", "text").as_string("text"), false, false),
+            ids_of(rows, "ids"));
+  for (const JsonValue& row : rows.at("broken", "broken").as_array("broken")) {
+    const std::string& hex = row.as_array("row")[0].as_string("hex");
+    std::string bytes;
+    for (size_t i = 0; i < hex.size(); i += 2)
+      bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+    JsonValue wanted;
+    wanted.set("ids", row.as_array("row")[1]);
+    EXPECT_EQ(tokenizer->encode_bytes(bytes, false, false), ids_of(wanted, "ids")) << hex;
+  }
+}
+
 TEST(Detokenizer, StreamsTheSameTextInWholeCharacters) {
   const JsonValue cases = read("cases.json");
   for (const char* name : {"gpt2", "single_digits", "written_spaces", "prepended_space",
@@ -235,15 +254,16 @@ TEST(Tokenizer, RefusesTextThatIsNotUtf8) {
 TEST(Tokenizer, RepairsBrokenBytes) {
   const std::string r = "\xEF\xBF\xBD";
   const auto bytes = load("gpt2");
-  EXPECT_EQ(bytes->repair("a\xF0\x9F\x98z"), "a" + r + "z");
-  EXPECT_EQ(bytes->repair("\xED\xA0\x80"), r + r + r);
-  EXPECT_EQ(bytes->repair("\xC3"), r);
+  const auto repaired = [](const Tokenizer& tokenizer, std::string_view text) {
+    return tokenizer.decode(tokenizer.encode_bytes(text, false, true), false);
+  };
+  EXPECT_EQ(repaired(*bytes, "a\xF0\x9F\x98z"), "a" + r + "z");
+  EXPECT_EQ(repaired(*bytes, "\xED\xA0\x80"), r + r + r);
+  EXPECT_EQ(repaired(*bytes, "\xC3"), r);
+  EXPECT_EQ(repaired(*bytes, "\xF5\x80\x80\x80 end"), r + r + r + r + " end");
   const auto pieces = load("pieces.model");
-  EXPECT_EQ(pieces->repair("a\xF0\x9F\x98z"), "a" + r + r + r + "z");
-  for (const char* text : {"\xFF\xFE", "ok \xC0\x80", "\xF5\x80\x80\x80 end", "\x80"}) {
-    const std::string whole = bytes->repair(text);
-    EXPECT_EQ(bytes->decode(bytes->encode(whole, false, true), false), whole);
-  }
+  EXPECT_EQ(pieces->encode_bytes("a\xF0\x9F\x98z", false, true),
+            pieces->encode("a" + r + r + r + "z", false, true));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ import base64
 import io
 import json
 import pathlib
+import random
 import tempfile
 
 import sentencepiece as spm
@@ -27,6 +28,7 @@ TEXTS = LINES + SPECIALS + [
     "", " ", "\n", "’s don’t", "unaffable UNAFFABLE Ångström café", "\ufb01ne ①②\u3000x\u200by \u304b\u3099", "a  <|sep|>   b<|sep|><|sep|>  c",
     "the maskmask mask. xmask mask", "Ångström A\u030angström ÅNGSTRÖM", "\n\n\n\nabc ab abcab", "<|SEP|>x [MASK]  [MASK]", "x" * 120 + " y",
     "\u4e2d\u6587\u548cEnglish\U0002b820\U00020000", "½ Ⅷ ｶﾞ ㍿", "\u24b6mask \u200dmask mask\u0301"]
+BROKEN = [b"\xff", b"a\xc3", b"\xed\xa0\x80b", b"ok \xc0\x80", b"\xf5\x80\x80\x80 end", b"\x80<sep>\xe4\xb8"]
 RULES = {"ﬁ": "fi", "①": "1", "②": "2", "\u3000": " ", "\t": " ", "\n": " ", "か\u3099": "が", "A\u030a": "Å", "㍿": "株式会社", "\u200b": ""}
 
 
@@ -161,7 +163,12 @@ def main():
     talks = ["hello", "<s>hello", "the cat</s>the dog<s>안녕", "a<s>b", "<s><s>x", "x</s>", "안녕<unk>하세요"]
     llama = {str(legacy).lower(): [LlamaTokenizer(vocab=vocab, merges=merges, legacy=legacy).encode(t, add_special_tokens=False) for t in talks]
              for legacy in (True, False)}
-    write("rare_cases.json", {"texts": TEXTS, "expected": expected, "llama": {"texts": talks, **llama}})
+    # Long enough that equally good paths are told apart by how sums of scores are rounded.
+    rnd = random.Random(4)
+    words = " ".join(LINES).split()
+    long = " ".join(rnd.choice(words) if rnd.random() < 0.5 else "".join(rnd.choices("abehinst,.", k=2)) + rnd.choice(["333", "4444", "33333"]) for _ in range(2500))
+    write("rare_cases.json", {"texts": TEXTS, "expected": expected, "llama": {"texts": talks, **llama},
+                              "long_pieces": {"text": long, "ids": sp.encode(long), "broken": [[b.hex(), sp.encode(b)] for b in BROKEN]}})
 
 
 if __name__ == "__main__":
