@@ -8,6 +8,7 @@
 #include "engine/load_support.h"
 #include "engine/sound_encoder.h"
 #include "engine/speech_transcriber.h"
+#include "engine/voiced_sound.h"
 #include "kernels/backend.h"
 #include "kernels/kernel_table.h"
 
@@ -75,7 +76,14 @@ class SpeechEngine final : public Engine {
     const std::lock_guard lock(mutex_);
     const SpeechParts parts{&backend_,      &*config_.speech_decoder, &mel_,
                             encoder_.get(), decoder_.get(),           tokenizer_.get()};
-    return SpeechTranscriber(parts, state_, thresholds_of(options)).run(audio, options);
+    SpeechTranscriber transcriber(parts, state_, thresholds_of(options));
+    if (!options.skip_silence) return transcriber.run(audio, options);
+    check_sound(audio, config_.audio->mel.sample_rate_hz);
+    const VoicedSound voiced(audio);
+    Transcript out;
+    if (!voiced.empty()) out = transcriber.run(voiced.sound(), options);
+    voiced.restore_times(out);
+    return out;
   }
 
   FloatMatrix encode_audio(const Waveform& audio) override {

@@ -83,7 +83,7 @@ Transcript transcribe(Engine& engine, const py::object& audio, const py::object&
                       const std::string& task, bool timestamps, int64_t sample_rate_hz,
                       const py::object& progress, const py::object& stream,
                       const std::string& initial_prompt, bool condition_on_previous,
-                      const py::object& temperatures, uint64_t seed) {
+                      const py::object& temperatures, uint64_t seed, bool skip_silence) {
   const Waveform wave = waveform_from(audio, sample_rate_hz);
   TranscribeOptions options;
   if (!language.is_none()) options.language = language.cast<std::string>();
@@ -92,6 +92,7 @@ Transcript transcribe(Engine& engine, const py::object& audio, const py::object&
   options.initial_prompt = initial_prompt;
   options.condition_on_previous = condition_on_previous;
   options.seed = seed;
+  options.skip_silence = skip_silence;
   if (!temperatures.is_none()) options.temperatures = temperatures.cast<std::vector<float>>();
   options.progress = [&](double fraction) {
     const py::gil_scoped_acquire acquire;
@@ -285,7 +286,8 @@ void bind_engine(py::module_& module) {
            py::arg("timestamps") = false, py::arg("sample_rate_hz") = 16000,
            py::arg("progress") = py::none(), py::arg("stream") = py::none(),
            py::arg("initial_prompt") = "", py::arg("condition_on_previous") = false,
-           py::arg("temperatures") = py::none(), py::arg("seed") = 0)
+           py::arg("temperatures") = py::none(), py::arg("seed") = 0,
+           py::arg("skip_silence") = false)
       .def(
           "encode_image",
           [](Engine& self, const py::object& object) {

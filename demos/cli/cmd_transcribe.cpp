@@ -21,6 +21,7 @@ struct TranscribeCli {
   std::string format = "txt";
   std::string folder;  // for one output per file; empty: standard output
   std::string initial_prompt;
+  bool skip_silence = false;
   bool context = false;
 };
 
@@ -126,6 +127,7 @@ void transcribe_file(Engine& engine, const TranscribeCli& options, size_t index)
   transcribe.timestamps = options.timestamps || options.format == "srt" || options.format == "vtt";
   transcribe.initial_prompt = options.initial_prompt;
   transcribe.condition_on_previous = options.context;
+  transcribe.skip_silence = options.skip_silence;
   transcribe.progress = [&](double f) { bar.update(f, label); };
   transcribe.go_on = [] { return !InterruptGuard::interrupted(); };
   const Transcript transcript = engine.transcribe(audio, transcribe);
@@ -172,6 +174,8 @@ void add_transcribe_command(CLI::App& app) {
   command->add_option("--initial-prompt", options->initial_prompt,
                       "Words as they may have come before: names, spelling, style");
   command->add_flag("--lead", options->context, "Let the text of each 30-s window lead the next");
+  command->add_flag("--skip-silence", options->skip_silence,
+                    "Leave out stretches of 2 s and more in which nobody speaks");
   set_examples(*command,
                "  onnuri transcribe whisper-base speech.mp3\n"
                "  onnuri transcribe whisper-base *.mp3 --format srt -o subtitles\n"

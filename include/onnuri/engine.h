@@ -167,6 +167,9 @@ struct TranscribeOptions {
   /// Each window reads the text of those before: steadier names and style; it may also skip what
   /// was said already, or repeat itself.
   bool condition_on_previous = false;
+  /// Stretches of 2 s and more in which nobody speaks, by loudness, are cut out first: faster, and
+  /// nothing is invented there. Times stay those of the recording.
+  bool skip_silence = false;
   /// Tried in turn until an answer convinces; 0 is greedy.
   std::vector<float> temperatures = {0.0f, 0.2f, 0.4f, 0.6f, 0.8f, 1.0f};
   double max_compression_ratio = 2.4;  ///< above: the text repeats itself
