@@ -138,7 +138,8 @@ struct AttentionParams {
 };
 /// out (T, num_heads * v_dim) = softmax(scale q k^T) v for q (T, num_heads * k_dim). Keys are
 /// summed in an order fixed by their positions alone, so chunking and batching do not change the
-/// bits. A row that sees no key becomes zero.
+/// bits. A row that sees no key becomes zero; one whose scores or
+/// values hold a NaN becomes NaN.
 void attention_paged(Backend& backend, ConstMatrixView q,
                      std::span<const AttentionSegment> segments, const AttentionParams& params,
                      MatrixView out);
@@ -147,6 +148,7 @@ void attention_paged(Backend& backend, ConstMatrixView q,
 /// sum_h weights[h] relu(q_h k), q (T, num_heads * k_dim), weights (T, num_heads), one key head.
 /// Writes their positions, ascending, to the row of `chosen` (T, top_k); other rows of it stay as
 /// they are. Among equal scores at the edge the choice depends on max(num_keys, final_keys) alone.
+/// A row with a score that is not a number has no choice: -1 in all of its row.
 struct IndexParams {
   int64_t num_heads = 0;
   int64_t top_k = 0;

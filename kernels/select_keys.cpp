@@ -4,6 +4,7 @@
 // row. Equal scores at the edge are resolved as the reference implementation does, over every key
 // of the prompt, unseen ones last.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "core/check.h"
@@ -22,7 +23,7 @@ constexpr int kQueueSlot = 6;
 
 float at_least_lowest(float score) {
   constexpr float kLowest = std::numeric_limits<float>::lowest();
-  return score > kLowest ? score : kLowest;  // NaN as well
+  return score > kLowest ? score : kLowest;
 }
 
 // The `count` best of queue, their positions ascending.
@@ -81,6 +82,11 @@ void choose_rows(Backend& backend, const IndexTask& work, const IndexParams& par
     const std::span<ScoredIndex> queue(queues + static_cast<size_t>(worker) * num_keys, num_keys);
     const int64_t position = s.start_position + work.first + row;
     const float* scores = work.scores + row * s.num_keys;
+    int32_t* row_chosen = chosen + (s.first_row + work.first + row) * params.top_k;
+    if (std::any_of(scores, scores + position + 1, [](float x) { return std::isnan(x); })) {
+      std::fill_n(row_chosen, params.top_k, -1);
+      return;
+    }
     for (size_t j = 0; j < num_keys; ++j) {
       // Whatever a key that is seen scores, it comes before the others: these may not be stored
       // yet.
@@ -88,7 +94,7 @@ void choose_rows(Backend& backend, const IndexTask& work, const IndexParams& par
       queue[j] = {seen ? at_least_lowest(scores[j]) : -std::numeric_limits<float>::infinity(),
                   static_cast<int32_t>(j)};
     }
-    choose(queue, params.top_k, chosen + (s.first_row + work.first + row) * params.top_k);
+    choose(queue, params.top_k, row_chosen);
   });
 }
 

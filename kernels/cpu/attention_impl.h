@@ -359,7 +359,8 @@ void weigh_tile(const AttentionTask& task, const Workspace& w, KeyRange range, i
 }
 
 // Turns one row's scores into weights over lanes [begin, end) of its tile, of which it sees
-// [own.begin, own.end). Sums keep one order: lane by position, groups ascending.
+// [own.begin, own.end). Sums keep one order: lane by position, groups ascending. The maximum may
+// lose a score that is not a number, the sum keeps it.
 inline void soften_row(float* scores, KeyRange span, KeyRange own, float* max, float* sum) {
   const float lowest = -__builtin_inff();
   const int64_t begin = span.begin / kLanes * kLanes;
@@ -369,7 +370,7 @@ inline void soften_row(float* scores, KeyRange span, KeyRange own, float* max, f
   Vec m = v_set(lowest);
   for (int64_t j = begin; j < end; j += kLanes) m = v_max(m, v_load(scores + j));
   *max = v_max_lane(m);
-  const Vec shift = v_set(own.begin < own.end ? *max : 0.0f);
+  const Vec shift = v_set(*max > lowest ? *max : 0.0f);
   Vec s = v_zero();
   for (int64_t j = begin; j < end; j += kLanes) {
     const Vec p = v_exp2(v_sub(v_load(scores + j), shift));
@@ -428,13 +429,14 @@ void begin_total(const Workspace& w) {
   }
 }
 
-// total = total 2^(old - new) + acc 2^(tile - new), row by row; tiles without keys change nothing.
+// total = total 2^(old - new) + acc 2^(tile - new), row by row; tiles without weight change
+// nothing.
 void merge_tile(const Workspace& w, const float* tile_max, const float* tile_sum,
                 const float* acc) {
   for (int64_t m = 0; m < w.rows; ++m) {
     const float before = w.total_max[m];
     const float max = tile_max[m] > before ? tile_max[m] : before;
-    if (tile_max[m] == -__builtin_inff()) continue;
+    if (tile_sum[m] == 0.0f) continue;
     const float keep = exp2_one(before - max);
     const float gain = exp2_one(tile_max[m] - max);
     w.total_max[m] = max;
@@ -455,7 +457,9 @@ void write_out(const AttentionTask& task, const Workspace& w) {
   const int64_t whole = dim / kLanes * kLanes;
   for (int64_t m = 0; m < w.rows; ++m) {
     const float max = w.total_max[m];
-    float scale = 0.0f;
+    const KeyRange seen = visible_keys(task, task.position + m / task.group);
+    // Keys that all score minus infinity have no mean, unless a sink takes all the weight.
+    float scale = seen.begin < seen.end && task.sinks == nullptr ? __builtin_nanf("") : 0.0f;
     if (max > -__builtin_inff()) {
       scale = 1.0f / w.total_sum[m];
       if (task.sinks != nullptr) {

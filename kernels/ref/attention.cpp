@@ -79,7 +79,8 @@ void index_scores(const AttentionTask& task, const float* weights, int64_t weigh
         for (int64_t d = 0; d < keys.k_dim; ++d) {
           dot += static_cast<double>(q[d]) * element(dtype, k, d);
         }
-        sum += static_cast<double>(weights[i * weights_stride + h]) * std::fmax(dot, 0.0);
+        if (dot <= 0.0) dot = 0.0;  // NaN stays
+        sum += static_cast<double>(weights[i * weights_stride + h]) * dot;
       }
       scores[i * scores_stride + j] = static_cast<float>(sum);
     }

@@ -26,7 +26,8 @@ void quantize_block(const float* x, int64_t count, Int8Block* block) {
   float max = 0.0f;
   for (int64_t i = 0; i < count; ++i) {
     values[i] = x[i];
-    if (std::fabs(x[i]) > max) max = std::fabs(x[i]);
+    const float magnitude = std::fabs(x[i]);
+    if (!std::isnan(max) && !(magnitude <= max)) max = magnitude;  // NaN stays
   }
   const float inverse = max > 0.0f ? 127.0f / max : 0.0f;
   int lane[2][2] = {};  // per half and lane

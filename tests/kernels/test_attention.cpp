@@ -101,6 +101,51 @@ const Case kCases[] = {
     {0, 4, 4, 2, 1, 16, 16, 8, true, 0, false, DType::kF32},
 };
 
+// The maximum of a row of scores may lose a NaN; the result must not.
+TEST_P(AttentionTable, NotANumberStaysOne) {
+  const float nan = std::nanf(""), infinity = INFINITY;
+  Backend backend(1, "ref");
+  std::mt19937 random(7);
+  const auto filled = [&](int64_t rows, int64_t cols) {
+    return TestMatrix(rows, cols, cols).fill(random, 1.0f);
+  };
+  for (const bool sinks : {false, true}) {
+    const Case c{40, 0, 40, 4, 1, 16, 8, 16, true, 0, sinks, DType::kF32};
+    const std::vector<float> sink(4, 0.5f);
+    for (const int64_t bad : {0, 3, 30, 39}) {  // a row's query, and a key
+      for (const bool in_key : {false, true}) {
+        const TestCache cache(c.dtype, 3, c.page_rows, 1, c.k_dim, c.v_dim);
+        TestMatrix k = filled(c.keys, c.k_dim), q = filled(c.rows, 4 * c.k_dim);
+        const TestMatrix v = filled(c.keys, c.v_dim);
+        (in_key ? k : q).view().row(bad)[5] = nan;
+        kv_write(backend, cache.view(), 0, k.view(), v.view());
+        TestMatrix out = filled(c.rows, 4 * c.v_dim);
+        run_table(*GetParam().attention, c, cache.view(), q.view(), out.view(),
+                  sinks ? sink.data() : nullptr);
+        for (int64_t row = 0; row < c.rows; ++row) {
+          const bool expected = in_key ? row >= bad : row == bad;
+          EXPECT_EQ(std::isnan(out.view().row(row)[0]), expected) << row << " " << bad << in_key;
+        }
+      }
+    }
+    // Scores of minus infinity for all keys have no softmax, but a sink takes what they leave.
+    const TestCache cache(c.dtype, 3, c.page_rows, 1, c.k_dim, c.v_dim);
+    TestMatrix k = filled(c.keys, c.k_dim), q = filled(c.rows, 4 * c.k_dim);
+    const TestMatrix v = filled(c.keys, c.v_dim);
+    for (int64_t row = 0; row < c.keys; ++row) k.view().row(row)[0] = infinity;
+    for (int64_t row = 0; row < c.rows; ++row)
+      for (int64_t h = 0; h < 4; ++h) q.view().row(row)[h * c.k_dim] = -1.0f;
+    kv_write(backend, cache.view(), 0, k.view(), v.view());
+    TestMatrix out = filled(c.rows, 4 * c.v_dim);
+    run_table(*GetParam().attention, c, cache.view(), q.view(), out.view(),
+              sinks ? sink.data() : nullptr);
+    for (int64_t row = 0; row < c.rows; ++row) {
+      const float value = out.view().row(row)[0];
+      EXPECT_TRUE(sinks ? value == 0.0f : std::isnan(value)) << row << ": " << value;
+    }
+  }
+}
+
 TEST_P(AttentionTable, AgreesWithThePlainLoops) {
   std::mt19937 random(11);
   for (const Case& c : kCases) {

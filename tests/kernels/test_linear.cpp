@@ -128,6 +128,24 @@ TEST_P(Linear, NotANumberStaysOneInEightBits) {
   EXPECT_TRUE(std::isnan(y[1]));
 }
 
+// Rounding a row to eight bits keeps what is not a number in it, and only there.
+TEST_P(Linear, NotANumberInTheInputStaysOne) {
+  Backend backend(1, GetParam());
+  for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kBF16}) {
+    const int64_t cols = 96, n = 5;
+    const Weights w = random_weights(dtype, n, cols, 3);
+    for (const int64_t at : {0, 9, 40, 63, 95}) {
+      std::vector<float> x = random_floats(2 * cols, 4);
+      x[static_cast<size_t>(at)] = std::nanf("");
+      const auto y = multiply(backend, w, ComputeType::kAuto, x, 2);
+      for (size_t i = 0; i < 5; ++i) {
+        EXPECT_TRUE(std::isnan(y[i])) << dtype_name(dtype) << " " << at;
+        EXPECT_FALSE(std::isnan(y[5 + i])) << dtype_name(dtype) << " " << at;
+      }
+    }
+  }
+}
+
 TEST_P(Linear, BiasAndAccumulate) {
   Backend backend(2, GetParam());
   for (const DType dtype : {DType::kF32, DType::kQ8_0, DType::kBF16}) {

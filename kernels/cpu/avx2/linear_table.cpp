@@ -6,20 +6,22 @@
 namespace onnuri::avx2 {
 namespace {
 
-float max_lane(__m256 v) {
-  __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+// Of magnitudes, as integers of the same order: there NaN is the largest.
+float max_lane(__m256i v) {
+  __m128i m = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
+  return _mm_cvtss_f32(_mm_castsi128_ps(m));
 }
 
 // The same arithmetic as ref::quantize_block on 32 values.
 void quantize_full_block(const float* x, Int8Block* block) {
-  const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+  const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
   __m256 v[4];
-  __m256 largest = _mm256_setzero_ps();
+  __m256i largest = _mm256_setzero_si256();
   for (int i = 0; i < 4; ++i) {
     v[i] = _mm256_loadu_ps(x + i * 8);
-    largest = _mm256_max_ps(_mm256_and_ps(v[i], magnitude), largest);
+    largest = _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(v[i]), magnitude), largest);
   }
   const float max = max_lane(largest);
   const __m256 inverse = _mm256_set1_ps(max > 0.0f ? 127.0f / max : 0.0f);
