@@ -18,7 +18,8 @@ struct SequenceSlice {
   int64_t start_position = 0;
   KvSequence* kv = nullptr;
   // Tokens that the sequence will hold when the prompt that these rows belong to has been read; 0:
-  // it ends with them. Only choices among equals look at it, so that chunks do not change them.
+  // they belong to none. Choices among equals look at it, so that chunks do not change them; and
+  // latent attention may take another, equal way for many rows of a prompt.
   int64_t prompt_end = 0;
   // (num_rows) or null, ascending: row i also sees the rows behind it whose positions in the
   // sequence lie below visible_ends[i]. The slice must hold them.

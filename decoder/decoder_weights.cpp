@@ -139,7 +139,9 @@ void load_kv_b(Loader& load, const DecoderConfig& c, const std::string& prefix, 
         load.view(prefix + "k_b.weight", {c.num_heads, m.kv_lora_rank, m.qk_nope_dim});
     const TensorView v = load.view(prefix + "v_b.weight", {c.num_heads, m.v_dim, m.kv_lora_rank});
     for (int64_t h = 0; h < c.num_heads; ++h) {
+      const Tensor key = transposed(k.slice(h), load.compute());
       w.key_up.push_back(load.pack(k.slice(h)));
+      w.key_down.push_back(load.pack(key.view()));
       w.value_up.push_back(load.pack(v.slice(h)));
     }
   } else {
@@ -148,6 +150,7 @@ void load_kv_b(Loader& load, const DecoderConfig& c, const std::string& prefix, 
     for (int64_t h = 0; h < c.num_heads; ++h) {
       const Tensor key = transposed(kv.rows(h * rows, m.qk_nope_dim), load.compute());
       w.key_up.push_back(load.pack(key.view()));
+      w.key_down.push_back(load.pack(kv.rows(h * rows, m.qk_nope_dim)));
       w.value_up.push_back(load.pack(kv.rows(h * rows + m.qk_nope_dim, m.v_dim)));
     }
   }
@@ -350,6 +353,7 @@ int64_t bytes_of(const LatentWeights& w) {
   int64_t bytes = bytes_of(w.q_a) + bytes_of(w.q_up) + bytes_of(w.kv_a) + bytes_of(w.index_q) +
                   bytes_of(w.index_k) + bytes_of(w.index_weights);
   for (const PackedMatrix& m : w.key_up) bytes += bytes_of(m);
+  for (const PackedMatrix& m : w.key_down) bytes += bytes_of(m);
   for (const PackedMatrix& m : w.value_up) bytes += bytes_of(m);
   return bytes;
 }
@@ -378,6 +382,7 @@ int64_t DecoderWeights::streamed_bytes_per_token(const DecoderConfig& config) co
   int64_t bytes = streamed(head);
   for (const LayerWeights& w : layers) {
     bytes += bytes_of(w.latent) + bytes_of(w.pre_mixer_gate) + bytes_of(w.pre_ffn_gate);
+    for (const PackedMatrix& m : w.latent.key_down) bytes -= bytes_of(m);  // of prompts only
     bytes += streamed(w.qkv) + streamed(w.o) + streamed(w.ffn) + streamed(w.moe.router) +
              streamed(w.moe.shared);
     if (!w.moe.experts.empty()) {

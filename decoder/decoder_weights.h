@@ -32,8 +32,8 @@ struct MoeWeights {
   std::vector<const float*> gate_up_bias, down_bias;  // (E), entries null without biases
 };
 
-/// Latent attention. The halves of kv_b are split by head, and the key half turned around, so that
-/// both act on latents.
+/// Latent attention. The halves of kv_b are split by head. The key half is kept in both directions:
+/// as it acts on queries, and as it makes keys of latents.
 struct LatentWeights {
   PackedMatrix q_a;            // (q_lora, H), empty without a query latent
   PackedMatrix q_up;           // (num_heads * query row, q_lora or H)
@@ -46,6 +46,7 @@ struct LatentWeights {
   PackedMatrix index_weights;              // (index heads, H)
   Tensor index_k_norm, index_k_norm_bias;  // (dim)
   std::vector<PackedMatrix> key_up;        // (num_heads) of (kv_lora, nope)
+  std::vector<PackedMatrix> key_down;      // the same, (nope, kv_lora): latents to keys
   std::vector<PackedMatrix> value_up;      // (num_heads) of (v, kv_lora)
   // The same as linear_grouped takes them.
   std::vector<const PackedMatrix*> key_up_list, value_up_list;

@@ -59,8 +59,9 @@ void write_cache(Backend& backend, const Widths& widths, const MatrixView& qkv,
 }
 
 void attend(Backend& backend, const DecoderConfig& config, int64_t window, Half half,
-            const MatrixView& queries, std::span<const AttentionSegment> segments, MatrixView out) {
-  std::vector<AttentionSegment> halves(segments.begin(), segments.end());
+            const MatrixView& queries, Workspace& workspace, MatrixView out) {
+  std::vector<AttentionSegment>& halves = workspace.half_segments;
+  halves.assign(workspace.segments.begin(), workspace.segments.end());
   for (AttentionSegment& segment : halves) segment.kv = half_of(segment.kv, half);
   AttentionParams params;
   params.num_heads = queries.cols / config.head_dim;
@@ -114,10 +115,10 @@ void run_differential_attention(Backend& backend, const DecoderConfig& config, i
   cut_segments(sequences, query_rows, layer_index, &KvSequence::layer, workspace.segments);
   const MatrixView signal = workspace.get(Buffer::kAttention, out.rows, 2 * widths.signal_q);
   const MatrixView noise = workspace.get(Buffer::kNoise, out.rows, 2 * widths.noise_q);
-  attend(backend, config, spec.window, Half::kSignal, columns(q, 0, widths.signal_q),
-         workspace.segments, signal);
+  attend(backend, config, spec.window, Half::kSignal, columns(q, 0, widths.signal_q), workspace,
+         signal);
   attend(backend, config, spec.window, Half::kNoise, columns(q, widths.signal_q, widths.noise_q),
-         workspace.segments, noise);
+         workspace, noise);
   combine(backend, config, weights, noise, signal);
   const std::array<LinearTask, 1> task = {
       LinearTask{&weights.o, weights.o_bias.f32(), out, store == Store::kAdd}};

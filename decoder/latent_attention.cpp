@@ -3,14 +3,21 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
+#include <numeric>
 
 #include "decoder/kv_cache.h"
+#include "kernels/attention_kernels.h"
 
 namespace onnuri {
 namespace {
 
 // Head-major buffers hold this many (row, head) pairs at a time, whatever the length of a chunk.
 constexpr int64_t kBlockPairs = 8192;
+// Keys and values of as many heads as fit are expanded at a time.
+constexpr int64_t kMaxExpanded = int64_t{1} << 23;  // floats
+// Fewer rows of a prompt than this stay with the latents.
+constexpr int64_t kMinExpandedRows = 32;
 
 void copy(const float* from, int64_t count, float* to) {
   std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
@@ -33,7 +40,8 @@ class LatentLayer {
 
   void write_cache(std::span<const SequenceSlice> sequences, ConstMatrixView x);
   MatrixView make_queries(const QueryRows& query_rows, ConstMatrixView x, int64_t num_rows);
-  void select(std::span<const SequenceSlice> sequences, const QueryRows& query_rows);
+  void select(std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
+              const MatrixView& q);
   MatrixView attend(const MatrixView& q);
 
  private:
@@ -55,6 +63,10 @@ class LatentLayer {
   }
   MatrixView wanted_rows(const QueryRows& query_rows, ConstMatrixView x, int64_t num_rows);
   void make_index_queries(ConstMatrixView x, ConstMatrixView latent);
+  bool pays_to_expand(const AttentionSegment& segment) const;
+  MatrixView seen_latents(const AttentionSegment& segment, int64_t begin);
+  void attend_expanded(const AttentionSegment& segment, const MatrixView& q,
+                       const MatrixView& mixed);
   void cut_block(int64_t begin, int64_t count);
   void attend_block(const MatrixView& q, const MatrixView& mixed);
   void make_latent_queries(const MatrixView& q, const MatrixView& latent_q);
@@ -152,7 +164,8 @@ void LatentLayer::make_index_queries(ConstMatrixView x, ConstMatrixView latent) 
 
 // Gives the segments of rows that see more than top_k keys the list of those that the indexer
 // chooses; a segment that passes the limit is cut there.
-void LatentLayer::select(std::span<const SequenceSlice> sequences, const QueryRows& query_rows) {
+void LatentLayer::select(std::span<const SequenceSlice> sequences, const QueryRows& query_rows,
+                         const MatrixView& q) {
   if (!spec_.sparse_index) return;
   const IndexSpec& index = mla_.index;
   cut_segments(sequences, query_rows, index_, &KvSequence::index_keys, ws_.index_segments);
@@ -163,10 +176,17 @@ void LatentLayer::select(std::span<const SequenceSlice> sequences, const QueryRo
     all_keys = all_keys && s.start_position + s.num_rows <= index.top_k;
   }
   if (all_keys) return;
-  ws_.chosen_keys.resize(static_cast<size_t>(num_rows * index.top_k));
+  ws_.chosen_keys.assign(static_cast<size_t>(num_rows * index.top_k), 0);
   select_keys(backend_, ws_.get(Buffer::kIndexQ, num_rows, index.num_heads * index.head_dim),
               ws_.get(Buffer::kIndexWeights, num_rows, index.num_heads), ws_.index_segments,
               {index.num_heads, index.top_k}, ws_.chosen_keys);
+  // Scores that are not numbers choose nothing: what such a row attends to is not a number either.
+  for (int64_t t = 0; t < num_rows; ++t) {
+    int32_t* keys = ws_.chosen_keys.data() + t * index.top_k;
+    if (keys[0] >= 0) continue;
+    std::iota(keys, keys + index.top_k, 0);
+    std::fill_n(q.row(t), q.cols, std::numeric_limits<float>::quiet_NaN());
+  }
   ws_.index_segments.clear();
   for (const AttentionSegment& s : ws_.segments) {
     const int64_t dense = std::clamp<int64_t>(index.top_k - s.start_position, 0, s.num_rows);
@@ -283,16 +303,120 @@ void LatentLayer::attend_block(const MatrixView& q, const MatrixView& mixed) {
   }
 }
 
-// The mixed values (query rows, num_heads * v_dim) of all segments.
+// Products of a score and its value are over latents, or over the narrower heads, once every key
+// that is seen has been expanded. Which takes less depends on the segment alone, and only rows of
+// a prompt ask: the bits of an answer's token do not hang on how many are computed with it.
+bool LatentLayer::pays_to_expand(const AttentionSegment& s) const {
+  if (s.final_keys == 0 || s.num_rows < kMinExpandedRows || spec_.output_gate ||
+      s.key_lists != nullptr || s.key_ends != nullptr)
+    return false;
+  const auto rows = static_cast<double>(s.num_rows);
+  double seen = static_cast<double>(s.start_position) + rows / 2;
+  auto keys = static_cast<double>(s.num_keys);
+  if (spec_.window > 0) {
+    const auto window = static_cast<double>(spec_.window);
+    seen = std::min(seen, window);
+    keys = std::min(keys, rows + window);
+  }
+  const auto rank = static_cast<double>(mla_.kv_lora_rank);
+  const auto widths = static_cast<double>(mla_.qk_nope_dim + mla_.v_dim);
+  const auto turned = static_cast<double>(mla_.qk_rope_dim);
+  const double latent = rows * (rank * widths + seen * (2 * rank + turned));
+  const double expanded = keys * rank * widths + rows * seen * (widths + turned);
+  return expanded < latent;
+}
+
+// The latents of positions [begin, num_keys) as float32.
+MatrixView LatentLayer::seen_latents(const AttentionSegment& segment, int64_t begin) {
+  const int64_t width = mla_.key_row();
+  const MatrixView out = ws_.get(Buffer::kSeenLatents, segment.num_keys - begin, width);
+  KeyRows rows;
+  rows.kv = &segment.kv;
+  rows.k_dim = rows.v_dim = width;
+  constexpr int64_t kRun = 64;
+  backend_.pool().run((out.rows + kRun - 1) / kRun, [&](int64_t chunk, int) {
+    const int64_t end = std::min(out.rows, (chunk + 1) * kRun);
+    for (int64_t j = chunk * kRun; j < end;) {
+      const KeyRun run = key_run(rows, begin + j, end - j);
+      dequantize({run.k, segment.kv.dtype, {run.count, width}}, out.row(j));
+      j += run.count;
+    }
+  });
+  return out;
+}
+
+// Keys and values of some heads at a time, then attention as if they had been cached.
+void LatentLayer::attend_expanded(const AttentionSegment& segment, const MatrixView& q,
+                                  const MatrixView& mixed) {
+  const int64_t begin =
+      spec_.window > 0 ? std::max<int64_t>(0, segment.start_position - spec_.window + 1) : 0;
+  const MatrixView latents = seen_latents(segment, begin);
+  const int64_t keys = latents.rows;
+  const int64_t width = config_.head_dim;
+  const int64_t heads_at_once =
+      std::clamp<int64_t>(kMaxExpanded / (keys * (width + mla_.v_dim)), 1, config_.num_heads);
+  const MatrixView k = ws_.get(Buffer::kExpandedKeys, heads_at_once * keys, width);
+  const MatrixView v = ws_.get(Buffer::kExpandedValues, heads_at_once * keys, mla_.v_dim);
+  const int32_t page = 0;
+  AttentionSegment part{0, segment.num_rows, segment.start_position - begin, keys, {}};
+  part.kv.dtype = DType::kF32;
+  part.kv.k_pages = k.data;
+  part.kv.v_pages = v.data;
+  part.kv.page_table = &page;
+  part.kv.num_entries = 1;
+  part.kv.page_rows = keys;
+  part.kv.k_dim = width;
+  part.kv.v_dim = mla_.v_dim;
+  for (int64_t first = 0; first < config_.num_heads; first += heads_at_once) {
+    const int64_t count = std::min(heads_at_once, config_.num_heads - first);
+    ws_.tasks.clear();
+    for (int64_t h = 0; h < count; ++h) {
+      const auto head = static_cast<size_t>(first + h);
+      ws_.tasks.push_back(
+          {&w_.key_down[head], nullptr, {k.row(h * keys), keys, mla_.qk_nope_dim, width}});
+      ws_.tasks.push_back(
+          {&w_.value_up[head], nullptr, {v.row(h * keys), keys, mla_.v_dim, mla_.v_dim}});
+    }
+    linear(backend_, columns(latents, 0, mla_.kv_lora_rank), ws_.tasks);
+    backend_.pool().run(count, [&](int64_t h, int) {
+      for (int64_t j = 0; j < keys; ++j)
+        copy(latents.row(j) + mla_.kv_lora_rank, mla_.qk_rope_dim,
+             k.row(h * keys + j) + mla_.qk_nope_dim);
+    });
+    part.kv.num_kv_heads = count;
+    AttentionParams params;
+    params.num_heads = count;
+    params.scale = config_.attention_scale;
+    params.window = spec_.window;
+    params.sinks = weights_.sinks.empty() ? nullptr : weights_.sinks.f32() + first;
+    attention_paged(
+        backend_,
+        {q.row(segment.first_row) + first * width, segment.num_rows, count * width, q.stride},
+        {&part, 1}, params,
+        {mixed.row(segment.first_row) + first * mla_.v_dim, segment.num_rows, count * mla_.v_dim,
+         mixed.stride});
+  }
+}
+
+// The mixed values (query rows, num_heads * v_dim) of all segments. A block writes all of its rows:
+// those of expanded segments come after it.
 MatrixView LatentLayer::attend(const MatrixView& q) {
   const MatrixView mixed = ws_.get(Buffer::kAttention, q.rows, config_.num_heads * mla_.v_dim);
+  ws_.expanded_segments.clear();
+  std::erase_if(ws_.segments, [&](const AttentionSegment& segment) {
+    const bool expand = pays_to_expand(segment);
+    if (expand) ws_.expanded_segments.push_back(segment);
+    return expand;
+  });
   const int64_t step = std::max<int64_t>(1, kBlockPairs / config_.num_heads);
   for (int64_t begin = 0; begin < q.rows; begin += step) {
     const int64_t count = std::min(step, q.rows - begin);
     cut_block(begin, count);
+    if (ws_.block_segments.empty()) continue;
     attend_block({q.row(begin), count, q.cols, q.stride},
                  {mixed.row(begin), count, mixed.cols, mixed.stride});
   }
+  for (const AttentionSegment& segment : ws_.expanded_segments) attend_expanded(segment, q, mixed);
   return mixed;
 }
 
@@ -307,7 +431,7 @@ void run_latent_attention(Backend& backend, const DecoderConfig& config, int64_t
   if (out.rows == 0) return;
   const MatrixView q = layer.make_queries(query_rows, x, out.rows);
   cut_segments(sequences, query_rows, layer_index, &KvSequence::layer, workspace.segments);
-  layer.select(sequences, query_rows);
+  layer.select(sequences, query_rows, q);
   const MatrixView mixed = layer.attend(q);
   const std::array<LinearTask, 1> task = {
       LinearTask{&weights.o, weights.o_bias.f32(), out, store == Store::kAdd}};

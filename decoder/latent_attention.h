@@ -5,8 +5,9 @@
 //   score(t, s) = (q_nope W_k) c_s + q_rope r_s                   W_k, W_v: a head's parts of kv_b
 //   out = o [ W_v sum_s p(t, s) c_s ]                             times sigmoid(gate) where gated
 //
-// Keys and values are never expanded: W_k is applied to the query and W_v to the mixed latent, so
-// all heads share one cached row whatever the number of new tokens.
+// Decoding never expands keys and values: W_k is applied to the query and W_v to the mixed latent,
+// so all heads share one cached row. Many rows of a prompt at once take less work the other way:
+// keys W_k c_s and values W_v c_s of every head are made first, some heads at a time.
 #pragma once
 
 #include "decoder/attention.h"

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <memory>
+#include <numeric>
 
 #include "kernels/top_k.h"
 
@@ -33,7 +33,7 @@ float group_score(GroupScore kind, std::span<const float> choice) {
 }
 
 // Index of the largest value that is not `taken`, the lowest one among equals.
-size_t next_best(std::span<const float> values, std::span<const bool> taken) {
+size_t next_best(std::span<const float> values, std::span<const uint8_t> taken) {
   size_t best = values.size();
   for (size_t i = 0; i < values.size(); ++i) {
     if (!taken[i] && (best == values.size() || values[i] > values[best])) best = i;
@@ -43,29 +43,30 @@ size_t next_best(std::span<const float> values, std::span<const bool> taken) {
 
 // Marks the `count` best. Excluded experts that score zero tie by nature: they are told apart as
 // the reference implementation does.
-void take_best_with_ties(std::span<const float> values, size_t count, std::span<bool> taken) {
-  std::vector<ScoredIndex> queue;
+void take_best_with_ties(std::span<const float> values, size_t count, RouterScratch& scratch) {
+  std::vector<ScoredIndex>& queue = scratch.queue;
+  queue.clear();
   for (size_t i = 0; i < values.size(); ++i) queue.push_back({values[i], static_cast<int32_t>(i)});
   move_best_to_front(queue, static_cast<int64_t>(count));
-  for (size_t j = 0; j < count; ++j) taken[static_cast<size_t>(queue[j].index)] = true;
+  for (size_t j = 0; j < count; ++j) scratch.taken[static_cast<size_t>(queue[j].index)] = 1;
 }
 
-// Weights that are not numbers lose every comparison.
-void lower_nan(std::span<float> values) {
-  for (float& v : values) v = std::isnan(v) ? std::numeric_limits<float>::lowest() : v;
+bool any_nan(std::span<const float> values) {
+  return std::any_of(values.begin(), values.end(), [](float v) { return std::isnan(v); });
 }
 
 // Scores of experts outside the best groups become `excluded`.
-void mask_groups(const RouterSpec& router, std::span<float> choice) {
+void mask_groups(const RouterSpec& router, std::span<float> choice, RouterScratch& scratch) {
   const auto num_groups = static_cast<size_t>(router.num_groups);
   const size_t size = choice.size() / num_groups;
-  std::vector<float> scores(num_groups);
+  std::vector<float>& scores = scratch.group_scores;
+  scores.resize(num_groups);
   for (size_t g = 0; g < num_groups; ++g) {
     scores[g] = group_score(router.group_score, choice.subspan(g * size, size));
   }
-  const auto kept = std::make_unique<bool[]>(num_groups);
-  const std::span<bool> kept_span(kept.get(), num_groups);
-  for (int64_t n = 0; n < router.num_groups_kept; ++n) kept[next_best(scores, kept_span)] = true;
+  std::vector<uint8_t>& kept = scratch.kept;
+  kept.assign(num_groups, 0);
+  for (int64_t n = 0; n < router.num_groups_kept; ++n) kept[next_best(scores, kept)] = 1;
   const float excluded = router.mask_with_zero ? 0.0f : kExcluded;
   for (size_t g = 0; g < num_groups; ++g) {
     if (!kept[g])
@@ -76,27 +77,31 @@ void mask_groups(const RouterSpec& router, std::span<float> choice) {
 }  // namespace
 
 void route(const MoeSpec& spec, std::span<float> logits, const float* correction,
-           std::span<int32_t> experts, std::span<float> weights) {
+           std::span<int32_t> experts, std::span<float> weights, RouterScratch& scratch) {
   const RouterSpec& router = spec.router;
   const size_t num_experts = logits.size();
-  lower_nan(logits);
   if (router.score == RouterScore::kSoftmax) softmax(logits);
   if (router.score == RouterScore::kSigmoid) {
     for (float& z : logits) z = 1.0f / (1.0f + std::exp(-z));
   }
-  std::vector<float> choice(logits.begin(), logits.end());
+  std::vector<float>& choice = scratch.choice;
+  choice.assign(logits.begin(), logits.end());
   if (correction != nullptr) {
     for (size_t e = 0; e < num_experts; ++e) choice[e] += correction[e];
   }
-  lower_nan(choice);
-  if (router.num_groups > 1) mask_groups(router, choice);
+  if (any_nan(choice)) {
+    std::iota(experts.begin(), experts.end(), 0);
+    std::fill(weights.begin(), weights.end(), std::numeric_limits<float>::quiet_NaN());
+    return;
+  }
+  if (router.num_groups > 1) mask_groups(router, choice, scratch);
 
-  const auto taken = std::make_unique<bool[]>(num_experts);
-  const std::span<bool> taken_span(taken.get(), num_experts);
+  std::vector<uint8_t>& taken = scratch.taken;
+  taken.assign(num_experts, 0);
   if (router.num_groups > 1 && router.mask_with_zero) {
-    take_best_with_ties(choice, experts.size(), taken_span);
+    take_best_with_ties(choice, experts.size(), scratch);
   } else {
-    for (size_t j = 0; j < experts.size(); ++j) taken[next_best(choice, taken_span)] = true;
+    for (size_t j = 0; j < experts.size(); ++j) taken[next_best(choice, taken)] = 1;
   }
   size_t count = 0;
   for (size_t e = 0; e < num_experts; ++e) {
@@ -117,19 +122,26 @@ void route(const MoeSpec& spec, std::span<float> logits, const float* correction
 namespace {
 
 // Routes every row, then numbers the (row, expert) pairs so that each expert's rows are neighbours.
-void group_rows(const MoeSpec& spec, const MoeWeights& weights, const MatrixView& logits,
-                Workspace& ws) {
+void group_rows(Backend& backend, const MoeSpec& spec, const MoeWeights& weights,
+                const MatrixView& logits, Workspace& ws) {
   const auto k = static_cast<size_t>(spec.num_experts_per_token);
   const auto rows = static_cast<size_t>(logits.rows);
   ws.experts.resize(rows * k);
   ws.expert_weights.resize(rows * k);
   ws.expert_rows.resize(rows * k);
   ws.expert_offsets.assign(static_cast<size_t>(spec.num_experts) + 1, 0);
-  for (size_t t = 0; t < rows; ++t) {
-    route(spec, {logits.row(static_cast<int64_t>(t)), static_cast<size_t>(logits.cols)},
-          weights.correction.f32(), std::span(ws.experts).subspan(t * k, k),
-          std::span(ws.expert_weights).subspan(t * k, k));
-  }
+  constexpr int64_t kRowsPerChunk = 16;
+  const int64_t chunks = (logits.rows + kRowsPerChunk - 1) / kRowsPerChunk;
+  ws.router.resize(static_cast<size_t>(backend.num_threads()));
+  backend.pool().run(chunks, [&](int64_t chunk, int worker) {
+    const int64_t end = std::min(logits.rows, (chunk + 1) * kRowsPerChunk);
+    for (int64_t t = chunk * kRowsPerChunk; t < end; ++t) {
+      const size_t first = static_cast<size_t>(t) * k;
+      route(spec, {logits.row(t), static_cast<size_t>(logits.cols)}, weights.correction.f32(),
+            std::span(ws.experts).subspan(first, k), std::span(ws.expert_weights).subspan(first, k),
+            ws.router[static_cast<size_t>(worker)]);
+    }
+  });
   for (const int32_t e : ws.experts) ++ws.expert_offsets[static_cast<size_t>(e) + 1];
   for (size_t e = 1; e < ws.expert_offsets.size(); ++e) {
     ws.expert_offsets[e] += ws.expert_offsets[e - 1];
@@ -153,7 +165,7 @@ void run_moe(Backend& backend, const DecoderConfig& config, const GluParams& act
   const int64_t hidden = config.hidden_size;
   const MatrixView logits = ws.get(Buffer::kRouter, x.rows, spec.num_experts);
   linear(backend, x, weights.router, weights.router_bias.f32(), logits);
-  group_rows(spec, weights, logits, ws);
+  group_rows(backend, spec, weights, logits, ws);
 
   const MatrixView input = ws.get(Buffer::kExpertInput, x.rows * k, hidden);
   backend.pool().run(x.rows, [&](int64_t t, int) {

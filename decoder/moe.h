@@ -18,9 +18,9 @@ namespace onnuri {
 /// The experts of one token from its router logits (E), which become scratch. `correction` (E) may
 /// be null. Writes num_experts_per_token ids, ascending, and their weights. Equal scores go to the
 /// lower id, but those of excluded groups that score zero as the reference implementation sorts
-/// them; NaN never wins over a number.
+/// them. A NaN among logits or corrections makes every weight NaN.
 void route(const MoeSpec& spec, std::span<float> logits, const float* correction,
-           std::span<int32_t> experts, std::span<float> weights);
+           std::span<int32_t> experts, std::span<float> weights, RouterScratch& scratch);
 
 /// out (T, hidden_size) from x (T, hidden_size), which must not overlap. Sums run over ascending
 /// expert ids, so the bits do not depend on the other rows.

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/row_loop.h"
+
 namespace onnuri {
 
 int rope_axis(const RopeTable& table, int64_t index) {
@@ -15,21 +17,25 @@ int rope_axis(const RopeTable& table, int64_t index) {
   return index < sections[0] + sections[1] ? 1 : 2;
 }
 
-void compute_rope_angles(const RopeTable& table, std::span<const int32_t> positions,
-                         int64_t num_rows, RopeAngles& out) {
+void compute_rope_angles(Backend& backend, const RopeTable& table,
+                         std::span<const int32_t> positions, int64_t num_rows, RopeAngles& out) {
+  constexpr double kAngleNs = 25.0;
   const size_t half = table.inv_freq.size();
   const auto rows = static_cast<size_t>(num_rows);
   out.cos.resize(rows * half);
   out.sin.resize(rows * half);
-  for (size_t j = 0; j < half; ++j) {
-    const auto axis = static_cast<size_t>(rope_axis(table, static_cast<int64_t>(j)));
-    const int32_t* axis_positions = positions.data() + axis * rows;
-    for (size_t t = 0; t < rows; ++t) {
-      const float angle = static_cast<float>(axis_positions[t]) * table.inv_freq[j];
-      out.cos[t * half + j] = std::cos(angle) * table.attention_factor;
-      out.sin[t * half + j] = std::sin(angle) * table.attention_factor;
-    }
-  }
+  run_rows(backend, num_rows, kAngleNs * static_cast<double>(half),
+           [&](int64_t begin, int64_t end) {
+             for (auto t = static_cast<size_t>(begin); t < static_cast<size_t>(end); ++t) {
+               for (size_t j = 0; j < half; ++j) {
+                 const auto axis = static_cast<size_t>(rope_axis(table, static_cast<int64_t>(j)));
+                 const auto position = static_cast<float>(positions[axis * rows + t]);
+                 const float angle = position * table.inv_freq[j];
+                 out.cos[t * half + j] = std::cos(angle) * table.attention_factor;
+                 out.sin[t * half + j] = std::sin(angle) * table.attention_factor;
+               }
+             }
+           });
 }
 
 }  // namespace onnuri

@@ -7,41 +7,55 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "kernels/linear.h"
 #include "kernels/matrix.h"
 #include "kernels/ops.h"
+#include "kernels/top_k.h"
 
 namespace onnuri {
 
 /// What a buffer holds while a layer runs (T rows of the batch, k experts per token).
 enum class Buffer {
-  kHidden,         // (T, hidden_size), the residual stream
-  kNormed,         // (T, hidden_size), what a sub-layer reads
-  kBranch,         // (T, hidden_size), what a sub-layer wrote, when it is not added in place
-  kJoined,         // (T, 2 * hidden_size), what the prediction module reads
-  kQkv,            // (T, (num_heads + num_kv_heads) * head_dim + num_kv_heads * v_dim)
-  kQueries,        // (logit rows, num_heads * head_dim or hidden_size), of the last layer
-  kQueryAngles,    // (2 * logit rows, rotary_dim / 2): their cosines, then their sines
-  kAttention,      // (T, num_heads * v_dim); of signal heads, twice as wide values
-  kNoise,          // (T, noise heads * 2 * v_dim)
-  kLatentQ,        // (query rows, q_lora_rank), twice that wide with an output gate
-  kLatentKv,       // (T, kv_lora_rank + qk_rope_dim)
-  kIndexK,         // (T, index head_dim)
-  kIndexQ,         // (query rows, index heads * index head_dim)
-  kIndexWeights,   // (query rows, index heads)
-  kHeadRows,       // (num_heads * rows of a block, qk_nope_dim or v_dim), one head after the other
-  kHeadLatents,    // (num_heads * rows of a block, kv_lora_rank), likewise
-  kLatentQueries,  // (rows of a block, num_heads * (kv_lora_rank + qk_rope_dim))
-  kLatentMixed,    // (rows of a block, num_heads * kv_lora_rank)
-  kNormGate,       // (T, norm_gate_rank)
-  kGateUp,         // (T, 2 * intermediate_size)
-  kGlu,            // (T, intermediate_size)
-  kRouter,         // (T, num_experts)
-  kExpertInput,    // (T * k, hidden_size)
-  kExpertGateUp,   // (T * k, 2 * expert intermediate_size)
-  kExpertGlu,      // (T * k, expert intermediate_size)
-  kExpertOutput,   // (T * k, hidden_size)
-  kLogitRows,      // (logit rows, hidden_size), the residual stream from the last layer on
+  kHidden,          // (T, hidden_size), the residual stream
+  kNormed,          // (T, hidden_size), what a sub-layer reads
+  kBranch,          // (T, hidden_size), what a sub-layer wrote, when it is not added in place
+  kJoined,          // (T, 2 * hidden_size), what the prediction module reads
+  kQkv,             // (T, (num_heads + num_kv_heads) * head_dim + num_kv_heads * v_dim)
+  kQueries,         // (logit rows, num_heads * head_dim or hidden_size), of the last layer
+  kQueryAngles,     // (2 * logit rows, rotary_dim / 2): their cosines, then their sines
+  kAttention,       // (T, num_heads * v_dim); of signal heads, twice as wide values
+  kNoise,           // (T, noise heads * 2 * v_dim)
+  kLatentQ,         // (query rows, q_lora_rank), twice that wide with an output gate
+  kLatentKv,        // (T, kv_lora_rank + qk_rope_dim)
+  kIndexK,          // (T, index head_dim)
+  kIndexQ,          // (query rows, index heads * index head_dim)
+  kIndexWeights,    // (query rows, index heads)
+  kHeadRows,        // (num_heads * rows of a block, qk_nope_dim or v_dim), one head after the other
+  kHeadLatents,     // (num_heads * rows of a block, kv_lora_rank), likewise
+  kLatentQueries,   // (rows of a block, num_heads * (kv_lora_rank + qk_rope_dim))
+  kLatentMixed,     // (rows of a block, num_heads * kv_lora_rank)
+  kSeenLatents,     // (keys, kv_lora_rank + qk_rope_dim), read back from the cache
+  kExpandedKeys,    // (some heads * keys, head_dim), one head after the other
+  kExpandedValues,  // (some heads * keys, v_dim), likewise
+  kNormGate,        // (T, norm_gate_rank)
+  kGateUp,          // (T, 2 * intermediate_size)
+  kGlu,             // (T, intermediate_size)
+  kRouter,          // (T, num_experts)
+  kExpertInput,     // (T * k, hidden_size)
+  kExpertGateUp,    // (T * k, 2 * expert intermediate_size)
+  kExpertGlu,       // (T * k, expert intermediate_size)
+  kExpertOutput,    // (T * k, hidden_size)
+  kLogitRows,       // (logit rows, hidden_size), the residual stream from the last layer on
   kCount,
+};
+
+/// What one thread needs to choose a token's experts.
+struct RouterScratch {
+  std::vector<float> choice;        // (num_experts), scores that choose
+  std::vector<float> group_scores;  // (num_groups)
+  std::vector<uint8_t> taken;       // (num_experts)
+  std::vector<uint8_t> kept;        // (num_groups)
+  std::vector<ScoredIndex> queue;   // (num_experts)
 };
 
 /// Owned by one decoder, used by one forward pass at a time.
@@ -57,16 +71,20 @@ class Workspace {
     return grow(saved_[index], rows, cols);
   }
 
-  std::vector<AttentionSegment> segments;        // of the current layer
-  std::vector<AttentionSegment> index_segments;  // over the indexer's keys
-  std::vector<int32_t> chosen_keys;              // (query rows, top_k)
-  std::vector<AttentionSegment> block_segments;  // of one block of query rows
-  std::vector<int32_t> ids;                      // with placeholders replaced
-  std::vector<int32_t> experts;                  // (T, k), ascending per row
-  std::vector<float> expert_weights;             // (T, k)
-  std::vector<int64_t> head_offsets;             // (num_heads + 1) in head-major buffers
-  std::vector<int64_t> expert_offsets;           // (num_experts + 1)
-  std::vector<int64_t> expert_rows;              // (T, k): row in the grouped buffers
+  std::vector<AttentionSegment> segments;           // of the current layer
+  std::vector<AttentionSegment> index_segments;     // over the indexer's keys
+  std::vector<int32_t> chosen_keys;                 // (query rows, top_k)
+  std::vector<AttentionSegment> block_segments;     // of one block of query rows
+  std::vector<int32_t> ids;                         // with placeholders replaced
+  std::vector<AttentionSegment> half_segments;      // of signal or of noise heads
+  std::vector<RouterScratch> router;                // one per thread
+  std::vector<int32_t> experts;                     // (T, k), ascending per row
+  std::vector<float> expert_weights;                // (T, k)
+  std::vector<AttentionSegment> expanded_segments;  // whose keys are made from latents
+  std::vector<LinearTask> tasks;                    // of heads that are expanded
+  std::vector<int64_t> head_offsets;                // (num_heads + 1) in head-major buffers
+  std::vector<int64_t> expert_offsets;              // (num_experts + 1)
+  std::vector<int64_t> expert_rows;                 // (T, k): row in the grouped buffers
 
  private:
   static MatrixView grow(Tensor& tensor, int64_t rows, int64_t cols) {

@@ -57,7 +57,8 @@ struct TestDecoder {
                             std::span<const RowOverride> overrides) {
     const auto rows = static_cast<int64_t>(ids.size());
     if (!kv.reserve(rows)) throw Error(ErrorCode::kOutOfMemory, "no pages left");
-    const SequenceSlice slice{0, rows, kv.num_tokens(), &kv};
+    SequenceSlice slice{0, rows, kv.num_tokens(), &kv};
+    if (reads_prompt) slice.prompt_end = kv.num_tokens() + rows;
     std::vector<int64_t> logit_rows;
     for (int64_t i = 0; i < rows; ++i) logit_rows.push_back(i);
     std::vector<float> logits(static_cast<size_t>(rows * config.vocab_size));
@@ -81,6 +82,7 @@ struct TestDecoder {
     return all;
   }
 
+  bool reads_prompt = false;  // the rows are told to be a prompt's
   DecoderConfig config;
   Backend backend;
   std::shared_ptr<RandomDecoderCheckpoint> checkpoint;

@@ -315,7 +315,8 @@ TEST(RopeAngles, MultiplyByTheAttentionFactor) {
   table.attention_factor = 2.0f;
   const std::vector<int32_t> positions = {3, 4, 30, 40, 0, 0};
   RopeAngles angles;
-  compute_rope_angles(table, positions, 2, angles);
+  Backend backend(1, "ref");
+  compute_rope_angles(backend, table, positions, 2, angles);
   EXPECT_FLOAT_EQ(angles.cos[0], 2.0f * std::cos(3.0f));
   EXPECT_FLOAT_EQ(angles.sin[1], 2.0f * std::sin(0.3f));
   EXPECT_FLOAT_EQ(angles.sin[2], 2.0f * std::sin(4.0f));

@@ -66,6 +66,23 @@ TEST_P(DecoderShapes, ChunksDoNotChangeTheBits) {
   }
 }
 
+// Rows of a prompt may take another way through a layer than tokens of an answer: the same numbers
+// but for rounding, wherever the prompt is cut. Weights in bfloat16, latents in half.
+TEST_P(DecoderShapes, PromptsReadTheSameInAnyChunks) {
+  for (const bool exact : {true, false}) {
+    TestDecoder t(config(), exact ? ComputeType::kFloat32 : ComputeType::kAuto,
+                  exact ? DType::kF32 : DType::kBF16);
+    const std::vector<int32_t> ids = random_ids(64, t.config.vocab_size, 5);
+    const std::vector<float> found = t.run(ids, std::vector<int64_t>{1});
+    const std::vector<double> expected(found.begin(), found.end());
+    t.reads_prompt = true;
+    for (const std::vector<int64_t>& chunks :
+         {std::vector<int64_t>{64}, {40, 24}, {33, 1, 30}, {1, 63}, {7}}) {
+      EXPECT_LT(relative_error(t.run(ids, chunks), expected), exact ? 1e-4 : 1e-2) << chunks[0];
+    }
+  }
+}
+
 TEST_P(DecoderShapes, ABatchIsEachSequenceAlone) {
   TestDecoder t(config(), ComputeType::kFloat32);
   const std::vector<int64_t> lengths = {9, 1, 30, 4};
