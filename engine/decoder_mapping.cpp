@@ -17,8 +17,8 @@ void finish_decoder_sizes(DecoderConfig& out, int64_t num_layers, const std::str
     fail(ErrorCode::kCorruptData, "expected at most ", kMaxDecoderLayers, " layers in ", where,
          ", found ", num_layers);
   if (shared_evenly && out.num_heads % out.num_kv_heads != 0)
-    fail(ErrorCode::kCorruptData, out.num_heads, " query heads do not share ", out.num_kv_heads,
-         " key heads evenly in ", where);
+    fail(ErrorCode::kCorruptData, "expected num_key_value_heads that divide num_attention_heads, ",
+         out.num_heads, ", in ", where, ", found ", out.num_kv_heads);
   if (out.head_dim > kMaxHeadDim)
     fail(ErrorCode::kCorruptData, "expected heads of at most ", kMaxHeadDim, " columns in ", where,
          ", found ", out.head_dim);

@@ -2,6 +2,7 @@
 // of llama.cpp's deepseek2 architecture.
 #include "engine/latent_mapping.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/check.h"
@@ -36,7 +37,33 @@ void finish_latent(DecoderConfig& decoder, int64_t num_layers, const std::string
   }
 }
 
+// Widths that follow from others and that some writers store too.
+void check_derived_widths(const ConfigReader& config, const MlaSpec& mla) {
+  const int64_t whole = mla.qk_nope_dim + mla.qk_rope_dim;
+  if (config.size_or("qk_head_dim", whole) != whole)
+    fail(ErrorCode::kCorruptData, "expected qk_nope_head_dim + qk_rope_head_dim = ", whole, " at ",
+         config.place("qk_head_dim"), ", found ", config.size("qk_head_dim"));
+  // Writers mean different parts of a head by this one.
+  const int64_t dim = config.size_or("head_dim", whole);
+  if (dim != whole && dim != mla.qk_rope_dim && dim != mla.qk_nope_dim && dim != mla.v_dim)
+    fail(ErrorCode::kCorruptData, "expected ", mla.qk_rope_dim, ", the width that turns, at ",
+         config.place("head_dim"), ", found ", dim);
+}
+
 }  // namespace
+
+void require_layer_types(const ConfigReader& config, int64_t num_layers,
+                         std::initializer_list<std::string_view> kinds) {
+  if (!config.has("layer_types")) return;
+  const std::vector<std::string> types = config.strings("layer_types");
+  if (static_cast<int64_t>(types.size()) != num_layers)
+    fail(ErrorCode::kCorruptData, "expected ", num_layers, " entries at ",
+         config.place("layer_types"), ", found ", types.size());
+  for (const std::string& type : types)
+    if (std::find(kinds.begin(), kinds.end(), type) == kinds.end())
+      fail(ErrorCode::kUnsupported, "expected layer type \"", *kinds.begin(), "\" at ",
+           config.place("layer_types"), ", found \"", type, "\"");
+}
 
 DecoderConfig read_latent_decoder(const ConfigReader& config) {
   DecoderConfig out;
@@ -57,6 +84,7 @@ DecoderConfig read_latent_decoder(const ConfigReader& config) {
   out.mla.qk_nope_dim = width(config, "qk_nope_head_dim");
   out.mla.qk_rope_dim = width(config, "qk_rope_head_dim");
   out.mla.v_dim = width(config, "v_head_dim");
+  check_derived_widths(config, out.mla);
   finish_latent(out, config.size("num_hidden_layers"), config.where());
   const int64_t intermediate = config.size("intermediate_size");
   const bool bias = config.boolean_or("attention_bias", false);

@@ -16,6 +16,11 @@ void set_latent_rope(const ConfigReader& config, RopeLayout layout, DecoderConfi
 /// 1 / sqrt(key width), times (0.1 mscale_all_dim ln(factor) + 1)^2 under YaRN.
 float latent_attention_scale(const MlaSpec& mla, const RopeScaling& scaling);
 
+/// Throws kUnsupported for "layer_types" other than `kinds`, and kCorruptData when they are not
+/// one for each layer. Absent is fine.
+void require_layer_types(const ConfigReader& config, int64_t num_layers,
+                         std::initializer_list<std::string_view> kinds);
+
 /// index_n_heads, index_head_dim, index_topk.
 IndexSpec read_index(const ConfigReader& config);
 

@@ -33,6 +33,18 @@ JsonValue rope_facts(const RopeTable& table, size_t index) {
   return out;
 }
 
+std::string expert_text(const MoeSpec& moe) {
+  std::string out = std::to_string(moe.num_experts) + " experts of " +
+                    std::to_string(moe.intermediate_size) + ", " +
+                    std::to_string(moe.num_experts_per_token) + " per token";
+  if (moe.router.num_groups > 1)
+    out += " from " + std::to_string(moe.router.num_groups_kept) + " of " +
+           std::to_string(moe.router.num_groups) + " groups";
+  if (moe.shared_intermediate_size > 0)
+    out += ", shared " + std::to_string(moe.shared_intermediate_size);
+  return out;
+}
+
 JsonValue layer_facts(const DecoderConfig& decoder, size_t index) {
   const LayerSpec& layer = decoder.layers[index];
   JsonValue out;
@@ -44,12 +56,11 @@ JsonValue layer_facts(const DecoderConfig& decoder, size_t index) {
                        (layer.pre_mixer_norm && layer.post_mixer_norm ? "+" : "") +
                        (layer.post_mixer_norm || layer.post_ffn_norm ? "post" : ""));
   if (layer.qk_norm) out.set("qk_norm", true);
-  if (layer.ffn == FfnKind::kMoe) {
-    out.set("ffn", std::to_string(decoder.moe.num_experts) + " experts, " +
-                       std::to_string(decoder.moe.num_experts_per_token) + " per token");
-  } else {
-    out.set("ffn", "dense " + std::to_string(layer.intermediate_size));
-  }
+  if (layer.sinks) out.set("sinks", true);
+  if (layer.output_gate) out.set("output_gate", true);
+  if (layer.sparse_index) out.set("indexed_keys", decoder.mla.index.top_k);
+  out.set("ffn", layer.ffn == FfnKind::kMoe ? expert_text(decoder.moe)
+                                            : "dense " + std::to_string(layer.intermediate_size));
   return out;
 }
 

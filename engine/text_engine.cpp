@@ -192,17 +192,18 @@ void TextEngine::forward_tokens(KvSequence& kv, std::span<const int32_t> ids, in
   const auto count = static_cast<int64_t>(ids.size());
   if (!kv.reserve(count))
     fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
-  std::vector<int32_t> positions;  // (axes, count)
+  step_positions_.clear();
   for (int64_t axis = 0; axis < config_.decoder.position_axes(); ++axis)
-    for (int64_t i = 0; i < count; ++i) positions.push_back(position + static_cast<int32_t>(i));
-  std::vector<int64_t> wanted(ids.size());
-  std::iota(wanted.begin(), wanted.end(), 0);
+    for (int64_t i = 0; i < count; ++i)
+      step_positions_.push_back(position + static_cast<int32_t>(i));
+  step_rows_.resize(ids.size());
+  std::iota(step_rows_.begin(), step_rows_.end(), 0);
   const SequenceSlice slice{0, count, kv.num_tokens(), &kv};
   Batch batch;
   batch.ids = ids;
-  batch.positions = positions;
+  batch.positions = step_positions_;
   batch.sequences = std::span(&slice, 1);
-  batch.logit_rows = wanted;
+  batch.logit_rows = step_rows_;
   decoder_->forward(batch, matrix(logits, count, config_.decoder.vocab_size));
 }
 

@@ -147,6 +147,8 @@ class TextEngine final : public Engine {
   FormatCache formats_;
   int64_t context_size_ = 0;
   double load_ms_ = 0;
+  std::vector<int32_t> step_positions_;  // of forward_tokens: (axes, tokens)
+  std::vector<int64_t> step_rows_;       // likewise: (tokens)
 };
 
 /// EngineFactory of text families.

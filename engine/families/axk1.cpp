@@ -40,6 +40,7 @@ ModelConfig map(const ModelFiles& files) {
   require_activation(config, "hidden_act", "silu");
   DecoderConfig& decoder = model.decoder;
   decoder = read_latent_decoder(config);
+  require_layer_types(config, decoder.num_layers(), {"full_attention"});
   decoder.mla.q_lora_rank = config.size("q_lora_rank");
   const bool pairs = config.boolean_or("rope_interleave", true);
   set_latent_rope(config, pairs ? RopeLayout::kPairs : RopeLayout::kHalf, decoder);

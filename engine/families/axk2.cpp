@@ -36,8 +36,13 @@ ModelConfig map(const ModelFiles& files) {
   require_activation(config, "hidden_act", "silu");
   DecoderConfig& decoder = model.decoder;
   decoder = read_latent_decoder(config);
+  require_layer_types(config, decoder.num_layers(),
+                      {"indexed_attention", "deepseek_sparse_attention"});
   decoder.mla.q_lora_rank = config.size("q_lora_rank");
   decoder.mla.index = read_index(config);
+  if (!config.boolean_or("rope_interleave", true))
+    fail(ErrorCode::kUnsupported, "expected true, the only layout of the family, at ",
+         config.place("rope_interleave"));
   set_latent_rope(config, RopeLayout::kPairs, decoder);
   decoder.moe = read_sigmoid_moe(config, "n_shared_experts");
   decoder.moe.router.mask_with_zero = true;

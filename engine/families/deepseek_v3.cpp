@@ -77,9 +77,13 @@ ModelConfig map(const ModelFiles& files) {
   require_activation(config, "hidden_act", "silu");
   DecoderConfig& decoder = model.decoder;
   decoder = read_latent_decoder(config);
+  require_layer_types(config, decoder.num_layers(), {"full_attention"});
   set_latent_rope(
       config, config.boolean_or("rope_interleave", true) ? RopeLayout::kPairs : RopeLayout::kHalf,
       decoder);
+  if (config.string_or("topk_method", "noaux_tc") != "noaux_tc")
+    fail(ErrorCode::kUnsupported, "expected \"noaux_tc\" at ", config.place("topk_method"),
+         ", found \"", config.string("topk_method"), "\"");
   decoder.moe = read_sigmoid_moe(config, "n_shared_experts", true);
   set_expert_layers(read_expert_layers(config, decoder.num_layers()), decoder);
   NameTable names;

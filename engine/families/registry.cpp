@@ -1,6 +1,7 @@
 // Every model family of this build. To add one: a file beside this one, a line in each list.
 #include "engine/families/registry.h"
 
+#include <cstring>
 #include <string>
 
 #include "core/check.h"
@@ -40,6 +41,40 @@ std::string what_it_is(const ModelFiles& files) {
   return out;
 }
 
+bool equal_bytes(const TensorView& a, const TensorView& b, int64_t at, int64_t count) {
+  return std::memcmp(a.as<std::byte>() + at, b.as<std::byte>() + at, static_cast<size_t>(count)) ==
+         0;
+}
+
+// Whether two tensors hold the same numbers; of large ones, blocks all over them are compared.
+bool same_tensor(const TensorView& a, const TensorView& b) {
+  constexpr int64_t kWhole = 1 << 20, kBlock = 4096, kBlocks = 64;
+  if (a.dtype != b.dtype || a.encoding != nullptr || b.encoding != nullptr || !(a.shape == b.shape))
+    return false;
+  const int64_t bytes = a.num_bytes();
+  if (bytes <= kWhole) return equal_bytes(a, b, 0, bytes);
+  for (int64_t i = 0; i < kBlocks; ++i)
+    if (!equal_bytes(a, b, (bytes - kBlock) / (kBlocks - 1) * i, kBlock)) return false;
+  return true;
+}
+
+TensorView first_stored(const ModelFiles& files, const ModelConfig& model, const char* canonical) {
+  for (const TensorRef& ref : model.names(canonical)) {
+    const TensorView view = files.checkpoint->find(ref.name);
+    if (!view.empty()) return view;
+  }
+  return {};
+}
+
+// A head that is stored although the config ties it, with numbers of its own, is the head: the
+// reference implementation loads it so.
+void untie_stored_head(const ModelFiles& files, ModelConfig& model) {
+  if (!model.decoder.tied_head || !model.names || files.checkpoint == nullptr) return;
+  const TensorView head = first_stored(files, model, "head.weight");
+  const TensorView embed = first_stored(files, model, "embed.weight");
+  if (!head.empty() && !embed.empty() && !same_tensor(head, embed)) model.decoder.tied_head = false;
+}
+
 }  // namespace
 
 const Family& find_family(const ModelFiles& files) {
@@ -55,6 +90,7 @@ const Family& find_family(const ModelFiles& files) {
 ModelConfig map_model(const ModelFiles& files) {
   ModelConfig config = find_family(files).map(files);
   if (config.decoder.num_layers() > 0) {
+    untie_stored_head(files, config);
     try {
       config.decoder.validate();
     } catch (const Error& error) {

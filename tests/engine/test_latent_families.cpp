@@ -127,6 +127,37 @@ TEST(LatentFamilies, MissingKeysAreNamed) {
     expect_named(kVaetki, key);
 }
 
+const std::string kAxk2 =
+    R"({"model_type": "axk2", )" + kCommon + R"("vocab_size": 163840, "hidden_size": 2048,
+  "num_hidden_layers": 2, "num_attention_heads": 32, "n_routed_experts": 128, "head_dim": 64,
+  "first_k_dense_replace": 1, "max_position_embeddings": 131072, "rope_theta": 10000,
+  "qk_head_dim": 192, "index_topk": 2048, "index_n_heads": 16, "index_head_dim": 128,
+  "gated_norm_rank": 16, "layer_types": ["indexed_attention", "indexed_attention"]})";
+
+// Keys that the class derives itself: a file that says otherwise is not read past them.
+TEST(LatentFamilies, DerivedKeysMayNotContradict) {
+  EXPECT_EQ(map_model(files_of(kAxk2)).decoder.head_dim, 192);
+  const auto refused = [](std::string config, const std::string& from, const std::string& to,
+                          const std::string& key) {
+    config.replace(config.find(from), from.size(), to);
+    try {
+      map_model(files_of(config));
+      ADD_FAILURE() << "accepted " << to;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(key), std::string::npos) << error.what();
+    }
+  };
+  refused(kAxk2, "\"qk_head_dim\": 192", "\"qk_head_dim\": 128", "qk_head_dim");
+  refused(kAxk2, "\"head_dim\": 64", "\"head_dim\": 100", "head_dim");
+  refused(kAxk2, "[\"indexed_attention\", ", "[\"full_attention\", ", "layer_types");
+  refused(kAxk2, "[\"indexed_attention\", ", "[", "layer_types");
+  refused(kAxk2, "\"head_dim\": 64", "\"rope_interleave\": false", "rope_interleave");
+  refused(kDeepseek, "\"n_group\": 8", "\"n_group\": 8, \"topk_method\": \"greedy\"",
+          "topk_method");
+  refused(kDeepseek, "\"n_group\": 8", "\"n_group\": 8, \"layer_types\": [\"sliding_attention\"]",
+          "layer_types");
+}
+
 TEST(LatentFamilies, ImpossibleSizesAreRefused) {
   const auto with = [](std::string config, const std::string& from, const std::string& to) {
     return config.replace(config.find(from), from.size(), to);

@@ -8,15 +8,19 @@
 #include <cmath>
 
 #include "core/checkpoint.h"
+#include "core/mapped_file.h"
 #include "decoder/decoder.h"
 #include "decoder/kv_cache.h"
 #include "decoder/sampler.h"
 #include "engine/model_config.h"
 #include "onnuri/engine.h"
+#include "tests/core/checkpoint_files.h"
 #include "tests/support/worst.h"
 
 namespace onnuri {
 namespace {
+
+using testing::TemporaryFolder;
 
 constexpr double kTolerance = 1e-3;  // of the standard deviation of the logits
 
@@ -86,8 +90,8 @@ void expect_logits(const Golden& golden, const FloatMatrix& found) {
   }
 }
 
-class TextGolden : public testing::TestWithParam<const char*> {};
-class GgufGolden : public testing::TestWithParam<const char*> {};
+class TextGolden : public ::testing::TestWithParam<const char*> {};
+class GgufGolden : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(TextGolden, LogitsOfOnePrefill) {
   const Golden golden(GetParam());
@@ -97,6 +101,45 @@ TEST_P(TextGolden, LogitsOfOnePrefill) {
 TEST_P(TextGolden, LogitsOfTheReferenceKernels) {
   const Golden golden(GetParam());
   expect_logits(golden, load(GetParam(), 512, "ref")->logits(golden.input_ids, {}, {}));
+}
+
+// "auto" keeps plain weights as they are stored; activations may be rounded to bfloat16 on the way
+// into a product, keys and values to half. Rounding to 8 bits errs by 2^-8 / sqrt(3) of a number's
+// size at most and on average over magnitudes. Errors of independent products add in squares; about
+// six products of a layer follow one another or meet in a sum, and the head is one more. What lies
+// between them (softmax, a gate times another factor) may double an error. A token near the border
+// of two experts or two keys may change sides, which few rows do: the middle row tells about
+// rounding, the share of equal best tokens about the rest.
+TEST_P(TextGolden, AutoStaysWithinTheRoundingOfItsProducts) {
+  const Golden golden(GetParam());
+  EngineOptions options;
+  options.num_threads = 2;
+  const FloatMatrix found =
+      Engine::load(folder(GetParam()), options)->logits(golden.input_ids, {}, {});
+  ASSERT_EQ(found.values.size(), golden.logits.size());
+  const DecoderConfig decoder = map_model(open_model_files(folder(GetParam()))).decoder;
+  const double products = 6.0 * static_cast<double>(decoder.num_layers()) + 1.0;
+  const double bound = 2.0 * std::exp2(-8) / std::sqrt(3.0) * std::sqrt(products);
+  const auto width = static_cast<size_t>(found.cols);
+  const auto rows = static_cast<size_t>(found.rows);
+  std::vector<double> deviations;
+  size_t equal = 0;
+  for (size_t row = 0; row < rows; ++row) {
+    const std::span ours = std::span(found.values).subspan(row * width, width);
+    const std::span theirs = std::span(golden.logits).subspan(row * width, width);
+    double squares = 0;
+    for (size_t i = 0; i < width; ++i) squares += std::pow(double{ours[i]} - theirs[i], 2);
+    deviations.push_back(std::sqrt(squares / static_cast<double>(width)) / golden.std);
+    equal += argmax(ours) == argmax(theirs);
+  }
+  std::sort(deviations.begin(), deviations.end());
+  EXPECT_LT(deviations[rows / 2], bound);
+  const bool chooses = std::any_of(decoder.layers.begin(), decoder.layers.end(), [](const auto& l) {
+    return l.ffn == FfnKind::kMoe || l.sparse_index;
+  });
+  // Two best logits of 200 normal ones lie closer than sqrt(2) bound in some three of a hundred
+  // rows; a changed expert moves more.
+  EXPECT_GE(static_cast<double>(equal), (chooses ? 0.8 : 0.9) * static_cast<double>(rows));
 }
 
 TEST_P(TextGolden, ChunksAndSingleTokensGiveTheSameLogits) {
@@ -296,6 +339,19 @@ TEST_P(TextGolden, MeanNllMatchesTheLogits) {
   EXPECT_NEAR(load(GetParam(), 7)->mean_nll(golden.input_ids), expected, 1e-3);
 }
 
+// As the reference loads it: a head with numbers of its own is not tied, whatever the config says.
+TEST(TiedHead, ThatIsStoredWithOtherNumbersIsRead) {
+  const std::string from = folder("llama");
+  const TemporaryFolder to;
+  JsonValue config = parse_json(read_text_file(from + "/config.json", 1 << 20), "config.json");
+  ASSERT_FALSE(config.at("tie_word_embeddings", "config.json").as_bool("config.json"));
+  config.set("tie_word_embeddings", true);
+  to.write("config.json", config.dump());
+  to.write("model.safetensors", read_text_file(from + "/model.safetensors", 1 << 24));
+  const Golden golden("llama");
+  expect_logits(golden, load_path(to.path())->logits(golden.input_ids, {}, {}));
+}
+
 TEST_P(GgufGolden, SameLogitsAndTokensAsTheFolder) {
   const Golden golden(GetParam());
   const auto engine =
@@ -309,31 +365,32 @@ TEST_P(GgufGolden, SameLogitsAndTokensAsTheFolder) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GgufGolden,
-                         testing::Values("llama", "qwen3", "gemma3", "exaone4_hybrid", "exaone_moe",
-                                         "qwen3_moe", "gpt_oss", "granite", "ernie4_5",
-                                         "solar_open", "qwen2", "exaone4_full"),
+                         ::testing::Values("llama", "qwen3", "gemma3", "exaone4_hybrid",
+                                           "exaone_moe", "qwen3_moe", "gpt_oss", "granite",
+                                           "ernie4_5", "solar_open", "qwen2", "exaone4_full"),
                          [](const auto& param) { return std::string(param.param); });
 
 INSTANTIATE_TEST_SUITE_P(Families, TextGolden,
-                         testing::Values("llama", "qwen2", "qwen3", "gemma3", "exaone4_hybrid",
-                                         "exaone4_full", "exaone_moe", "exaone_moe_odd",
-                                         "llama_biases", "qwen2_windows", "qwen3_windows",
-                                         "qwen3_moe", "qwen3_moe_sparse", "hyperclovax",
-                                         "hyperclovax_plain", "granite", "exaone4_5", "solar_open",
-                                         "gpt_oss", "gpt_oss_mxfp4", "ernie4_5"),
+                         ::testing::Values("llama", "qwen2", "qwen3", "gemma3", "exaone4_hybrid",
+                                           "exaone4_full", "exaone_moe", "exaone_moe_odd",
+                                           "llama_biases", "mistral", "qwen2_windows",
+                                           "qwen3_windows", "qwen3_moe", "qwen3_moe_sparse",
+                                           "hyperclovax", "hyperclovax_plain", "granite",
+                                           "exaone4_5", "solar_open", "gpt_oss", "gpt_oss_mxfp4",
+                                           "ernie4_5"),
                          [](const auto& param) { return std::string(param.param); });
 
 INSTANTIATE_TEST_SUITE_P(NumpyReferences, TextGolden,
-                         testing::Values("motif", "motif_grouped", "solar_pro", "exaone_moe_mtp",
-                                         "exaone_moe2", "deepseek_mtp"),
+                         ::testing::Values("motif", "motif_grouped", "solar_pro", "exaone_moe_mtp",
+                                           "exaone_moe2", "deepseek_mtp"),
                          [](const auto& param) { return std::string(param.param); });
 
 INSTANTIATE_TEST_SUITE_P(LatentAttention, TextGolden,
-                         testing::Values("deepseek_v3", "kanana2", "axk1", "axk2", "axk2_groups",
-                                         "vaetki"),
+                         ::testing::Values("deepseek_v3", "kanana2", "axk1", "axk2", "axk2_groups",
+                                           "vaetki"),
                          [](const auto& param) { return std::string(param.param); });
 
-class LatentGguf : public testing::TestWithParam<std::pair<const char*, const char*>> {};
+class LatentGguf : public ::testing::TestWithParam<std::pair<const char*, const char*>> {};
 
 TEST_P(LatentGguf, SameLogitsAsTheFolder) {
   const auto& [file, family] = GetParam();
@@ -344,12 +401,12 @@ TEST_P(LatentGguf, SameLogitsAsTheFolder) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, LatentGguf,
-                         testing::Values(std::pair("deepseek_v3_split", "deepseek_v3"),
-                                         std::pair("deepseek_v3_whole", "deepseek_v3"),
-                                         std::pair("kanana2_split", "kanana2")),
+                         ::testing::Values(std::pair("deepseek_v3_split", "deepseek_v3"),
+                                           std::pair("deepseek_v3_whole", "deepseek_v3"),
+                                           std::pair("kanana2_split", "kanana2")),
                          [](const auto& param) { return std::string(param.param.first); });
 
-class LatentAuto : public testing::TestWithParam<const char*> {};
+class LatentAuto : public ::testing::TestWithParam<const char*> {};
 
 // Activations and the cache lose bits; the weights are the same.
 TEST_P(LatentAuto, IsCloseToFloat32) {
@@ -369,8 +426,8 @@ TEST_P(LatentAuto, IsCloseToFloat32) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, LatentAuto,
-                         testing::Values("deepseek_v3", "kanana2", "axk1", "axk2", "axk2_groups",
-                                         "vaetki"),
+                         ::testing::Values("deepseek_v3", "kanana2", "axk1", "axk2", "axk2_groups",
+                                           "vaetki"),
                          [](const auto& param) { return std::string(param.param); });
 
 }  // namespace
