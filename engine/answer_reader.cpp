@@ -8,10 +8,10 @@ namespace onnuri {
 
 AnswerReader::AnswerReader(Detokenizer detokenizer, const Tokenizer& tokenizer,
                            std::vector<std::string> stops, const OutputGrammar* grammar,
-                           std::string_view prompt, bool has_tools)
+                           std::string_view prompt, bool has_tools, ToolSchemas tools)
     : tokenizer_(&tokenizer), detokenizer_(std::move(detokenizer)), stops_(std::move(stops)) {
   if (grammar != nullptr && grammar->shape != OutputShape::kPlain)
-    parser_.emplace(*grammar, prompt, has_tools);
+    parser_.emplace(*grammar, prompt, has_tools, std::move(tools));
 }
 
 bool AnswerReader::ends_with(int32_t id, bool is_eos) const {
@@ -33,6 +33,9 @@ AnswerReader::Step AnswerReader::push(int32_t id, bool end) {
   step.reasoning += rest.reasoning;
   step.tool_calls.insert(step.tool_calls.end(), std::make_move_iterator(rest.tool_calls.begin()),
                          std::make_move_iterator(rest.tool_calls.end()));
+  step.tool_call_deltas.insert(step.tool_call_deltas.end(),
+                               std::make_move_iterator(rest.tool_call_deltas.begin()),
+                               std::make_move_iterator(rest.tool_call_deltas.end()));
   return step;
 }
 
@@ -57,6 +60,8 @@ void AnswerReader::sort(std::vector<OutputPiece> pieces, Step& step) {
     if (piece.kind == OutputPiece::Kind::kReasoning) step.reasoning += piece.source;
     for (ToolCall& call : piece.calls) step.tool_calls.push_back(std::move(call));
   }
+  for (ToolCallDelta& delta : parser_->take_deltas())
+    step.tool_call_deltas.push_back(std::move(delta));
 }
 
 }  // namespace onnuri

@@ -21,13 +21,17 @@ class AnswerReader {
     std::string text;
     std::string reasoning;
     std::vector<ToolCall> tool_calls;
-    bool empty() const { return text.empty() && reasoning.empty() && tool_calls.empty(); }
+    std::vector<ToolCallDelta> tool_call_deltas;
+    bool empty() const {
+      return text.empty() && reasoning.empty() && tool_calls.empty() && tool_call_deltas.empty();
+    }
   };
 
-  /// `grammar`: null shows everything as text. `prompt` and `has_tools` as in OutputParser. The
+  /// `grammar`: null shows everything as text. `prompt` and what follows it as in OutputParser. The
   /// tokenizer must outlive this.
   AnswerReader(Detokenizer detokenizer, const Tokenizer& tokenizer, std::vector<std::string> stops,
-               const OutputGrammar* grammar, std::string_view prompt, bool has_tools);
+               const OutputGrammar* grammar, std::string_view prompt, bool has_tools,
+               ToolSchemas tools = {});
 
   /// Whether the answer ends with this token; `is_eos` is what the checkpoint says.
   bool ends_with(int32_t id, bool is_eos) const;
@@ -40,7 +44,7 @@ class AnswerReader {
 
  private:
   void read(std::string_view text, Step& step);
-  static void sort(std::vector<OutputPiece> pieces, Step& step);
+  void sort(std::vector<OutputPiece> pieces, Step& step);
 
   const Tokenizer* tokenizer_;
   Detokenizer detokenizer_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <optional>
 
 #include "core/check.h"
 #include "core/mapped_file.h"
@@ -16,17 +17,27 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxTemplateBytes = size_t{4} << 20;
 
-// Stand-ins: the last code points of a private plane, U+10FF00 and on, as UTF-8.
+// Stand-ins: the end of a private plane, U+10F000 and on, as UTF-8. Two for each first character:
+// with the odd ones text is cut behind them, so that no tokenizer finds the whole word.
+constexpr size_t kMaxFirsts = 2000;
+
+uint32_t stand_in_code(size_t index) { return 0x10F000 + static_cast<uint32_t>(index); }
+
 std::string stand_in(size_t index) {
   std::string out;
-  utf8::append(out, static_cast<char32_t>(0x10FF00 + index));
+  utf8::append(out, static_cast<char32_t>(stand_in_code(index)));
   return out;
 }
 
 // As tojson writes it where it keeps to ASCII.
 std::string escaped_stand_in(size_t index) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  return std::string("\\udbff\\udf") + kDigits[(index >> 4) & 15] + kDigits[index & 15];
+  const uint32_t code = stand_in_code(index) - 0x10000;
+  std::string out;
+  for (const uint32_t half : {0xD800 + (code >> 10), 0xDC00 + (code & 0x3FF)}) {
+    out += "\\u";
+    for (int shift = 12; shift >= 0; shift -= 4) out += "0123456789abcdef"[(half >> shift) & 15];
+  }
+  return out;
 }
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
@@ -42,57 +53,96 @@ std::string first_character(const std::string& text) {
 
 }  // namespace
 
-// First characters of special tokens and what stands in for them.
+// First characters of tokens and what stands in for them.
 class Disguise {
  public:
-  explicit Disguise(const std::vector<std::pair<std::string, int32_t>>& special)
-      : special_(&special) {
-    for (const auto& [text, id] : special) {
-      const std::string first = first_character(text);
-      if (std::find(firsts_.begin(), firsts_.end(), first) == firsts_.end())
-        firsts_.push_back(first);
-    }
+  Disguise(const std::vector<std::pair<std::string, int32_t>>& special,
+           const std::vector<std::string>& steering) {
+    for (const auto& [text, id] : special) add(text, false);
+    for (const std::string& text : steering) add(text, true);
   }
 
-  std::string hide(std::string text) const {
-    for (size_t i = 0; i < firsts_.size(); ++i)  // a forged stand-in is no character of ours
+  /// `steers`: markers that are no special tokens too.
+  std::string hide(std::string text, bool steers) const {
+    for (size_t i = 0; i < 2 * firsts_.size(); ++i)  // a forged stand-in is no character of ours
       replace_all(text, stand_in(i), "\xEF\xBF\xBD");
-    for (const auto& [spelling, id] : *special_) {
-      if (text.find(spelling) == std::string::npos) continue;
-      const std::string first = first_character(spelling);
-      const auto index =
-          static_cast<size_t>(std::find(firsts_.begin(), firsts_.end(), first) - firsts_.begin());
-      replace_all(text, spelling, stand_in(index) + spelling.substr(first.size()));
+    for (const Word& word : words_) {
+      if (word.cut && !steers) continue;
+      if (text.find(word.spelling) != std::string::npos)
+        replace_all(text, word.spelling,
+                    stand_in(word.index) + word.spelling.substr(firsts_[word.index / 2].size()));
     }
     return text;
   }
 
   /// All strings inside, keys too.
-  JsonValue hide(const JsonValue& value) const {
-    if (value.is_string()) return hide(value.as_string(kWhere));
+  JsonValue hide(const JsonValue& value, bool steers) const {
+    if (value.is_string()) return hide(value.as_string(kWhere), steers);
     if (value.is_array()) {
       JsonValue::Array out;
-      for (const JsonValue& item : value.as_array(kWhere)) out.push_back(hide(item));
+      for (const JsonValue& item : value.as_array(kWhere)) out.push_back(hide(item, steers));
       return out;
     }
     if (!value.is_object()) return value;
     JsonValue::Object out;
     for (const auto& [key, member] : value.as_object(kWhere))
-      out.emplace_back(hide(key), hide(member));
+      out.emplace_back(hide(key, steers), hide(member, steers));
     return out;
   }
 
-  std::string reveal(std::string text) const {
-    for (size_t i = 0; i < firsts_.size(); ++i) {
-      replace_all(text, stand_in(i), firsts_[i]);
-      replace_all(text, escaped_stand_in(i), firsts_[i]);
+  /// Messages by the role of who wrote them.
+  JsonValue hide_messages(const JsonValue& messages) const {
+    if (!messages.is_array()) return hide(messages, true);
+    JsonValue::Array out;
+    for (const JsonValue& message : messages.as_array(kWhere)) {
+      const JsonValue* role = message.find("role");
+      const std::string name = role && role->is_string() ? role->as_string(kWhere) : std::string();
+      out.push_back(hide(message, name != "assistant" && name != "system" && name != "developer"));
     }
+    return out;
+  }
+
+  /// Stand-ins that a template wrote as escapes become characters again.
+  std::string unescape(std::string text) const {
+    for (size_t i = 0; i < 2 * firsts_.size(); ++i)
+      replace_all(text, escaped_stand_in(i), stand_in(i));
     return text;
   }
 
+  std::string reveal(std::string text) const {
+    for (size_t i = 0; i < 2 * firsts_.size(); ++i) replace_all(text, stand_in(i), firsts_[i / 2]);
+    return text;
+  }
+
+  /// Whether a stand-in at `at` wants the text cut behind it.
+  bool cuts(std::string_view text, size_t at) const {
+    for (size_t i = 1; i < 2 * firsts_.size(); i += 2)
+      if (text.substr(at).starts_with(stand_in(i))) return true;
+    return false;
+  }
+
  private:
+  struct Word {
+    std::string spelling;
+    size_t index = 0;
+    bool cut = false;
+  };
+
+  void add(const std::string& text, bool cut) {
+    const std::string first = first_character(text);
+    const auto known = std::find(firsts_.begin(), firsts_.end(), first);
+    const auto index = static_cast<size_t>(known - firsts_.begin());
+    if (known == firsts_.end()) {
+      if (firsts_.size() >= kMaxFirsts)
+        fail(ErrorCode::kUnsupported, "expected special tokens with at most ", kMaxFirsts,
+             " different first characters");
+      firsts_.push_back(first);
+    }
+    words_.push_back({text, 2 * index + (cut ? 1 : 0), cut});
+  }
+
   static constexpr std::string_view kWhere = "messages";
-  const std::vector<std::pair<std::string, int32_t>>* special_;
+  std::vector<Word> words_;
   std::vector<std::string> firsts_;
 };
 
@@ -214,6 +264,7 @@ ChatRenderer::ChatRenderer(const ModelFiles& files, const Tokenizer& tokenizer,
     read_folder(files.path);
   if (source_.empty()) source_ = family_template;
   grammar_ = find_output_grammar(source_);
+  find_steering_tokens();
   switch_ = find_reasoning_switch(source_);
 }
 
@@ -227,6 +278,40 @@ void ChatRenderer::find_special_tokens() {
   std::sort(special_.begin(), special_.end(), [](const auto& a, const auto& b) {
     return a.first.size() != b.first.size() ? a.first.size() > b.first.size() : a.first < b.first;
   });
+}
+
+// Candidates are the grammar's markers, whatever looks like a tag in the template, and <|...|>.
+void ChatRenderer::find_steering_tokens() {
+  constexpr size_t kLongest = 64;
+  std::vector<std::string> found = {grammar_.think_open, grammar_.think_close, grammar_.turn_open};
+  for (const auto* list : {&grammar_.header_ends, &grammar_.turn_ends, &grammar_.dropped})
+    found.insert(found.end(), list->begin(), list->end());
+  for (const CallTag& tag : grammar_.calls)
+    for (const std::string& mark : {tag.open, tag.close, tag.name_mark, tag.args_mark})
+      found.push_back(mark);
+  for (const auto& [open, close] : {std::pair{'<', '>'}, std::pair{'[', ']'}}) {
+    for (size_t at = source_.find(open); at != source_.npos; at = source_.find(open, at + 1)) {
+      const std::string rest = source_.substr(at, kLongest);
+      const size_t end = rest.find(close);
+      const size_t stop = rest.find_first_of(" \t\r\n'\"{}", 1);
+      if (end != rest.npos && end > 1 && end < stop) found.push_back(rest.substr(0, end + 1));
+    }
+  }
+  // Some vocabularies hold control tokens that they do not call special.
+  for (int64_t id = 0; id < tokenizer_->vocab_size(); ++id) {
+    std::string text = tokenizer_->id_to_token(static_cast<int32_t>(id));
+    if ((text.starts_with("<|") && text.ends_with("|>")) ||
+        (text.starts_with("<｜") && text.ends_with("｜>")))
+      found.push_back(std::move(text));
+  }
+  std::sort(found.begin(), found.end(), [](const std::string& a, const std::string& b) {
+    return a.size() != b.size() ? a.size() > b.size() : a < b;
+  });
+  found.erase(std::unique(found.begin(), found.end()), found.end());
+  for (std::string& text : found) {
+    const std::optional<int32_t> id = text.empty() ? std::nullopt : tokenizer_->token_to_id(text);
+    if (id && !tokenizer_->is_special(*id)) steering_.push_back(std::move(text));
+  }
 }
 
 void ChatRenderer::read_gguf(const JsonValue& metadata) {
@@ -317,15 +402,17 @@ ChatPrompt ChatRenderer::encode(const ChatInput& input) const {
   const auto compiled = ChatTemplate::parse(source_);
   ChatPrompt prompt;
   prompt.has_tools = holds_items(variables.find("tools"));
+  if (prompt.has_tools) prompt.tools = ToolSchemas(*variables.find("tools"));
   if (input.trust_special_tokens) {
     prompt.text = compiled->render(variables);
     prompt.ids = tokenizer_->encode(place_media(prompt.text, input), false, true);
     return prompt;
   }
-  const Disguise disguise(special_);
-  for (const char* name : {"messages", "tools", "documents"})
-    variables.set(name, disguise.hide(*variables.find(name)));
-  const std::string text = compiled->render(variables);
+  const Disguise disguise(special_, steering_);
+  variables.set("messages", disguise.hide_messages(*variables.find("messages")));
+  variables.set("tools", disguise.hide(*variables.find("tools"), false));
+  variables.set("documents", disguise.hide(*variables.find("documents"), true));
+  const std::string text = disguise.unescape(compiled->render(variables));
   prompt.text = disguise.reveal(text);
   // The tokenizer finds the template's special tokens; stand-ins are ordinary text to it. Only
   // prompts that hold one are cut, so that all others are tokenised in one piece.
@@ -348,7 +435,14 @@ std::vector<int32_t> ChatRenderer::encode_disguised(const std::string& text,
   std::array<bool, 256> may_begin{};
   for (const auto& [spelling, id] : special_)
     may_begin[static_cast<unsigned char>(spelling[0])] = true;
+  constexpr char kStandIn = '\xF4';  // of all stand-ins, the first byte of four
   for (size_t at = 0; at < text.size();) {
+    if (text[at] == kStandIn && disguise.cuts(text, at)) {
+      plain += text.substr(at, 4);
+      at += 4;
+      flush();
+      continue;
+    }
     if (!may_begin[static_cast<unsigned char>(text[at])]) {
       plain += text[at++];
       continue;
@@ -401,7 +495,11 @@ JsonValue ChatRenderer::describe() const {
   const std::string neutral = rendered("");
   const bool on = neutral == rendered("on");
   const bool off = neutral == rendered("off");
-  out.set("reasoning_default", on == off ? "model" : on ? "on" : "off");
+  std::string standard = on == off ? "model" : on ? "on" : "off";
+  if (on == off && switch_.kind == Kind::kEffort)
+    for (const char* effort : {"low", "medium"})
+      if (neutral == rendered(effort)) standard = effort;
+  out.set("reasoning_default", standard);
   return out;
 }
 

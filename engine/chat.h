@@ -1,10 +1,15 @@
 // Messages to token ids through the checkpoint's own chat template.
 //
-// Words from outside must not forge special tokens. Before rendering, every special token that is
-// spelt out inside a message, a tool's result or a tool's description gets its first character
-// replaced by a stand-in that occurs nowhere else; after rendering, only the template's own special
-// tokens are left to be found, and the stand-ins are turned back while the text between them is
-// tokenised as plain text.
+// Words from outside must not forge tokens. Before rendering, every special token that is spelt out
+// inside a message, a tool's result or a tool's description gets its first character replaced by a
+// stand-in that occurs nowhere else; after rendering, only the template's own special tokens are
+// left to be found, and the stand-ins are turned back while the text between them is tokenised as
+// plain text.
+//
+// Markers such as <think> and <tool_call> are often single tokens that are not special. Where the
+// template or the output's grammar uses one, or it looks like <|this|>, it is disguised too, in the
+// words of users and tools: assistants write them, and system messages may well mean them. A marker
+// that is several ordinary tokens is the same text whoever writes it, and stays.
 #pragma once
 
 #include <span>
@@ -13,6 +18,7 @@
 
 #include "engine/model_config.h"
 #include "engine/output_grammar.h"
+#include "engine/tool_schemas.h"
 #include "fusion/chat_template.h"
 #include "fusion/tokenizer.h"
 #include "onnuri/chat.h"
@@ -35,6 +41,7 @@ struct ChatPrompt {
   std::vector<int32_t> ids;  // media are one placeholder each, as the template writes them
   std::string text;
   bool has_tools = false;
+  ToolSchemas tools;
 };
 
 class Disguise;
@@ -60,6 +67,7 @@ class ChatRenderer {
 
  private:
   void find_special_tokens();
+  void find_steering_tokens();
   void read_gguf(const JsonValue& metadata);
   void read_folder(const std::string& folder);
   JsonValue variables_for(const ChatInput& input) const;
@@ -68,6 +76,7 @@ class ChatRenderer {
   std::string source_;
   JsonValue variables_;                                   // bos_token and the like
   std::vector<std::pair<std::string, int32_t>> special_;  // spelling and id, longest first
+  std::vector<std::string> steering_;  // markers that are one token, yet not a special one
   const Tokenizer* tokenizer_;
   std::string path_;
   OutputGrammar grammar_;

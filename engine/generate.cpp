@@ -37,7 +37,8 @@ class TextEngine::Generation {
     const bool end = !request_.ignore_eos && (reader_ ? reader_->ends_with(id, is_eos) : is_eos);
     AnswerReader::Step step;
     if (reader_) step = reader_->push(id, end);
-    if (end || (reader_ && reader_->stopped())) stop();
+    read_whole_ = end || (reader_ && reader_->stopped());
+    if (read_whole_) stop();
     emit(id, std::move(step), std::move(logprobs));
     return choice_.finish_reason.empty();
   }
@@ -50,6 +51,7 @@ class TextEngine::Generation {
 
   /// Ends an answer that has reached its length. `complete`: its format was complete there.
   void finish_choice(bool complete) {
+    if (cancelled() && reader_ && !read_whole_) add(reader_->finish());  // nobody listens any more
     if (!choice_.finish_reason.empty()) return;
     choice_.finish_reason = complete ? "stop" : "length";
     if (!reader_) return;
@@ -81,26 +83,32 @@ class TextEngine::Generation {
 
  private:
   void start_text() {
+    read_whole_ = false;
     if (!engine_.tokenizer_) return;
     // A format rules over the whole answer: it is one text, and every byte of it counts.
     const bool free = request_.format.empty();
     const bool split = prompt_->is_chat && request_.split_output && free;
     reader_.emplace(Detokenizer(*engine_.tokenizer_, true, free), *engine_.tokenizer_,
                     request_.stop, split ? &engine_.chat_->grammar() : nullptr, prompt_->text,
-                    prompt_->has_tools);
+                    prompt_->has_tools, prompt_->tools);
   }
 
   void stop() { choice_.finish_reason = "stop"; }
 
-  void emit(int32_t id, AnswerReader::Step step, std::optional<StepLogProbs> logprobs) {
+  void add(const AnswerReader::Step& step) {
     choice_.text += step.text;
     choice_.reasoning += step.reasoning;
     choice_.tool_calls.insert(choice_.tool_calls.end(), step.tool_calls.begin(),
                               step.tool_calls.end());
+  }
+
+  void emit(int32_t id, AnswerReader::Step step, std::optional<StepLogProbs> logprobs) {
+    add(step);
     if (choice_.finish_reason == "stop" && !choice_.tool_calls.empty())
       choice_.finish_reason = "tool_calls";
-    if (on_token_ && !on_token_({id, std::move(step.text), std::move(step.reasoning),
-                                 std::move(step.tool_calls), index(), std::move(logprobs)}))
+    if (on_token_ &&
+        !on_token_({id, std::move(step.text), std::move(step.reasoning), std::move(step.tool_calls),
+                    index(), std::move(logprobs), std::move(step.tool_call_deltas)}))
       choice_.finish_reason = "cancelled";
   }
 
@@ -109,6 +117,7 @@ class TextEngine::Generation {
   const TokenCallback& on_token_;
   const PreparedPrompt* prompt_ = nullptr;
   std::optional<AnswerReader> reader_;
+  bool read_whole_ = false;  // the reader has seen the answer's end
   Choice choice_;
   std::vector<Choice> done_;
   Usage usage_;
@@ -196,6 +205,7 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
   PreparedPrompt prompt = prepare(std::move(chat.ids), media);
   prompt.is_chat = true;
   prompt.has_tools = chat.has_tools;
+  prompt.tools = std::move(chat.tools);
   prompt.text = std::move(chat.text);
   return prompt;
 }

@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/printable.h"
+#include "onnuri/quantize.h"
 
 namespace onnuri {
 namespace {
@@ -271,6 +272,12 @@ class Exporter {
 };
 
 }  // namespace
+
+std::vector<std::string> gguf_families() {
+  std::vector<std::string> names;
+  for (const ExportFamily& family : kFamilies) names.emplace_back(family.model_type);
+  return names;
+}
 
 GgufExport export_gguf(const ModelFiles& files) { return Exporter(files).run(); }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "core/check.h"
 
@@ -80,6 +81,17 @@ void add_call_tags(std::string_view source, OutputGrammar& g) {
         {"<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", CallFormat::kNamed, "", "<｜tool▁sep｜>"});
     g.dropped = {"<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"};
   }
+  if (has(source, "[TOOL_CALLS]"))
+    g.calls.push_back({"[TOOL_CALLS]", "", CallFormat::kHeaded, "[CALL_ID]", "[ARGS]"});
+  if (has(source, "<|tool_call|>")) {
+    g.calls.push_back({"<|tool_call|>", "", CallFormat::kJson, "", ""});
+    g.dropped.push_back("<|/tool_call|>");
+  }
+  for (const auto& [open, close] : {std::pair{"<|tool_call_start|>", "<|tool_call_end|>"},
+                                    std::pair{"<|python_start|>", "<|python_end|>"}})
+    if (has(source, open)) g.calls.push_back({open, close, CallFormat::kPython, "", ""});
+  // Where the template shows the form, its calls come without tags too.
+  g.bare_python_calls = has(source, "[func_name1(") || has(source, "[function_name(");
   g.bare_json_calls = g.calls.empty() && has(source, "\"parameters\": ") && has(source, "ipython");
 }
 
@@ -94,9 +106,12 @@ OutputGrammar find_output_grammar(std::string_view source) {
   if (has(source, "<think>") || has(source, "</think>")) {
     g.think_open = "<think>";
     g.think_close = "</think>";
+  } else if (has(source, "[THINK]")) {
+    g.think_open = "[THINK]";
+    g.think_close = "[/THINK]";
   }
   add_call_tags(source, g);
-  if (!g.think_open.empty() || !g.calls.empty() || g.bare_json_calls)
+  if (!g.think_open.empty() || !g.calls.empty() || g.bare_json_calls || g.bare_python_calls)
     g.shape = OutputShape::kInline;
   return g;
 }
@@ -112,7 +127,7 @@ ReasoningSwitch find_reasoning_switch(std::string_view source) {
     out.kind = Kind::kEffort;
   else if (reads_variable(source, "thinking"))
     out.kind = Kind::kThinking;
-  out.always = out.kind == Kind::kNone && has(source, "<think>");
+  out.always = out.kind == Kind::kNone && (has(source, "<think>") || has(source, "[THINK]"));
   return out;
 }
 

@@ -16,15 +16,18 @@ namespace onnuri {
 enum class CallFormat {
   kJson,      ///< {"name": ..., "arguments" or "parameters": {...}}, a list of these, or kFunction
   kFunction,  ///< <function=NAME>{arguments}</function>
-  kNamed,  ///< [id or type MARK] NAME MARK arguments, the marks being `name_mark` and `args_mark`
+  kNamed,   ///< [id or type MARK] NAME MARK arguments, the marks being `name_mark` and `args_mark`
+  kHeaded,  ///< NAME [`name_mark` ID] [`args_mark`] {arguments}, or as kJson
+  kPython,  ///< [NAME(key=value, ...), ...]
 };
 
 struct CallTag {
   std::string open;
-  std::string close;
+  std::string close;  // empty: a call ends with its value
   CallFormat format = CallFormat::kJson;
-  std::string name_mark;  // kNamed: between id and name; empty when there is no id
-  std::string args_mark;  // kNamed: between name and arguments
+  std::string
+      name_mark;  // kNamed: between id and name, empty when there is no id; kHeaded: before id
+  std::string args_mark;  // before the arguments
 };
 
 enum class OutputShape { kPlain, kInline, kTurns };
@@ -45,6 +48,7 @@ struct OutputGrammar {
   std::vector<CallTag> calls;        // kTurns too: inside a turn of calls
   std::vector<std::string> dropped;  // wrappers around calls that mean nothing by themselves
   bool bare_json_calls = false;      // the whole answer may be one call, without tags
+  bool bare_python_calls = false;    // the same for a list of calls in Python's manner
 
   // kTurns
   TurnStyle style = TurnStyle::kHeader;

@@ -43,27 +43,47 @@ bool may_become(std::string_view text, std::string_view whole) {
   return text.size() < whole.size() && whole.starts_with(text);
 }
 
-// Whether JSON text breaks off inside a string.
-bool inside_string(std::string_view json) {
-  bool inside = false;
-  for (size_t i = 0; i < json.size(); ++i) {
-    if (inside && json[i] == '\\')
+// Whether text breaks off inside a string that one of `quotes` began.
+bool inside_string(std::string_view text, std::string_view quotes) {
+  char quote = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (quote != 0 && text[i] == '\\')
       ++i;
-    else if (json[i] == '"')
-      inside = !inside;
+    else if (quote != 0 ? text[i] == quote : quotes.find(text[i]) != quotes.npos)
+      quote = quote != 0 ? '\0' : text[i];
   }
-  return inside;
+  return quote != 0;
 }
 
 bool contains(const std::vector<std::string>& all, std::string_view one) {
   return std::find(all.begin(), all.end(), one) != all.end();
 }
 
+// Whether calls in Python's manner may begin like this; nothing while there is no name yet.
+std::optional<bool> begins_python_calls(std::string_view text) {
+  PythonCalls reader;
+  for (const char c : text) {
+    if (!reader.push(c)) return false;
+    if (!reader.take().empty()) return true;
+  }
+  return std::nullopt;
+}
+
 // Whether what stands behind the opening tag can be a call; nothing while it cannot be known.
-std::optional<bool> looks_like_call(CallFormat format, std::string_view body) {
+std::optional<bool> looks_like_call(const CallTag& tag, std::string_view body) {
+  const CallFormat format = tag.format;
   const size_t at = body.find_first_not_of(kSpace);
   if (format == CallFormat::kNamed) return true;
   if (at == body.npos) return std::nullopt;
+  if (format == CallFormat::kPython) return begins_python_calls(body);
+  if (format == CallFormat::kHeaded) {
+    constexpr size_t kLongestHead = 256;
+    if (body[at] == '{' || body[at] == '[') return true;
+    const size_t brace = body.find('{');
+    const std::string_view head = body.substr(0, brace);
+    if (head.size() > kLongestHead || head.find_first_of("\n<\"'`}") != head.npos) return false;
+    return brace == body.npos ? std::nullopt : std::optional(read_head(tag, head).has_value());
+  }
   if (format == CallFormat::kJson) {
     constexpr std::string_view kFunction = "<function=";
     if (body[at] == '{' || body[at] == '[' || body.substr(at).starts_with(kFunction)) return true;
@@ -87,8 +107,9 @@ std::string recipient_of(std::string_view header) {
 
 }  // namespace
 
-OutputParser::OutputParser(const OutputGrammar& grammar, std::string_view prompt, bool has_tools)
-    : grammar_(grammar), has_tools_(has_tools) {
+OutputParser::OutputParser(const OutputGrammar& grammar, std::string_view prompt, bool has_tools,
+                           ToolSchemas tools)
+    : grammar_(grammar), has_tools_(has_tools), tools_(std::move(tools)) {
   if (grammar_.shape == OutputShape::kTurns) {
     state_ = State::kBetween;
     resume(prompt);
@@ -194,11 +215,20 @@ bool OutputParser::step_start(bool last) {
     begin_body(State::kReasoning, {grammar_.think_close}, true);
     return true;
   }
-  const bool bare = grammar_.bare_json_calls && has_tools_ && rest.starts_with('{');
+  CallTag form;
+  bool bare = grammar_.bare_json_calls && has_tools_ && rest.starts_with('{');
+  if (grammar_.bare_python_calls && has_tools_ && rest.starts_with('[')) {
+    form.format = CallFormat::kPython;
+    const std::optional<bool> plausible = begins_python_calls(rest);
+    if (!plausible && !last) return false;
+    bare = plausible == true;
+  }
+  if (bare) stream_call(form, at, held_.size());
   if (!last && (bare || rest.empty() || (!open.empty() && may_become(rest, open)))) return false;
   if (held_.empty()) return false;
   if (bare) {
-    std::vector<ToolCall> calls = read_json_calls(rest, num_calls_);
+    std::vector<ToolCall> calls = read_calls(form, rest, num_calls_, tools_);
+    end_stream(calls);
     if (!calls.empty()) {
       const std::string source = std::exchange(held_, {});
       emit(Kind::kCalls, source, std::move(calls));
@@ -248,56 +278,113 @@ void OutputParser::on_marker(const std::string& marker) {
   state_ = State::kCall;
 }
 
+// held_ begins with an opening tag and holds a call up to `end`, if it can be read.
+bool OutputParser::accept_call(size_t body_end, size_t end) {
+  std::vector<ToolCall> calls = read_calls(
+      tag_, std::string_view(held_).substr(tag_.open.size(), body_end - tag_.open.size()),
+      num_calls_, tools_);
+  if (calls.empty()) return false;
+  stream_call(tag_, tag_.open.size(), body_end);
+  end_stream(calls);
+  settle_space(Kind::kMarkup);
+  num_calls_ += static_cast<int64_t>(calls.size());
+  const std::string source = held_.substr(0, end);
+  held_.erase(0, end);
+  emit(Kind::kCalls, source, std::move(calls));
+  begin_body(State::kText, std::move(markers_), true);
+  return true;
+}
+
+// What looked like a call is text, `count` bytes of it for certain.
+bool OutputParser::refuse_call(size_t count) {
+  stream_.reset();
+  state_ = State::kText;
+  say(count);
+  return true;
+}
+
 // A call between tags; held_ begins with the opening one.
 bool OutputParser::step_call(bool last) {
-  const auto go_back = [&](size_t count) {
-    state_ = State::kText;
-    say(count);
-    return true;
-  };
-  const auto accept = [&](size_t body_end, size_t end) {
-    std::vector<ToolCall> calls = read_calls(
-        tag_, std::string_view(held_).substr(tag_.open.size(), body_end - tag_.open.size()),
-        num_calls_);
-    if (calls.empty()) return false;
-    settle_space(Kind::kMarkup);
-    num_calls_ += static_cast<int64_t>(calls.size());
-    const std::string source = held_.substr(0, end);
-    held_.erase(0, end);
-    emit(Kind::kCalls, source, std::move(calls));
-    begin_body(State::kText, std::move(markers_), true);
-    return true;
-  };
   const std::string_view body = std::string_view(held_).substr(tag_.open.size());
-  const std::optional<bool> plausible = looks_like_call(tag_.format, body);
-  if (plausible == false) return go_back(tag_.open.size());
-  const bool is_json =
-      body.find_first_not_of(kSpace) != body.npos && body[body.find_first_not_of(kSpace)] != '<';
+  const std::optional<bool> plausible = looks_like_call(tag_, body);
+  if (plausible == false) return refuse_call(tag_.open.size());
+  if (tag_.close.empty()) return plausible || last ? step_open_call(last) : false;
+  const size_t first = body.find_first_not_of(kSpace);
+  const std::string_view quotes = tag_.format == CallFormat::kPython         ? "\"'"
+                                  : first != body.npos && body[first] != '<' ? "\""
+                                                                             : "";
   for (size_t at; (at = held_.find(tag_.close, scanned_)) != std::string::npos;) {
     // A closing tag inside a string of the arguments closes nothing.
-    if (is_json && inside_string(body.substr(0, at - tag_.open.size()))) {
+    if (inside_string(body.substr(0, at - tag_.open.size()), quotes)) {
       scanned_ = at + 1;
       continue;
     }
     const size_t end = at + tag_.close.size();
-    return accept(at, end) || go_back(end);
+    return accept_call(at, end) || refuse_call(end);
   }
   if (!last) {
     const size_t tail = held_.size() - std::min(held_.size(), tag_.close.size() - 1);
+    if (plausible) stream_call(tag_, tag_.open.size(), held_.size());
     scanned_ = std::max(scanned_, tail);
     return false;
   }
   // The stream ends inside: the closing tag may have been the model's last, unwritten one.
-  if (accept(held_.size(), held_.size())) return true;
+  if (accept_call(held_.size(), held_.size())) return true;
   const size_t close = held_.find(tag_.close);
-  return go_back(close == std::string::npos ? tag_.open.size() : close + tag_.close.size());
+  return refuse_call(close == std::string::npos ? tag_.open.size() : close + tag_.close.size());
+}
+
+// A call that ends with its value: an object, or a list of them.
+bool OutputParser::step_open_call(bool last) {
+  const size_t body = tag_.open.size();
+  if (scanned_ == body) {
+    const size_t first = held_.find_first_not_of(kSpace, body);
+    const size_t begin =
+        first == held_.npos || held_[first] == '[' ? first : held_.find('{', first);
+    if (begin == held_.npos) return last && refuse_call(body);
+    scanned_ = begin;
+    value_ = {};
+  }
+  std::string ignored;
+  while (scanned_ < held_.size())
+    if (!value_.push(held_[scanned_++], ignored))
+      return accept_call(scanned_, scanned_) || refuse_call(scanned_);
+  if (last) return refuse_call(body);
+  stream_call(tag_, body, held_.size());
+  return false;
+}
+
+void OutputParser::stream_call(const CallTag& tag, size_t begin, size_t end) {
+  if (!stream_) {
+    stream_.emplace(tag, num_calls_, tools_);
+    streamed_ = begin;
+    if (state_ == State::kCallTurn && grammar_.style == TurnStyle::kChannel)
+      stream_->push(recipient_ + ">");
+  }
+  if (end > streamed_) stream_->push(std::string_view(held_).substr(streamed_, end - streamed_));
+  streamed_ = std::max(streamed_, end);
+  for (ToolCallDelta& delta : stream_->take()) deltas_.push_back(std::move(delta));
+}
+
+void OutputParser::end_stream(std::vector<ToolCall>& calls) {
+  if (!calls.empty()) {
+    stream_->finish(calls);
+    for (ToolCallDelta& delta : stream_->take()) deltas_.push_back(std::move(delta));
+  }
+  stream_.reset();
 }
 
 // A turn that is one call or a list of them.
 bool OutputParser::step_call_turn(bool last) {
   const Found found = find_first(held_, markers_, scanned_);
+  CallTag turn;
+  if (grammar_.style == TurnStyle::kChannel) turn.format = CallFormat::kFunction;
+  const size_t whole = found.marker != nullptr ? found.at
+                       : last                  ? held_.size()
+                                               : held_.size() - open_tail(held_, markers_);
+  if (whole > 0) stream_call(turn, 0, whole);
   if (found.marker == nullptr && !last) {
-    scanned_ = held_.size() - open_tail(held_, markers_);
+    scanned_ = whole;
     return false;
   }
   const size_t size = std::min(found.at, held_.size());
@@ -305,13 +392,13 @@ bool OutputParser::step_call_turn(bool last) {
   const std::string marker = found.marker != nullptr ? *found.marker : std::string();
   std::vector<ToolCall> calls;
   if (grammar_.style == TurnStyle::kChannel) {
-    CallTag tag;
-    tag.format = CallFormat::kFunction;
     if (body.find_first_not_of(kSpace) != body.npos)
-      calls = read_calls(tag, recipient_ + ">" + body, num_calls_);
+      calls = read_calls(turn, recipient_ + ">" + body, num_calls_, tools_);
   } else {
     calls = read_json_calls(body, num_calls_);
   }
+  if (!calls.empty()) stream_call(turn, 0, size);
+  end_stream(calls);
   num_calls_ += static_cast<int64_t>(calls.size());
   held_.erase(0, size);
   if (!calls.empty())

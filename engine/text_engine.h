@@ -38,6 +38,7 @@ struct PreparedPrompt {
   int64_t encoder_reused = 0;
   bool is_chat = false;
   bool has_tools = false;
+  ToolSchemas tools;
 };
 
 /// The media of one prompt, each kind in its order.

@@ -48,6 +48,8 @@ class Interpreter {
   /// What a for loop would walk over. Throws where Python would.
   List iterate(const Value& value);
   Value binary(const std::string& op, const Value& a, const Value& b);
+  /// Python finds keys by hash, and what can change has none.
+  void require_hashable(const Value& value);
   bool contains(const Value& container, const Value& item);
 
  private:

@@ -39,6 +39,18 @@ bool is_constant(const Expr& e) {
                      [&](const auto& arg) { return constant(arg.second); });
 }
 
+// A slice of range(a, b, step) is a range again, and says so.
+Value slice_of_range(const Value& range, int64_t from, int64_t to, int64_t by, List items) {
+  const List& all = range.as_list();
+  if (all.empty()) return range;
+  const int64_t step = all.size() > 1 ? all[1].as_int() - all[0].as_int() : 1;
+  const int64_t begin = all[0].as_int();
+  std::string name =
+      "range(" + std::to_string(begin + from * step) + ", " + std::to_string(begin + to * step);
+  if (by * step != 1) name += ", " + std::to_string(by * step);
+  return Value::view(name + ")", std::move(items));
+}
+
 int64_t floor_div(int64_t a, int64_t b) {
   const int64_t q = a / b;
   return a % b != 0 && (a < 0) != (b < 0) ? q - 1 : q;
@@ -91,6 +103,7 @@ Value Interpreter::eval(const Expr& e, const ScopePtr& scope) {
       Dict members;
       for (size_t i = 0; i + 1 < e.children.size(); i += 2) {
         Value key = child(i);
+        require_hashable(key);
         Value value = child(i + 1);
         const auto same = [&](const auto& m) { return equals(m.first, key); };
         const auto it = std::find_if(members.begin(), members.end(), same);
@@ -184,6 +197,13 @@ Value Interpreter::eval_compare(const Expr& e, const ScopePtr& scope) {
   return Value::boolean(true);
 }
 
+void Interpreter::require_hashable(const Value& v) {
+  if (v.type() == Value::Type::kList || v.is_dict())
+    error("expected something hashable, found " + std::string(v.type_name()));
+  if (v.type() == Value::Type::kTuple)
+    for (const Value& item : v.as_list()) require_hashable(item);
+}
+
 bool Interpreter::contains(const Value& container, const Value& item) {
   if (container.is_string()) {
     if (!item.is_string())
@@ -191,6 +211,7 @@ bool Interpreter::contains(const Value& container, const Value& item) {
     return container.as_string().find(item.as_string()) != std::string::npos;
   }
   if (container.is_dict()) {
+    require_hashable(item);
     step(container.as_dict().size());
     return container.member(item) != nullptr;
   }
@@ -246,7 +267,7 @@ Value Interpreter::eval_slice(const Expr& e, const ScopePtr& scope) {
     for (const Value& c : out) text += c.as_string();
     return object.is_markup() ? Value::markup(std::move(text)) : Value::string(std::move(text));
   }
-  if (object.is_range()) return Value::view("range", std::move(out));
+  if (object.is_range()) return slice_of_range(object, from, to, by, std::move(out));
   return object.type() == Value::Type::kTuple ? Value::tuple(std::move(out))
                                               : Value::list(std::move(out));
 }
@@ -369,9 +390,14 @@ Value floats(Interpreter& in, const std::string& op, double a, double b) {
   if (op == "**") return Value::number(std::pow(a, b));
   if (b == 0) in.error("division by zero");
   if (op == "/") return Value::number(a / b);
-  if (op == "//") return Value::number(std::floor(a / b));
+  // As Python has it: the rest takes the divisor's sign, and the quotient goes with the rest.
   const double r = std::fmod(a, b);
-  return Value::number(r != 0 && (r < 0) != (b < 0) ? r + b : r);
+  const bool turned = r != 0 && (r < 0) != (b < 0);
+  if (op == "%") return Value::number(r == 0 ? std::copysign(0.0, b) : turned ? r + b : r);
+  const double whole = (a - r) / b - (turned ? 1.0 : 0.0);
+  if (whole == 0) return Value::number(std::copysign(0.0, a / b));
+  const double below = std::floor(whole);
+  return Value::number(whole - below > 0.5 ? below + 1 : below);
 }
 
 }  // namespace

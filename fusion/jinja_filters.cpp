@@ -15,6 +15,8 @@ namespace onnuri::jinja {
 
 namespace {
 
+const std::string kComma = ",";
+
 Value text(std::string s) { return Value::string(std::move(s)); }
 // Python computes the items of a generator when they are asked for: an error in one of them must
 // not show before.
@@ -50,14 +52,6 @@ Value path(Interpreter& in, Value value, const Value& attribute) {
 Value sort_key(Interpreter& in, const Value& item, const Value& attribute, bool case_sensitive) {
   Value key = attribute.is_none() ? item : path(in, item, attribute);
   return key.is_string() && !case_sensitive ? text(utf8::lower(key.as_string())) : key;
-}
-
-// Python finds equals by hash, and what can change has none.
-void require_hashable(Interpreter& in, const Value& v) {
-  if (v.type() == Value::Type::kList || v.is_dict())
-    in.error("expected something hashable, found " + std::string(v.type_name()));
-  if (v.type() == Value::Type::kTuple)
-    for (const Value& item : v.as_list()) require_hashable(in, item);
 }
 
 Value tojson(Interpreter& in, const Value& v, const Args& args) {
@@ -192,15 +186,22 @@ Value dictsort(Interpreter& in, const Value& v, const Args& args) {
   return Value::list(std::move(out));
 }
 
+// The keys are lists of one or, for "a,b", several attributes.
 Value sort(Interpreter& in, const Value& v, const Args& args) {
   const bool reverse = args.get(0, "reverse", Value::boolean(false)).truth();
   const bool case_sensitive = args.get(1, "case_sensitive", Value::boolean(false)).truth();
   const Value attribute = args.get(2, "attribute", Value::none());
+  List attributes = {attribute};
+  if (attribute.is_string()) attributes = split(in, attribute.as_string(), &kComma, -1, false);
+  const auto key = [&](const Value& item) {
+    List keys;
+    for (const Value& one : attributes) keys.push_back(sort_key(in, item, one, case_sensitive));
+    return Value::list(std::move(keys));
+  };
   List out = in.iterate(v);
   std::stable_sort(out.begin(), out.end(), [&](const Value& a, const Value& b) {
-    in.step();
-    const int order = compare(sort_key(in, a, attribute, case_sensitive),
-                              sort_key(in, b, attribute, case_sensitive));
+    in.step(attributes.size());
+    const int order = compare(key(a), key(b));
     return reverse ? order > 0 : order < 0;
   });
   return Value::list(std::move(out));
@@ -213,7 +214,7 @@ Value unique(Interpreter& in, const Value& v, const Args& args) {
     List seen;
     for (const Value& item : in.iterate(v)) {
       Value key = sort_key(in, item, attribute, case_sensitive);
-      require_hashable(in, key);
+      in.require_hashable(key);
       in.step(seen.size());
       if (std::any_of(seen.begin(), seen.end(), [&](const Value& s) { return equals(s, key); }))
         continue;

@@ -67,6 +67,7 @@ Dict members_of(Interpreter& in, const Args& args) {
     out.emplace_back(std::move(key), std::move(value));
   };
   for (const Value& given : args.positional) {
+    if (given.is_undefined()) in.error("\"" + given.undefined_name() + "\" is undefined");
     if (given.is_dict()) {
       for (const auto& [key, value] : given.as_dict()) set(key, value);
     } else {

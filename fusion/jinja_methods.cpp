@@ -271,6 +271,7 @@ Value items(Interpreter& in, const Value& d, const Args&) {
 }
 Value get(Interpreter& in, const Value& d, const Args& args) {
   if (args.positional.empty()) in.error("get needs a key");
+  in.require_hashable(args.positional[0]);
   in.step(d.as_dict().size() / 16);
   const Value* found = d.member(args.positional[0]);
   return found != nullptr ? *found : args.get(1, "default", Value::none());

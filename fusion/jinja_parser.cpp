@@ -578,7 +578,9 @@ class Parser {
       if (first_named || skip_op("|")) {
         first_named = false;
         std::string name = expect_identifier();
-        while (skip_op(".")) name += "." + expect_identifier();
+        if (peek().is_op("."))
+          fail(ErrorCode::kUnsupported, "expected a filter of the chat template subset, found \"",
+               name, ".\" in line ", peek().line);
         ExprPtr e = with(node(Expr::Kind::kFilter, std::move(name)), std::move(value));
         if (peek().is_op("(")) arguments(*e);
         value = std::move(e);
@@ -597,6 +599,9 @@ class Parser {
     const bool negated = skip_name("not");
     ExprPtr e = with(node(Expr::Kind::kTest, expect_identifier()), std::move(value));
     const Kind kind = peek().kind;
+    if (peek().is_name("is"))
+      fail(ErrorCode::kCorruptData, "expected no test of a test in chat template line ",
+           peek().line);
     const bool word = kind == Kind::kName && !peek().is_name("else") && !peek().is_name("or") &&
                       !peek().is_name("and") && !peek().is_name("if") && !peek().is_name("is") &&
                       !peek().is_name("not") && !peek().is_name("in") &&

@@ -100,7 +100,8 @@ Value to_int(Interpreter& in, const Value& v, const Args& args) {
   } else {
     return args.get(0, "default", Value::integer(0));
   }
-  if (!(std::fabs(d) < 9e18)) return args.get(0, "default", Value::integer(0));
+  if (!std::isfinite(d)) return args.get(0, "default", Value::integer(0));
+  if (std::fabs(d) >= 9e18) in.error("expected integers of 64 bits");
   return Value::integer(static_cast<int64_t>(d));
 }
 

@@ -244,6 +244,7 @@ std::string printf_format(Interpreter& in, const std::string& text, const Args& 
 std::string brace_format(Interpreter& in, const std::string& text, const Args& args) {
   std::string out;
   size_t next = 0;
+  bool numbered = false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if ((c == '{' || c == '}') && i + 1 < text.size() && text[i + 1] == c) {
@@ -270,6 +271,8 @@ std::string brace_format(Interpreter& in, const std::string& text, const Args& a
     } else {
       v = args.find(args.positional.size(), field);
     }
+    numbered = numbered || (!field.empty() && number.ec == std::errc());
+    if (numbered && next > 0) in.error("expected fields all numbered or all plain");
     if (v == nullptr) in.error("no value for the format field \"" + field + "\"");
     out += v->str();
     i = end;

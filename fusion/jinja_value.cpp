@@ -342,7 +342,9 @@ void Value::write(std::string& out, bool quoted, int depth) const {
     case Type::kBool: out += int_ != 0 ? "True" : "False"; return;
     case Type::kInt: out += std::to_string(int_); return;
     case Type::kFloat: out += float_repr(float_); return;
-    case Type::kString: out += quoted ? quote(*string_) : *string_; return;
+    case Type::kString:
+      out += !quoted ? *string_ : is_markup() ? "Markup(" + quote(*string_) + ")" : quote(*string_);
+      return;
     case Type::kFunction: out += "<function>"; return;
     case Type::kView:
       out += is_generator() ? "<generator object>" : *string_;

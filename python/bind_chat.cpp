@@ -78,6 +78,16 @@ std::vector<ChatMessage> messages_from(const py::object& object) {
 }
 
 void bind_chat(py::module_& module) {
+  py::class_<ToolCallDelta>(module, "ToolCallDelta",
+                            "A piece of a tool call while it is written: id and name first.")
+      .def_readonly("index", &ToolCallDelta::index)
+      .def_readonly("id", &ToolCallDelta::id)
+      .def_readonly("name", &ToolCallDelta::name)
+      .def_readonly("arguments", &ToolCallDelta::arguments)
+      .def("__repr__", [](const ToolCallDelta& self) {
+        return "<ToolCallDelta " + std::to_string(self.index) +
+               (self.name.empty() ? "" : " " + self.name) + " " + self.arguments + ">";
+      });
   py::class_<ToolCall>(module, "ToolCall", "A tool that the model wants to be run.")
       .def_readonly("id", &ToolCall::id)
       .def_readonly("name", &ToolCall::name)

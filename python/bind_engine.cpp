@@ -118,6 +118,7 @@ void bind_results(py::module_& module) {
       .def_readonly("text", &TokenEvent::text)
       .def_readonly("reasoning", &TokenEvent::reasoning)
       .def_readonly("tool_calls", &TokenEvent::tool_calls)
+      .def_readonly("tool_call_deltas", &TokenEvent::tool_call_deltas)
       .def_readonly("choice", &TokenEvent::choice)
       .def_readonly("logprobs", &TokenEvent::logprobs)
       .def("__repr__", [](const TokenEvent& self) {

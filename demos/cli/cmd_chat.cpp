@@ -1,10 +1,12 @@
 // onnuri chat: a conversation, or one question.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
 #include <optional>
+#include <utility>
 
 #include "demos/cli/common.h"
 #include "demos/cli/terminal.h"
@@ -26,19 +28,19 @@ struct ChatOptions {
   std::string tools_file;
 };
 
-ChatMessage user_message(const ChatOptions& options, const std::string& text, bool with_media) {
-  ChatMessage message{"user", {}};
-  if (with_media) {
-    for (const std::string& path : options.images) {
-      message.content.push_back({true, "", {MediaKind::kImage, path, {}}});
-    }
-    for (const std::string& path : options.audios) {
-      message.content.push_back({true, "", {MediaKind::kAudio, path, {}}});
-    }
-    for (const std::string& path : options.videos) {
-      message.content.push_back({true, "", {MediaKind::kVideo, path, {}}});
-    }
-  }
+std::vector<ContentPart> given_media(const ChatOptions& options) {
+  std::vector<ContentPart> media;
+  for (const std::string& path : options.images)
+    media.push_back({true, "", {MediaKind::kImage, path, {}}});
+  for (const std::string& path : options.audios)
+    media.push_back({true, "", {MediaKind::kAudio, path, {}}});
+  for (const std::string& path : options.videos)
+    media.push_back({true, "", {MediaKind::kVideo, path, {}}});
+  return media;
+}
+
+ChatMessage user_message(std::vector<ContentPart> media, const std::string& text) {
+  ChatMessage message{"user", std::move(media)};
   message.content.push_back({false, text, {}});
   return message;
 }
@@ -56,7 +58,7 @@ GenerateRequest request_for(const Engine& engine, const ChatOptions& options,
 
 void answer_once(Engine& engine, const ChatOptions& options, std::vector<ChatMessage> history,
                  const std::string& text) {
-  history.push_back(user_message(options, text, true));
+  history.push_back(user_message(given_media(options), text));
   const GenerateResult result =
       run_generation(engine, request_for(engine, options, std::move(history)), options.model.json);
   print_result(result, options.model);
@@ -64,9 +66,9 @@ void answer_once(Engine& engine, const ChatOptions& options, std::vector<ChatMes
 }
 
 // A line of input, or nothing at the end. The first Ctrl-C at the prompt warns, the second leaves.
-std::optional<std::string> read_line() {
+std::optional<std::string> read_line(const std::string& prompt) {
   for (;;) {
-    std::fputs("\n> ", stderr);
+    std::fprintf(stderr, "\n%s", prompt.c_str());
     std::fflush(stderr);
     InterruptGuard::reset();
     std::string line;
@@ -74,7 +76,7 @@ std::optional<std::string> read_line() {
     if (!InterruptGuard::interrupted()) return std::nullopt;
     std::clearerr(stdin);
     std::cin.clear();
-    std::fputs("\n(Ctrl-C again leaves)\n> ", stderr);
+    std::fprintf(stderr, "\n(Ctrl-C again leaves)\n%s", prompt.c_str());
     if (std::getline(std::cin, line)) return line;
     if (InterruptGuard::presses() > 1) throw Interrupted{};
     return std::nullopt;
@@ -89,35 +91,151 @@ ChatMessage answer_message(const GenerateResult& result) {
   return message;
 }
 
-void converse(Engine& engine, const ChatOptions& options, const std::vector<ChatMessage>& start) {
-  std::vector<ChatMessage> history = start;
-  std::fprintf(stderr,
-               "Type a message; /reset starts over, /exit or Ctrl-D leaves, Ctrl-C stops "
-               "an answer, twice leaves.\n");
-  const InterruptGuard guard(3);
-  bool first = true;
-  while (const std::optional<std::string> line = read_line()) {
-    if (line->empty()) continue;
-    if (*line == "/exit" || *line == "/quit" || *line == "/bye") break;
-    if (*line == "/reset") {
-      history = start;
-      first = true;
-      continue;
-    }
-    history.push_back(user_message(options, *line, first));
-    try {
-      const GenerateResult result =
-          run_generation(engine, request_for(engine, options, history), options.model.json);
-      print_result(result, options.model);
-      if (InterruptGuard::presses() > 1) throw Interrupted{};
-      history.push_back(answer_message(result));
-      first = false;
-    } catch (const Error& e) {
-      std::fprintf(stderr, "onnuri: %s\n", e.what());
-      history.pop_back();
-    }
+// What the tools gave back, as the user types it; false when there is nothing to tell the model.
+bool add_tool_results(const GenerateResult& result, std::vector<ChatMessage>& history) {
+  std::vector<ChatMessage> results;
+  for (const ToolCall& call : result.tool_calls) {
+    const std::optional<std::string> line = read_line("result of " + call.name + "> ");
+    if (!line || line->empty()) return false;
+    results.push_back(text_message("tool", *line));
+    results.back().name = call.name;
+    results.back().tool_call_id = call.id;
+  }
+  history.insert(history.end(), results.begin(), results.end());
+  return !results.empty();
+}
+
+// One question: answers until the model asks for no more tools. Returns false when it was stopped
+// before it had said anything: then the question is not part of the conversation.
+bool answer(Engine& engine, const ChatOptions& options, std::vector<ChatMessage>& history) {
+  for (;;) {
+    const GenerateResult result =
+        run_generation(engine, request_for(engine, options, history), options.model.json);
+    print_result(result, options.model);
+    if (InterruptGuard::presses() > 1) throw Interrupted{};
+    if (result.finish_reason == "cancelled" && result.token_ids.empty()) return false;
+    history.push_back(answer_message(result));
+    if (!add_tool_results(result, history)) return true;
   }
 }
+
+constexpr const char* kHelp =
+    "  /help             this list\n"
+    "  /reset            start over\n"
+    "  /undo             forget the last question and its answer\n"
+    "  /system TEXT      start over with this system message\n"
+    "  /reasoning HOW    auto, on, off, minimal, low, medium or high\n"
+    "  /image FILE       show a picture with the next message; /audio and /video likewise\n"
+    "  /exit             leave, as Ctrl-D does\n"
+    "Ctrl-C stops an answer and keeps what was said; pressed twice it leaves.\n"
+    "A line that begins with a blank is a message even where a / follows.\n";
+
+// A conversation at the terminal.
+class Conversation {
+ public:
+  Conversation(Engine& engine, const ChatOptions& options, std::vector<ChatMessage> start)
+      : engine_(engine), options_(options), start_(std::move(start)) {
+    reset();
+  }
+
+  void run() {
+    std::fputs("Type a message, or /help.\n", stderr);
+    if (!options_.tools_file.empty())
+      std::fputs("Where the model calls a tool, type its result; an empty line gives none.\n",
+                 stderr);
+    const InterruptGuard guard(3);
+    while (const std::optional<std::string> line = read_line("> ")) {
+      if (line->empty()) continue;
+      if (line->front() == '/') {
+        if (!obey(*line)) break;
+      } else {
+        ask(*line);
+      }
+    }
+  }
+
+ private:
+  void reset() {
+    history_ = start_;
+    media_ = given_media(options_);
+    questions_.clear();
+  }
+
+  void ask(const std::string& text) {
+    const std::vector<ChatMessage> before = history_;
+    history_.push_back(user_message(media_, text));
+    try {
+      if (answer(engine_, options_, history_)) {
+        media_.clear();
+        questions_.push_back(before.size());
+        return;
+      }
+      std::fputs("(stopped before the answer began: the question is dropped)\n", stderr);
+    } catch (const Error& e) {
+      std::fprintf(stderr, "onnuri: %s\n", e.what());
+    }
+    history_ = before;
+  }
+
+  // A line that begins with a slash; false when it says to leave.
+  bool obey(const std::string& line) {
+    const size_t end = std::min(line.find(' '), line.size());
+    const std::string name = line.substr(1, end - 1);
+    const std::string rest = line.substr(std::min(end + 1, line.size()));
+    if (name == "exit" || name == "quit" || name == "bye") return false;
+    if (name == "help" || name == "?") {
+      std::fputs(kHelp, stderr);
+    } else if (name == "reset") {
+      reset();
+      std::fputs("(a new conversation)\n", stderr);
+    } else if (name == "undo") {
+      undo();
+    } else if (name == "system") {
+      start_.clear();
+      if (!rest.empty()) start_.push_back(text_message("system", rest));
+      reset();
+      std::fputs("(a new conversation)\n", stderr);
+    } else if (name == "reasoning") {
+      options_.reasoning = rest.empty() ? "auto" : rest;
+      std::fprintf(stderr, "(reasoning %s)\n", options_.reasoning.c_str());
+    } else if (name == "image" || name == "audio" || name == "video") {
+      attach(name, rest);
+    } else {
+      std::fprintf(stderr, "onnuri: expected a command of /help, found \"/%s\"\n", name.c_str());
+    }
+    return true;
+  }
+
+  void undo() {
+    if (questions_.empty()) {
+      std::fputs("(nothing to forget)\n", stderr);
+      return;
+    }
+    history_.resize(questions_.back());
+    questions_.pop_back();
+    std::fputs("(forgotten)\n", stderr);
+  }
+
+  void attach(const std::string& kind, const std::string& path) {
+    if (access(path.c_str(), R_OK) != 0) {
+      std::fprintf(stderr, "onnuri: expected a file that can be read, found \"%s\"\n",
+                   path.c_str());
+      return;
+    }
+    const MediaKind media = kind == "image"   ? MediaKind::kImage
+                            : kind == "audio" ? MediaKind::kAudio
+                                              : MediaKind::kVideo;
+    media_.push_back({true, "", {media, path, {}}});
+    std::fputs("(it goes with the next message)\n", stderr);
+  }
+
+  Engine& engine_;
+  ChatOptions options_;
+  std::vector<ChatMessage> start_;
+  std::vector<ChatMessage> history_;
+  std::vector<ContentPart> media_;  // of the next message
+  std::vector<size_t> questions_;   // where each one begins in the history
+};
 
 }  // namespace
 
@@ -144,7 +262,11 @@ void add_chat_command(CLI::App& app) {
   set_examples(
       *command,
       "  onnuri chat smollm2-135m \"Why is the sky blue?\"\n"
-      "  onnuri chat ./Qwen3-0.6B --sampling model --template-args '{\"enable_thinking\": false}'\n"
+      "  onnuri chat ./Qwen3-0.6B --sampling model --reasoning off\n"
+      "  onnuri chat ./Qwen3-0.6B \"What is the weather in Seoul?\" --tools weather.json\n"
+      "    with weather.json: [{\"type\": \"function\", \"function\": {\"name\": \"get_weather\",\n"
+      "      \"description\": \"...\", \"parameters\": {\"type\": \"object\", \"properties\":\n"
+      "      {\"city\": {\"type\": \"string\"}}}}}]\n"
       "  onnuri chat model.gguf \"A person as JSON\" --json-schema person.json\n"
       "  onnuri chat model.gguf \"Good or bad?\" --choice good --choice bad");
   command->callback([options] {
@@ -162,7 +284,7 @@ void add_chat_command(CLI::App& app) {
     if (!options->message.empty())
       answer_once(*engine, *options, history, options->message);
     else
-      converse(*engine, *options, history);
+      Conversation(*engine, *options, std::move(history)).run();
   });
 }
 

@@ -98,8 +98,39 @@ Score score_text(Engine& engine, const PerplexityOptions& options, const std::ve
   return score;
 }
 
+// The length of the UTF-8 character at `at`, or 0 where there is none (RFC 3629).
+size_t character_size(const std::string& text, size_t at) {
+  const auto byte = [&](size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
+  const unsigned first = byte(at);
+  const unsigned second = byte(at + 1);
+  if (first < 0x80) return 1;
+  if (first < 0xC2 || first > 0xF4) return 0;
+  const size_t size = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+  for (size_t i = 1; i < size; ++i)
+    if ((byte(at + i) & 0xC0) != 0x80) return 0;
+  const bool overlong = (first == 0xE0 && second < 0xA0) || (first == 0xF0 && second < 0x90);
+  const bool surrogate = first == 0xED && second > 0x9F;
+  const bool too_high = first == 0xF4 && second > 0x8F;
+  return overlong || surrogate || too_high ? 0 : size;
+}
+
+// Whoever has the wrong file should not wait for a model first.
+void require_utf8(const std::string& text, const std::string& file) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t size = character_size(text, at);
+    if (size == 0)
+      throw Error(ErrorCode::kInvalidArgument, "expected UTF-8 text in \"" + file +
+                                                   "\", found a broken character at byte " +
+                                                   std::to_string(at));
+    at += size;
+  }
+}
+
 void run(PerplexityOptions options) {
   const std::string text = read_file(options.file);
+  require_utf8(text, options.file);
   options.model.context = options.window;
   const std::unique_ptr<Engine> engine = load_engine(options.model);
   if (options.window == 0)

@@ -75,10 +75,17 @@ void add_quantize_command(CLI::App& app) {
       ->check(CLI::NonNegativeNumber);
   quantize->add_flag("--json", command->model.json, "Print one JSON object");
   quantize->add_flag("-q,--quiet", command->model.quiet, "No progress");
-  set_examples(*quantize,
-               "  onnuri quantize ./EXAONE-4.0-1.2B -t q4_k exaone.gguf\n"
-               "  onnuri quantize model.gguf -t q8_0 smaller.gguf\n"
-               "  onnuri quantize ./Qwen3-0.6B -t int8 ./Qwen3-0.6B-int8");
+  std::string families;
+  for (const std::string& family : gguf_families())
+    families += (families.empty() ? "" : ", ") + family;
+  set_examples(
+      *quantize,
+      "  onnuri quantize ./EXAONE-4.0-1.2B -t q4_k exaone.gguf\n"
+      "  onnuri quantize model.gguf -t q8_0 smaller.gguf\n"
+      "  onnuri quantize ./Qwen3-0.6B -t int8 ./Qwen3-0.6B-int8\n\n"
+      "GGUF is written from any .gguf file, and from checkpoint folders whose config.json\n"
+      "has a model_type out of: " +
+          families);
   quantize->callback([command] { run(*command); });
 }
 

@@ -84,8 +84,9 @@ struct GenerateRequest {
   int64_t max_new_tokens = 256;
   SamplingParams sampling;
   AnswerFormat format;  ///< a JSON schema, regular expression, grammar or list of choices to obey
-  int64_t num_choices = 1;    ///< independent answers; the prompt is computed once for all
-  int64_t top_logprobs = -1;  ///< -1: none; k >= 0: the chosen token's and the k likeliest
+  int64_t num_choices = 1;  ///< independent answers; the prompt is computed once for all
+  int64_t top_logprobs =
+      -1;  ///< -1: none; k >= 0: the chosen token's and the k likeliest (StepLogProbs)
   bool ignore_eos = false;
   /// Most tokens to guess ahead from repeats in the text and check in one pass (prompt lookup); 0
   /// guesses nothing. The answer is the same, bit for bit; texts that repeat themselves come
@@ -99,10 +100,23 @@ struct TokenLogProb {
   double logprob = 0;  ///< natural logarithm
 };
 
-/// Log-probabilities of one step: of the model's own distribution, before any sampling parameter.
+/// Log-probabilities of one step, of the model's own distribution: the softmax of its logits before
+/// temperature, penalties, logit bias, top-k and the like, or a format is applied. The chosen token
+/// need not be among the likeliest, and a format may have forbidden those.
 struct StepLogProbs {
   TokenLogProb chosen;
   std::vector<TokenLogProb> top;  ///< likeliest first
+};
+
+/// A piece of a tool call while the model writes it. The first of a call carries its id and name;
+/// the texts of all its pieces joined are its arguments as JSON. A second piece with a name means
+/// that the call begins anew: what came before under that index is void. So is a call that never
+/// becomes one of `tool_calls`; it is then part of the text.
+struct ToolCallDelta {
+  int64_t index = 0;  ///< of the call within the answer
+  std::string id;
+  std::string name;
+  std::string arguments;
 };
 
 /// One step of a stream. `text` is whole UTF-8; it may be empty while a character is incomplete.
@@ -111,10 +125,11 @@ struct StepLogProbs {
 struct TokenEvent {
   int32_t token_id = -1;
   std::string text;
-  std::string reasoning;                 ///< what the model thought with this token
-  std::vector<ToolCall> tool_calls;      ///< that this token completed
-  int64_t choice = 0;                    ///< which answer; they come one after another
-  std::optional<StepLogProbs> logprobs;  ///< where asked for
+  std::string reasoning;                        ///< what the model thought with this token
+  std::vector<ToolCall> tool_calls;             ///< that this token completed
+  int64_t choice = 0;                           ///< which answer; they come one after another
+  std::optional<StepLogProbs> logprobs;         ///< where asked for
+  std::vector<ToolCallDelta> tool_call_deltas;  ///< what it added to calls, finished or not
 };
 
 /// Return false to stop; the result then has finish_reason "cancelled".

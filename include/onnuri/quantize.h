@@ -26,11 +26,14 @@ struct QuantizeResult {
 /// "q4_k", "q8_0", ..., "int8", "int4".
 std::vector<std::string> quantize_types();
 
+/// The model_type of every family whose checkpoint folders can become GGUF files.
+std::vector<std::string> gguf_families();
+
 /// Writes the model at `path` to `out`. The types "int8" and "int4" turn a checkpoint folder into
 /// another one with compressed-tensors weights; all others write a GGUF file, from GGUF or from a
-/// checkpoint folder of the families llama, qwen2, qwen3, gemma3 and exaone4. Embeddings and heads
-/// get more bits than the rest, norms and routers keep theirs, and weights that are stored in fewer
-/// bits already stay as they are. `out` appears whole or not at all.
+/// checkpoint folder of one of gguf_families(). Embeddings and heads get more bits than the rest,
+/// norms and routers keep theirs, and weights that are stored in fewer bits already stay as they
+/// are. `out` appears whole or not at all.
 QuantizeResult quantize_model(const std::string& path, const std::string& out,
                               const QuantizeOptions& options);
 

@@ -19,6 +19,7 @@ from ._onnuri import (
     TokenLogProb,
     Tokenizer,
     ToolCall,
+    ToolCallDelta,
     Transcript,
     TranscriptSegment,
     Usage,
@@ -29,7 +30,7 @@ from ._onnuri import (
 
 __all__ = [
     "Choice", "Engine", "Error", "GenerateResult", "StepLogProbs", "Stream", "TokenEvent",
-    "TokenLogProb", "Tokenizer", "ToolCall", "Transcript", "TranscriptSegment", "Usage", "devices", "inspect",
+    "TokenLogProb", "Tokenizer", "ToolCall", "ToolCallDelta", "Transcript", "TranscriptSegment", "Usage", "devices", "inspect",
     "render_chat_template",
 ]
 
@@ -108,7 +109,8 @@ class Engine(_onnuri.Engine):
         Options: max_new_tokens=256, temperature=0, top_k=0, top_p=1, min_p=0, typical_p=1,
         repetition_penalty=1, presence_penalty=0, frequency_penalty=0, logit_bias=None ({id: bias}),
         seed=0, n=1 (answers, see result.choices), logprobs=None (0: the chosen token's, k: the k
-        likeliest too), ignore_eos=False, stop=None, images=None, audios=None, videos=None,
+        likeliest too; of the model's own distribution, before temperature, penalties, bias, cuts and
+        formats), ignore_eos=False, stop=None, images=None, audios=None, videos=None,
         template_kwargs=None.
         sampling="model" starts from what the checkpoint recommends; arguments given still win.
         lookup_tokens=0: guess up to so many tokens from repeats in the text and check them in one
@@ -117,7 +119,8 @@ class Engine(_onnuri.Engine):
         choice= (a list of texts) constrains the whole answer.
         With messages: tools=None (a list of JSON schemas), reasoning="auto" (True, False, "on", "off",
         "minimal", "low", "medium", "high"), split_output=True (thoughts and tool calls apart from the
-        text), trust_special_tokens=False (special tokens spelt in messages are text).
+        text), trust_special_tokens=False (special tokens spelt in messages are text, and so are
+        markers such as <think> in the words of users and tools).
         `stream` is False (returns a GenerateResult), True (returns a Stream of TokenEvents), or a
         callable that gets each TokenEvent and may return False to stop.
         """

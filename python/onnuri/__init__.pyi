@@ -29,11 +29,18 @@ class ToolCall:
     arguments_json: str
     def to_dict(self) -> dict[str, Any]: ...
 
+class ToolCallDelta:
+    index: int
+    id: str
+    name: str
+    arguments: str
+
 class TokenEvent:
     token_id: int
     text: str
     reasoning: str
     tool_calls: list[ToolCall]
+    tool_call_deltas: list[ToolCallDelta]
     choice: int
     logprobs: StepLogProbs | None
 

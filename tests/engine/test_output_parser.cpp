@@ -4,21 +4,19 @@
 
 #include <random>
 
+#include "core/json.h"
 #include "engine/output_parser.h"
 #include "onnuri/error.h"
+#include "tests/support/output_cases.h"
 
 namespace onnuri {
 namespace {
 
 using Kind = OutputPiece::Kind;
 
-struct Read {
-  std::string text;
-  std::string reasoning;
-  std::string calls;  // name(arguments); in a row
-  std::string whole;
-  bool operator==(const Read&) const = default;
-};
+using Read = OutputRead;
+using Case = OutputCase;
+using Assembly = CallAssembly;
 
 void add(Read& out, const std::vector<OutputPiece>& pieces) {
   for (const OutputPiece& piece : pieces) {
@@ -30,190 +28,26 @@ void add(Read& out, const std::vector<OutputPiece>& pieces) {
   }
 }
 
-struct Case {
-  const char* name;
-  const char* chat_template;  // as far as its markers go
-  const char* prompt;
-  std::string stream;
-  Read want;
-  bool has_tools = true;
-};
-
 Read read_in_pieces(const Case& c, const std::vector<size_t>& cuts) {
   OutputParser parser(find_output_grammar(c.chat_template), c.prompt, c.has_tools);
   Read out;
+  Assembly assembly;
+  std::vector<std::string> ids;
+  const auto take = [&](const std::vector<OutputPiece>& pieces) {
+    add(out, pieces);
+    for (const OutputPiece& piece : pieces)
+      for (const ToolCall& call : piece.calls) ids.push_back(call.id);
+    assembly.add(parser.take_deltas());
+  };
   size_t at = 0;
   for (const size_t cut : cuts) {
-    add(out, parser.push(std::string_view(c.stream).substr(at, cut - at)));
+    take(parser.push(std::string_view(c.stream).substr(at, cut - at)));
     at = cut;
   }
-  add(out, parser.push(std::string_view(c.stream).substr(at)));
-  add(out, parser.finish());
+  take(parser.push(std::string_view(c.stream).substr(at)));
+  take(parser.finish());
+  assembly.finish(out, ids);
   return out;
-}
-
-constexpr const char* kHermes = "<think></think><tool_call>{{ enable_thinking }}";
-constexpr const char* kFunction = "<function=name>";
-constexpr const char* kTurns = "<|im_start|>assistant/think -> tool/function_call";
-constexpr const char* kMarked = "<|begin|>assistant<|think|><|content|><|tool_call:begin|>";
-constexpr const char* kChannels = "<|start|>assistant<|channel|>final<|message|>";
-constexpr const char* kNamed = "<think></think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>";
-constexpr const char* kBare = "Environment: ipython {\"name\": x, \"parameters\": y}";
-
-Case make(const char* name, const char* source, const char* prompt, std::string stream,
-          std::string text, std::string reasoning, std::string calls, bool has_tools = true) {
-  Case c{name, source, prompt, std::move(stream), {}, has_tools};
-  c.want = {std::move(text), std::move(reasoning), std::move(calls), c.stream};
-  return c;
-}
-
-std::vector<Case> inline_cases() {
-  const char* prompt = "<|im_start|>assistant\n";
-  return {
-      make("plain", kHermes, prompt, " Hello,\n\nworld \n", " Hello,\n\nworld \n", "", ""),
-      make("thought", kHermes, prompt, "<think>\nhmm, 음\n</think>\n\nanswer\n", "answer\n",
-           "hmm, 음", ""),
-      make("prefilled", kHermes, "assistant\n<think>\n", "\nso\n\nmore\n</think>\n\nyes", "yes",
-           "so\n\nmore", ""),
-      make("switched off", kHermes, "assistant\n<think>\n\n</think>\n\n", "yes </think>",
-           "yes </think>", "", ""),
-      make("never closed", kHermes, prompt, "<think>I wonder </thin", "", "I wonder </thin", ""),
-      make("empty thought", kHermes, prompt, "<think>\n\n</think>\n\nyes", "yes", "", ""),
-      make("only a tag", kHermes, prompt, "<think", "<think", "", ""),
-      make("a tag in the middle", kHermes, prompt, "I say <think>x</think>",
-           "I say <think>x</think>", "", ""),
-      make("call", kHermes, prompt,
-           "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": [1, \"b\"]}}\n</tool_call>", "",
-           "", "f({\"a\":[1,\"b\"]});"),
-      make("thought, word, calls", kHermes, prompt,
-           "<think>x</think>\nWait. \n<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n"
-           "<tool_call>{\"name\":\"g\",\"parameters\":{\"k\":\"서울\"}}</tool_call>\n",
-           "Wait.", "x", "f({});g({\"k\":\"서울\"});"),
-      make("a list of calls", kHermes, prompt,
-           "<tool_call>[{\"name\":\"f\"},{\"name\":\"g\",\"arguments\":null}]</tool_call>done",
-           "done", "", "f({});g({});"),
-      make("arguments as a string", kHermes, prompt,
-           "<tool_call>{\"name\":\"f\",\"arguments\":\"{\\\"a\\\": 1}\"}</tool_call>", "", "",
-           "f({\"a\":1});"),
-      make("a tag inside a string", kHermes, prompt,
-           "<tool_call>{\"name\":\"f\",\"arguments\":{\"s\":\"x</tool_call>y\\\"\"}}</tool_call>!",
-           "!", "", "f({\"s\":\"x</tool_call>y\\\"\"});"),
-      make("malformed", kHermes, prompt, "so <tool_call>{\"name\": f}</tool_call> end",
-           "so <tool_call>{\"name\": f}</tool_call> end", "", ""),
-      make("malformed, then well", kHermes, prompt,
-           "<tool_call>{]</tool_call>\n<tool_call>{\"name\":\"f\"}</tool_call>",
-           "<tool_call>{]</tool_call>", "", "f({});"),
-      make("unbalanced quote", kHermes, prompt, "<tool_call>{\"name}</tool_call> rest",
-           "<tool_call>{\"name}</tool_call> rest", "", ""),
-      make("no name", kHermes, prompt, "<tool_call>{\"arguments\":{}}</tool_call>",
-           "<tool_call>{\"arguments\":{}}</tool_call>", "", ""),
-      make("unfinished", kHermes, prompt, "a <tool_call>{\"name\": \"f\", \"argu",
-           "a <tool_call>{\"name\": \"f\", \"argu", "", ""),
-      make("closed by the end", kHermes, prompt, "<tool_call>{\"name\": \"f\"}\n", "", "",
-           "f({});"),
-      make("closed in part", kHermes, prompt, "<tool_call>{\"name\": \"f\"}</tool",
-           "<tool_call>{\"name\": \"f\"}</tool", "", ""),
-      make("talk about tags", kHermes, prompt,
-           "Use <tool_call> tags, `<tool_call>{\"name\":\"f\"}</tool_call>`.",
-           "Use <tool_call> tags, `<tool_call>{\"name\":\"f\"}</tool_call>`.", "", ""),
-      make("fenced code", kHermes, prompt,
-           "See:\n```xml\n<tool_call>{\"name\":\"f\"}</"
-           "tool_call>\n```\n<tool_call>{\"name\":\"g\"}</tool_call>",
-           "See:\n```xml\n<tool_call>{\"name\":\"f\"}</tool_call>\n```", "", "g({});"),
-      make("begun tag at the end", kHermes, prompt, "less <tool_ca", "less <tool_ca", "", ""),
-      make("parameters as tags", kHermes, prompt,
-           "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n<parameter=b>\nit's "
-           "\"x\"\n</parameter>\n"
-           "</function>\n</tool_call>",
-           "", "", "f({\"a\":1,\"b\":\"it's \\\"x\\\"\"});"),
-      make("function tag", kFunction, prompt,
-           "Sure.\n<function=f>{\"a\": 1}</function>\n<function=g>{}</function>", "Sure.", "",
-           "f({\"a\":1});g({});"),
-      make("no function", kFunction, prompt, "if <function= x>", "if <function= x>", "", ""),
-      make("named", kNamed, prompt,
-           "t</"
-           "think>ok<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{"
-           "\"a\":1}\n```"
-           "<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜><"
-           "｜tool▁calls▁end｜>",
-           "t</think>ok", "", "f({\"a\":1});g({});"),
-      make("bare call", kBare, prompt, "{\"name\": \"f\", \"parameters\": {\"a\": 1}}", "", "",
-           "f({\"a\":1});"),
-      make("bare, no tools", kBare, prompt, "{\"name\": \"f\", \"parameters\": {}}",
-           "{\"name\": \"f\", \"parameters\": {}}", "", "", false),
-      make("bare, no call", kBare, prompt, " {\"x\": 1}", " {\"x\": 1}", "", ""),
-      make("nothing known", "{{ messages }}", prompt, "<think>a</think> ", "<think>a</think> ", "",
-           ""),
-  };
-}
-
-std::vector<Case> turn_cases() {
-  const char* turns = "<|im_end|>\n<|im_start|>assistant";
-  const char* marked = "<|end|><|begin|>assistant";
-  const char* channels = "<|end|><|start|>assistant";
-  return {
-      make("turn: answer", kTurns, turns, "\n안녕 <b>\n", "안녕 <b>\n", "", ""),
-      make("turn: thought", kTurns, turns,
-           "/think\nhm\n<|im_end|>\n<|im_start|>assistant\nyes<|im_end|>", "yes", "hm", ""),
-      make("turn: forced thought", kTurns, "<|im_start|>assistant/think\n",
-           "hm<|im_end|>\n<|im_start|>assistant\nyes", "yes", "hm", ""),
-      make("turn: calls", kTurns, turns,
-           " -> tool/function_call\n[{\"name\": \"f\", \"arguments\": {\"a\": 1}}, {\"name\": "
-           "\"g\"}]<|im_end|>",
-           "", "", "f({\"a\":1});g({});"),
-      make("turn: thought, calls", kTurns, turns,
-           "/think\nx<|im_end|>\n<|im_start|>assistant -> "
-           "tool/function_call\n[{\"name\":\"f\"}]<|stop|>",
-           "", "x", "f({});"),
-      make("turn: malformed calls", kTurns, turns, " -> tool/function_call\n[{\"name\":<|im_end|>",
-           "[{\"name\":", "", ""),
-      make("turn: unfinished calls", kTurns, turns, " -> tool/function_call\n[{\"name\":\"f\"}",
-           "[{\"name\":\"f\"}", "", ""),
-      make("turn: unfinished thought", kTurns, turns, "/think\nx <|im_", "", "x <|im_", ""),
-      make("marked: answer", kMarked, marked, "<|content|> yes \n<|end|>", " yes \n", "", ""),
-      make("marked: thought", kMarked, marked,
-           "<|think|>\nhm\n<|end|><|begin|>assistant<|content|>yes<|end|>", "yes", "hm", ""),
-      make("marked: empty thought before", kMarked,
-           "<|begin|>assistant<|think|><|end|><|begin|>assistant", "<|content|>yes", "yes", "", ""),
-      make("marked: calls", kMarked, marked,
-           "<|think|>x<|end|><|begin|>assistant<|tool_calls|><|tool_call:begin|>id1<|tool_call:"
-           "name|>f"
-           "<|tool_call:args|>{\"a\": "
-           "\"한\"}<|tool_call:end|><|tool_call:begin|>id2<|tool_call:name|>g"
-           "<|tool_call:args|>{}<|tool_call:end|><|calls|>",
-           "", "x", "f({\"a\":\"한\"});g({});"),
-      make("marked: malformed", kMarked, marked,
-           "<|tool_calls|><|tool_call:begin|>id<|tool_call:end|><|calls|>",
-           "<|tool_call:begin|>id<|tool_call:end|>", "", ""),
-      make("channel: final", kChannels, channels, "<|channel|>final<|message|> yes<|return|>",
-           " yes", "", ""),
-      make("channel: thought", kChannels, channels,
-           "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>"
-           "yes <|return|>",
-           "yes ", "hm", ""),
-      make("channel: call", kChannels, channels,
-           "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary "
-           "to=functions.f "
-           "<|constrain|>json<|message|>{\"a\": 1}<|call|>",
-           "", "hm", "f({\"a\":1});"),
-      make("channel: recipient first", kChannels, channels,
-           " to=functions.f<|channel|>commentary json<|message|>{}<|call|>", "", "", "f({});"),
-      make("channel: preamble", kChannels, channels,
-           "<|channel|>commentary<|message|>I look.<|end|><|start|>assistant<|channel|>commentary "
-           "to=functions.f"
-           "<|message|>{}<|call|>",
-           "I look.", "", "f({});"),
-      make("channel: malformed", kChannels, channels,
-           "<|channel|>commentary to=functions.f<|message|>{oops<|call|>", "{oops", "", ""),
-      make("channel: off the form", kChannels, channels, "Hello there", "Hello there", "", ""),
-      make("channel: cut in the header", kChannels, channels, "<|channel|>ana", "", "", ""),
-  };
-}
-
-std::vector<Case> all_cases() {
-  std::vector<Case> all = inline_cases();
-  for (Case& c : turn_cases()) all.push_back(std::move(c));
-  return all;
 }
 
 void expect_same(const Case& c, const std::vector<size_t>& cuts) {
@@ -224,7 +58,7 @@ void expect_same(const Case& c, const std::vector<size_t>& cuts) {
   ADD_FAILURE() << c.name << ", cut at" << where << "\n text [" << got.text << "] for ["
                 << c.want.text << "]\n reasoning [" << got.reasoning << "] for ["
                 << c.want.reasoning << "]\n calls [" << got.calls << "] for [" << c.want.calls
-                << "]\n whole [" << got.whole << "]";
+                << "]\n streamed [" << got.streamed << "]\n whole [" << got.whole << "]";
 }
 
 TEST(OutputParser, ReadsEveryStreamWhole) {
@@ -292,10 +126,25 @@ TEST(OutputParser, LosesNothingOfNonsense) {
                                           "<|tool_call:end|>",
                                           "<function=",
                                           "f>",
+                                          "[TOOL_CALLS]",
+                                          "[CALL_ID]",
+                                          "[ARGS]",
+                                          "[THINK]",
+                                          "[/THINK]",
+                                          "<|tool_call|>",
+                                          "<|tool_call_start|>",
+                                          "<|tool_call_end|>",
+                                          "[f(a=",
+                                          "'",
+                                          "1",
+                                          ")]",
+                                          "[",
+                                          "]",
                                           "<",
                                           "|>"};
   std::mt19937 random(11);
-  for (const char* source : {kHermes, kFunction, kTurns, kMarked, kChannels, kNamed, kBare}) {
+  for (const char* source : {kHermes, kFunction, kTurns, kMarked, kChannels, kNamed, kBare, kHeaded,
+                             kOpen, kPython, kBarePython}) {
     for (int round = 0; round < 600; ++round) {
       std::string stream;
       for (size_t n = random() % 14; n > 0; --n) stream += words[random() % words.size()];
@@ -306,6 +155,119 @@ TEST(OutputParser, LosesNothingOfNonsense) {
       ASSERT_EQ(c.want.whole, stream);
       for (size_t cut = 0; cut <= stream.size(); ++cut) expect_same(c, {cut});
     }
+  }
+}
+
+// What each format says before its call is whole: the name, then the arguments bit by bit.
+TEST(OutputParser, ArgumentsComeWhileTheyAreWritten) {
+  struct Stream {
+    const char* source;
+    const char* prompt;
+    std::vector<const char*> pieces;
+    std::vector<const char*> deltas;  // behind each piece
+  };
+  const std::vector<Stream> streams = {
+      {kHermes,
+       "",
+       {"<tool_call>\n{\"na", "me\": \"f\", \"arg", "uments\": {\"a\":", " [1, 2", "], \"b\": \"x ",
+        "y\"}}", "</tool_call>"},
+       {"", "0 f ", "0 {\"a\":", "0 [1,2", "0 ],\"b\":\"x ", "0 y\"}", ""}},
+      {kHermes,
+       "",
+       {"<tool_call>[{\"name\":\"f\",\"arguments\":{}},", "{\"name\":\"g\",\"parameters\":{\"k\"",
+        ":1}}]</tool_call>"},
+       {"0 f {}", "1 g {\"k\"", "1 :1}"}},
+      {kHermes,
+       "",
+       {"<tool_call>{\"arguments\":{\"a\":1},", "\"name\":\"f\"}</tool_call>"},
+       {"", "0 f ;0 {\"a\":1}"}},
+      {kHermes,
+       "",
+       {"<tool_call>\n<function=f>\n<parameter=a>\n1", "\n</parameter>",
+        "\n<parameter=b>x</parameter>", "</function></tool_call>"},
+       {"0 f ", "0 {\"a\":1", "0 ,\"b\":\"x\"", "0 }"}},
+      {kFunction, "", {"<function=f>{\"a\"", ": 1}", "</function>"}, {"0 f {\"a\"", "0 :1}", ""}},
+      {kMarked,
+       "<|begin|>assistant",
+       {"<|tool_calls|><|tool_call:begin|>i<|tool_call:name|>f<|tool_call:args|>", "{\"a\": ", "1}",
+        "<|tool_call:end|><|calls|>"},
+       {"", "0 f {\"a\":", "0 1}", ""}},
+      {kChannels,
+       "<|start|>assistant",
+       {"<|channel|>commentary to=functions.f<|message|>{", "\"a\"", ":1}<|call|>"},
+       {"0 f {", "0 \"a\"", "0 :1}"}},
+      {kTurns,
+       "<|im_start|>assistant",
+       {" -> tool/function_call\n[{\"name\": \"f\", ", "\"arguments\": {\"a\": 1}}]<|im_end|>"},
+       {"0 f ", "0 {\"a\":1}"}},
+      {kNamed,
+       "",
+       {"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>", "{\"a\"",
+        ":1}<｜tool▁call▁end｜>"},
+       {"", "0 f {\"a\"", "0 :1}"}},
+      {kHeaded,
+       "",
+       {"[TOOL_CALLS]f[CALL_", "ID]abcdefghi[ARGS]{\"a\"", ": 1}", "[TOOL_CALLS]g[ARGS]{}"},
+       {"", "0 f {\"a\"", "0 :1}", "1 g {}"}},
+      {kHeaded,
+       "",
+       {"[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a", "\": 1}}]"},
+       {"0 f {\"a", "0 \":1}"}},
+      {kPython,
+       "",
+       {"<|tool_call_start|>[f(", "a='x", "y', b=", "Tru", "e), g()", "]<|tool_call_end|>"},
+       {"0 f {", "0 \"a\":\"x", "0 y\",\"b\":", "", "0 true};1 g {}", ""}},
+      {kBarePython, "", {"[f", "(a=1", ")]"}, {"", "0 f {\"a\":", "0 1}"}},
+      {kBare,
+       "",
+       {"{\"name\": \"f\",", " \"parameters\": {\"a\"", ": 1}}"},
+       {"0 f ", "0 {\"a\"", "0 :1}"}},
+  };
+  for (const Stream& stream : streams) {
+    OutputParser parser(find_output_grammar(stream.source), stream.prompt, true);
+    for (size_t i = 0; i < stream.pieces.size(); ++i) {
+      parser.push(stream.pieces[i]);
+      std::string said;
+      for (const ToolCallDelta& delta : parser.take_deltas())
+        said += (said.empty() ? "" : ";") + std::to_string(delta.index) + " " +
+                (delta.name.empty() ? "" : delta.name + " ") + delta.arguments;
+      EXPECT_EQ(said, stream.deltas[i]) << stream.pieces[i];
+    }
+  }
+}
+
+// Arguments keep the spelling of the model where it means what was read.
+TEST(OutputParser, ArgumentsKeepTheirSpelling) {
+  OutputParser parser(find_output_grammar(kHermes), "", true);
+  Read read;
+  add(read,
+      parser.push("<tool_call>{\"name\":\"f\",\"arguments\":{\"a\" : 1.50, \"b\":\"\\u00e9\"}}"
+                  "</tool_call>"));
+  EXPECT_EQ(read.calls, "f({\"a\":1.50,\"b\":\"\\u00e9\"});");
+}
+
+// Between tags nothing but the tool says whether 123 is text.
+TEST(OutputParser, ParametersTakeTheTypesOfTheirTool) {
+  const ToolSchemas tools(parse_json(
+      R"([{"type":"function","function":{"name":"f","parameters":{"properties":{
+          "s":{"type":"string"},"n":{"type":"integer"},"m":{"type":["string","null"]},
+          "e":{"enum":["1","2"]},"u":{}}}}},3,{"name":"g"}])",
+      "tools"));
+  const std::string stream =
+      "<tool_call><function=f><parameter=s>123</parameter><parameter=n>123</parameter>"
+      "<parameter=m>true</parameter><parameter=e>1</parameter><parameter=u>[1]</parameter>"
+      "</function></tool_call>";
+  for (size_t cut = 0; cut <= stream.size(); ++cut) {
+    OutputParser parser(find_output_grammar(kHermes), "", true, tools);
+    Read read;
+    Assembly assembly;
+    for (const std::string& part : {stream.substr(0, cut), stream.substr(cut)}) {
+      add(read, parser.push(part));
+      assembly.add(parser.take_deltas());
+    }
+    assembly.finish(read, {"call00000"});
+    EXPECT_EQ(read.calls, "f({\"s\":\"123\",\"n\":123,\"m\":\"true\",\"e\":\"1\",\"u\":[1]});");
+    EXPECT_EQ(read.streamed, read.calls);
   }
 }
 
@@ -363,6 +325,13 @@ TEST(OutputParser, IdsAreTheModelsOwnOrNumbered) {
                                               "tool_call><tool_call>{\"name\":\"h\"}</tool_call>"))
     for (const ToolCall& call : piece.calls) ids.push_back(call.id);
   EXPECT_EQ(ids, (std::vector<std::string>{"call00000", "call00001", "call00002"}));
+  OutputParser headed(find_output_grammar(kHeaded), "", true);
+  ids.clear();
+  for (const OutputPiece& piece : headed.push("[TOOL_CALLS]f[CALL_ID]abcdefghi[ARGS]{}[TOOL_CALLS]"
+                                              "g{}[TOOL_CALLS][{\"name\":\"h\",\"id\":"
+                                              "\"123456789\"}]"))
+    for (const ToolCall& call : piece.calls) ids.push_back(call.id);
+  EXPECT_EQ(ids, (std::vector<std::string>{"abcdefghi", "call00001", "123456789"}));
 }
 
 TEST(ReasoningSwitch, IsReadFromTheTemplate) {

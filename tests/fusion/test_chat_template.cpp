@@ -150,6 +150,33 @@ TEST(ChatTemplate, NothingOfPythonShowsThrough) {
   EXPECT_EQ(code_of("{{ range.__globals__.os }}"), ErrorCode::kInvalidArgument);
 }
 
+// The ways out that other sandboxes had to close: undefined, or refused; and nothing can be
+// changed.
+TEST(ChatTemplate, ReadsNothingButItsVariables) {
+  const JsonValue given = parse_json("{\"messages\":[{\"role\":\"user\"}]}", "given");
+  for (const char* name :
+       {"messages.__init__", "range.__globals__", "joiner.__init__", "namespace.__init__",
+        "dict.__base__", "config", "self", "''.join.__self__", "messages[0].__dict__"})
+    EXPECT_EQ(render(std::string("{{ ") + name + " }}", given), "") << name;
+  for (const char* name :
+       {"''['__class__']", "''|attr('__class__')", "namespace().__class__", "request",
+        "strftime_now.__self__", "lipsum", "cycler", "self", "environ", "open", "__builtins__"})
+    EXPECT_EQ(render(std::string("{{ (") + name + ") is defined }}", given), "False") << name;
+  EXPECT_EQ(render("{% for x in [1] %}{{ loop.__class__ is defined }}{% endfor %}"), "False");
+  EXPECT_EQ(render("{% macro m() %}{% endmacro %}{{ m.__globals__ is defined }}"), "False");
+  EXPECT_EQ(render("{{ messages|map(attribute='__class__')|list }}", given), "[Undefined]");
+  EXPECT_EQ(render("{{ messages|selectattr('__class__')|list }}", given), "[]");
+  for (const char* source :
+       {"{{ [].__class__.__base__.__subclasses__() }}", "{{ (''|attr('__class__')).mro() }}",
+        "{{ raise_exception.__globals__['os'] }}", "{{ '{0.__class__}'.format(1) }}",
+        "{{ '{0[__class__]}'.format({}) }}", "{{ self.__init__.__globals__ }}",
+        "{{ cycler.__init__.__globals__ }}", "{{ namespace(__x=1) }}",
+        "{% set ns = namespace() %}{% set ns.__class__ = 1 %}", "{{ open('/etc/passwd') }}",
+        "{{ messages.append(1) }}", "{{ messages.clear() }}", "{{ messages[0].pop('role') }}",
+        "{{ messages[0].update(a=1) }}", "{{ messages[0].setdefault('a', 1) }}"})
+    EXPECT_THROW(render(source, given), Error) << source;
+}
+
 TEST(ChatTemplate, CanBeUsedFromAnyThreadAndTwice) {
   const auto made = ChatTemplate::parse("{% macro m(a) %}[{{ a }}]{% endmacro %}{{ m(x) }}");
   JsonValue v;

@@ -97,6 +97,12 @@ def test_usage_has_a_repr(engine):
     assert repr(result.usage).startswith("<Usage ") and "2 answer tokens" in repr(result.usage)
 
 
+def test_events_carry_no_pieces_of_calls_where_there_are_none(engine):
+    events = []
+    engine.generate(messages=USER, max_new_tokens=4, ignore_eos=True, stream=events.append)
+    assert events and all(event.tool_call_deltas == [] for event in events)
+
+
 def test_end_tokens_come_from_the_generation_config(engine, tmp_path):
     ids = engine.generate(messages=USER, max_new_tokens=12, ignore_eos=True).token_ids
     first = next(i for i, token in enumerate(ids) if token not in ids[:i] and i > 0)

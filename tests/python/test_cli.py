@@ -88,6 +88,25 @@ def test_pull_help_names_its_environment():
         assert name in text
 
 
+@pytest.mark.parametrize("broken", [b"\xff", b"\xc0\xaf", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xea\xb0"])
+def test_perplexity_refuses_what_is_not_utf8_before_the_model_loads(tmp_path, broken):
+    text = tmp_path / "text.txt"
+    text.write_bytes("한글 😀 é\n".encode() + broken)
+    assert_fails(onnuri("perplexity", tmp_path / "none.gguf", text), "UTF-8", "text.txt", "byte 15")
+    text.write_bytes("한글 😀 é\n".encode())
+    assert_fails(onnuri("perplexity", tmp_path / "none.gguf", text), "none.gguf")
+
+
+def test_quantize_help_names_the_families_that_gguf_knows(tmp_path):
+    known = " ".join(onnuri("quantize", "--help").stdout.split())
+    odd = copy_of("qwen2", tmp_path / "odd")
+    config = json.loads((odd / "config.json").read_text()) | {"model_type": "zzz"}
+    (odd / "config.json").write_text(json.dumps(config))
+    refused = onnuri("quantize", odd, tmp_path / "out.gguf").stderr
+    families = refused.split("model_type out of ")[1].split(" to write")[0]
+    assert "llama" in families and f"out of: {families}" in known
+
+
 def test_perplexity_is_that_of_the_module(tmp_path):
     import onnuri as module
 

@@ -23,9 +23,14 @@ def log_softmax(row):
     return row - row.max() - np.log(np.exp(row - row.max()).sum())
 
 
-def test_logprobs_are_the_models_own(engine):
+@pytest.mark.parametrize("options", [
+    {}, {"temperature": 0.5, "seed": 3}, {"temperature": 2, "top_k": 5, "top_p": 0.9, "min_p": 0.01, "seed": 4},
+    {"repetition_penalty": 3.0, "presence_penalty": 5, "frequency_penalty": 5},
+    {"logit_bias": {9: 50.0}}, {"regex": "[ab]+"}], ids=str)
+def test_logprobs_are_the_models_own(engine, options):
+    """Of the raw distribution, whatever was done to it before the token was drawn."""
     prompt = [5, 6, 7]
-    result = engine.generate(prompt, max_new_tokens=6, logprobs=3, temperature=0.5, seed=3, ignore_eos=True)
+    result = engine.generate(prompt, max_new_tokens=6, logprobs=3, ignore_eos=True, **options)
     rows = engine.logits(prompt + result.token_ids)
     assert len(result.logprobs) == 6
     for i, step in enumerate(result.logprobs):
