@@ -114,6 +114,8 @@ int64_t ConfigReader::size_of_any(std::initializer_list<std::string_view> keys) 
 
 RopeScaling read_rope_scaling(const ConfigReader& scaling, int64_t max_position) {
   RopeScaling out;
+  const bool named = scaling.has("rope_type") || scaling.has("type");
+  if (!named && scaling.has("factor")) scaling.string("rope_type");  // a scaling of no kind
   const std::string type =
       scaling.has("rope_type") ? scaling.string("rope_type") : scaling.string_or("type", "default");
   if (type == "default" || type == "mrope") return out;
@@ -187,6 +189,9 @@ RopeSettings read_rope(const ConfigReader& config, int64_t head_dim, std::string
     fail(ErrorCode::kCorruptData, "expected a share in (0, 1] at ",
          config.place("partial_rotary_factor"));
   out.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
+  if (out.rotary_dim < 2 || out.rotary_dim % 2 != 0)
+    fail(ErrorCode::kCorruptData, "expected an even number of columns to turn, of head_dim ",
+         head_dim, " in ", config.where(), ", found ", out.rotary_dim);
   return out;
 }
 

@@ -111,7 +111,9 @@ int64_t read_window_or_null(const ConfigReader& config) {
 }
 
 void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder) {
-  if (!config.boolean_or("use_sliding_window", false) || !config.has("sliding_window")) {
+  const int64_t window =
+      config.boolean_or("use_sliding_window", false) ? read_window_or_null(config) : 0;
+  if (window == 0) {
     if (!config.has("layer_types")) return;
     const std::vector<bool> sliding = read_sliding_layers(config, decoder.num_layers(), 0);
     if (std::find(sliding.begin(), sliding.end(), true) != sliding.end())
@@ -119,7 +121,6 @@ void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder) {
            ", but no sliding_window with use_sliding_window");
     return;
   }
-  const int64_t window = config.size("sliding_window");
   std::vector<bool> sliding;
   if (config.has("layer_types")) {
     sliding = read_sliding_layers(config, decoder.num_layers(), 0);

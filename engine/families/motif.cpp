@@ -67,7 +67,7 @@ ModelConfig map(const ModelFiles& files) {
   if (config.boolean_or("use_bias", false))
     fail(ErrorCode::kUnsupported, "biases, at ", config.place("use_bias"));
   ConfigDefaults defaults;
-  defaults.num_kv_heads = kAsManyAsHeads;
+  defaults.num_kv_heads = config.has("num_noise_heads") ? 0 : kAsManyAsHeads;
   defaults.shared_evenly = false;
   DecoderConfig& decoder = model.decoder;
   decoder = read_decoder(config, defaults);

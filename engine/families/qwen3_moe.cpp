@@ -29,8 +29,10 @@ ModelConfig map_config(const ModelFiles& files) {
   const bool bias = config.boolean_or("attention_bias", false);
   set_attention_biases(model.decoder, bias, bias);
   // Unlike the dense models: one width for all layers.
-  if (config.boolean_or("use_sliding_window", false) && config.has("sliding_window"))
-    for (LayerSpec& layer : model.decoder.layers) layer.window = config.size("sliding_window");
+  if (config.boolean_or("use_sliding_window", false)) {
+    const int64_t window = read_window_or_null(config);
+    for (LayerSpec& layer : model.decoder.layers) layer.window = window;
+  }
   NameTable names;
   add_names(names, {"model."}, {});
   add_moe_names(names, {"model."}, model.decoder.moe.intermediate_size,

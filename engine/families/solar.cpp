@@ -62,7 +62,7 @@ ModelConfig map(const ModelFiles& files) {
   if (config.boolean_or("mlp_bias", false))
     fail(ErrorCode::kUnsupported, "feed-forward biases, at ", config.place("mlp_bias"));
   DecoderConfig& decoder = model.decoder;
-  const int64_t window = config.has("sliding_window") ? config.size("sliding_window") : 0;
+  const int64_t window = read_window_or_null(config);
   const bool bias = config.boolean_or("attention_bias", false);
   for (LayerSpec& layer : decoder.layers) layer.window = window;
   set_attention_biases(decoder, bias, bias);
