@@ -106,6 +106,10 @@ struct MlaSpec {
   int64_t v_dim = 0;
   float norm_eps = 1e-6f;  // of the norms on both latents
   IndexSpec index = {};
+  // Rows of a prompt in whole blocks of this many, counted from its start, read keys and values
+  // that are expanded from the latents, the rest the latents themselves; 0: all do. Equal but for
+  // rounding, and by position alone, so that the bits do not depend on how a prompt is cut.
+  int64_t prompt_block = 512;
   int64_t key_row() const { return kv_lora_rank + qk_rope_dim; }  // numbers cached per token
 };
 

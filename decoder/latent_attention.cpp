@@ -16,8 +16,6 @@ namespace {
 constexpr int64_t kBlockPairs = 8192;
 // Keys and values of as many heads as fit are expanded at a time.
 constexpr int64_t kMaxExpanded = int64_t{1} << 23;  // floats
-// Fewer rows of a prompt than this stay with the latents.
-constexpr int64_t kMinExpandedRows = 32;
 
 void copy(const float* from, int64_t count, float* to) {
   std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
@@ -63,7 +61,8 @@ class LatentLayer {
   }
   MatrixView wanted_rows(const QueryRows& query_rows, ConstMatrixView x, int64_t num_rows);
   void make_index_queries(ConstMatrixView x, ConstMatrixView latent);
-  bool pays_to_expand(const AttentionSegment& segment) const;
+  bool pays_to_expand() const;
+  void split_prompts();
   MatrixView seen_latents(const AttentionSegment& segment, int64_t begin);
   void attend_expanded(const AttentionSegment& segment, const MatrixView& q,
                        const MatrixView& mixed);
@@ -303,27 +302,35 @@ void LatentLayer::attend_block(const MatrixView& q, const MatrixView& mixed) {
   }
 }
 
-// Products of a score and its value are over latents, or over the narrower heads, once every key
-// that is seen has been expanded. Which takes less depends on the segment alone, and only rows of
-// a prompt ask: the bits of an answer's token do not hang on how many are computed with it.
-bool LatentLayer::pays_to_expand(const AttentionSegment& s) const {
-  if (s.final_keys == 0 || s.num_rows < kMinExpandedRows || spec_.output_gate ||
-      s.key_lists != nullptr || s.key_ends != nullptr)
-    return false;
-  const auto rows = static_cast<double>(s.num_rows);
-  double seen = static_cast<double>(s.start_position) + rows / 2;
-  auto keys = static_cast<double>(s.num_keys);
-  if (spec_.window > 0) {
-    const auto window = static_cast<double>(spec_.window);
-    seen = std::min(seen, window);
-    keys = std::min(keys, rows + window);
+// Scores and mixed values take products over latents, or over the narrower heads once every key
+// that is seen has been expanded: per key and head, rank * widths for the block against a
+// difference of 2 rank - widths for each of its rows.
+bool LatentLayer::pays_to_expand() const {
+  if (spec_.output_gate) return false;
+  const int64_t rank = mla_.kv_lora_rank;
+  const int64_t widths = mla_.qk_nope_dim + mla_.v_dim;
+  return rank * widths < mla_.prompt_block * (2 * rank - widths);
+}
+
+// Moves the rows that read expanded keys from segments to expanded_segments. The last row of a
+// prompt is never among them: it is often wanted alone.
+void LatentLayer::split_prompts() {
+  ws_.expanded_segments.clear();
+  if (!pays_to_expand()) return;
+  for (AttentionSegment& s : ws_.segments) {
+    if (s.final_keys == 0 || s.key_lists != nullptr || s.key_ends != nullptr) continue;
+    const int64_t limit = (s.final_keys - 1) / mla_.prompt_block * mla_.prompt_block;
+    const int64_t count = std::clamp<int64_t>(limit - s.start_position, 0, s.num_rows);
+    if (count == 0) continue;
+    AttentionSegment head = s;
+    head.num_rows = count;
+    head.num_keys = s.start_position + count;
+    ws_.expanded_segments.push_back(head);
+    s.first_row += count;
+    s.num_rows -= count;
+    s.start_position += count;
   }
-  const auto rank = static_cast<double>(mla_.kv_lora_rank);
-  const auto widths = static_cast<double>(mla_.qk_nope_dim + mla_.v_dim);
-  const auto turned = static_cast<double>(mla_.qk_rope_dim);
-  const double latent = rows * (rank * widths + seen * (2 * rank + turned));
-  const double expanded = keys * rank * widths + rows * seen * (widths + turned);
-  return expanded < latent;
+  std::erase_if(ws_.segments, [](const AttentionSegment& s) { return s.num_rows == 0; });
 }
 
 // The latents of positions [begin, num_keys) as float32.
@@ -402,12 +409,7 @@ void LatentLayer::attend_expanded(const AttentionSegment& segment, const MatrixV
 // those of expanded segments come after it.
 MatrixView LatentLayer::attend(const MatrixView& q) {
   const MatrixView mixed = ws_.get(Buffer::kAttention, q.rows, config_.num_heads * mla_.v_dim);
-  ws_.expanded_segments.clear();
-  std::erase_if(ws_.segments, [&](const AttentionSegment& segment) {
-    const bool expand = pays_to_expand(segment);
-    if (expand) ws_.expanded_segments.push_back(segment);
-    return expand;
-  });
+  split_prompts();
   const int64_t step = std::max<int64_t>(1, kBlockPairs / config_.num_heads);
   for (int64_t begin = 0; begin < q.rows; begin += step) {
     const int64_t count = std::min(step, q.rows - begin);

@@ -58,7 +58,7 @@ struct TestDecoder {
     const auto rows = static_cast<int64_t>(ids.size());
     if (!kv.reserve(rows)) throw Error(ErrorCode::kOutOfMemory, "no pages left");
     SequenceSlice slice{0, rows, kv.num_tokens(), &kv};
-    if (reads_prompt) slice.prompt_end = kv.num_tokens() + rows;
+    slice.prompt_end = prompt_end;
     std::vector<int64_t> logit_rows;
     for (int64_t i = 0; i < rows; ++i) logit_rows.push_back(i);
     std::vector<float> logits(static_cast<size_t>(rows * config.vocab_size));
@@ -82,7 +82,7 @@ struct TestDecoder {
     return all;
   }
 
-  bool reads_prompt = false;  // the rows are told to be a prompt's
+  int64_t prompt_end = 0;  // of the prompt that the rows are told to belong to
   DecoderConfig config;
   Backend backend;
   std::shared_ptr<RandomDecoderCheckpoint> checkpoint;

@@ -126,6 +126,7 @@ inline std::vector<NamedShape> decoder_shapes() {
     DecoderConfig& c = add("latent_windows_one_plus_biases");
     c.mla = {0, 24, 12, 8, 10};
     c.mla.norm_eps = 1e-5f;
+    c.mla.prompt_block = 32;
     c.num_kv_heads = 1;
     c.num_heads = 3;
     c.head_dim = 20;
@@ -145,6 +146,7 @@ inline std::vector<NamedShape> decoder_shapes() {
   for (const bool chosen : {false, true}) {
     DecoderConfig& c = add(chosen ? "latent_gates_and_index" : "latent_query_rank");
     c.mla = {20, 16, 8, 6, 12};
+    c.mla.prompt_block = 32;
     c.num_kv_heads = 1;
     c.head_dim = 14;
     c.v_dim = 12;

@@ -67,20 +67,39 @@ TEST_P(DecoderShapes, ChunksDoNotChangeTheBits) {
 }
 
 // Rows of a prompt may take another way through a layer than tokens of an answer: the same numbers
-// but for rounding, wherever the prompt is cut. Weights in bfloat16, latents in half.
+// but for rounding, and the same bits wherever the prompt is cut. Weights in bfloat16, latents in
+// half.
 TEST_P(DecoderShapes, PromptsReadTheSameInAnyChunks) {
   for (const bool exact : {true, false}) {
     TestDecoder t(config(), exact ? ComputeType::kFloat32 : ComputeType::kAuto,
-                  exact ? DType::kF32 : DType::kBF16);
-    const std::vector<int32_t> ids = random_ids(64, t.config.vocab_size, 5);
+                  exact ? DType::kF32 : DType::kBF16, 2, 80);
+    const std::vector<int32_t> ids = random_ids(76, t.config.vocab_size, 5);
     const std::vector<float> found = t.run(ids, std::vector<int64_t>{1});
     const std::vector<double> expected(found.begin(), found.end());
-    t.reads_prompt = true;
+    t.prompt_end = 76;
+    const std::vector<float> whole = t.run(ids, std::vector<int64_t>{76});
+    EXPECT_LT(relative_error(whole, expected), exact ? 1e-4 : 1e-2);
     for (const std::vector<int64_t>& chunks :
-         {std::vector<int64_t>{64}, {40, 24}, {33, 1, 30}, {1, 63}, {7}}) {
-      EXPECT_LT(relative_error(t.run(ids, chunks), expected), exact ? 1e-4 : 1e-2) << chunks[0];
-    }
+         {std::vector<int64_t>{64, 12}, {40, 24}, {33, 1, 30}, {1, 75}, {7}})
+      EXPECT_EQ(whole, t.run(ids, chunks)) << chunks[0];
   }
+}
+
+// Whether the above tests anything: expanded keys round otherwise than latents.
+TEST(LatentPrompts, TakeAnotherWay) {
+  const std::vector<NamedShape> shapes = decoder_shapes();
+  const auto shape = std::find_if(shapes.begin(), shapes.end(),
+                                  [](const auto& s) { return s.name == "latent_query_rank"; });
+  ASSERT_NE(shape, shapes.end());
+  TestDecoder t(shape->config, ComputeType::kFloat32, DType::kF32, 2, 80);
+  const std::vector<int32_t> ids = random_ids(76, t.config.vocab_size, 5);
+  const std::vector<float> latents = t.run(ids, std::vector<int64_t>{76});
+  t.prompt_end = 76;
+  EXPECT_NE(latents, t.run(ids, std::vector<int64_t>{76}));
+  t.prompt_end = 32;  // the first block ends with the prompt: nothing is expanded
+  const auto half = std::span(ids).first(32);
+  const std::vector<float> prompt = t.run(half, std::vector<int64_t>{32});
+  EXPECT_TRUE(std::equal(prompt.begin(), prompt.end(), latents.begin()));
 }
 
 TEST_P(DecoderShapes, ABatchIsEachSequenceAlone) {

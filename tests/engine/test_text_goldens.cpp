@@ -174,7 +174,13 @@ TEST_P(TextGolden, GreedyTokensThroughTheCache) {
 class SequenceGroup {
  public:
   SequenceGroup(const std::string& family, size_t num_sequences)
-      : SequenceGroup(open_model_files(folder(family)), num_sequences) {}
+      : SequenceGroup(map_model(open_model_files(folder(family))), num_sequences, family) {}
+  SequenceGroup(ModelConfig model, size_t num_sequences, const std::string& family)
+      : model_(std::move(model)), backend_(2, ""), cache_(model_.decoder, cache_options()) {
+    TensorSource source(open_model_files(folder(family)).checkpoint, model_.names);
+    decoder_ = Decoder::load(model_.decoder, source, backend_, ComputeType::kFloat32, nullptr);
+    for (size_t i = 0; i < num_sequences; ++i) sequences_.push_back(cache_.new_sequence());
+  }
 
   /// The next ids of every sequence, in one pass; (ids, vocab) logits of each.
   std::vector<std::vector<float>> forward(std::span<const std::span<const int32_t>> parts,
@@ -212,13 +218,6 @@ class SequenceGroup {
   int64_t vocab_size() const { return model_.decoder.vocab_size; }
 
  private:
-  SequenceGroup(const ModelFiles& files, size_t num_sequences)
-      : model_(map_model(files)), backend_(2, ""), cache_(model_.decoder, cache_options()) {
-    TensorSource source(files.checkpoint, model_.names);
-    decoder_ = Decoder::load(model_.decoder, source, backend_, ComputeType::kFloat32, nullptr);
-    for (size_t i = 0; i < num_sequences; ++i) sequences_.push_back(cache_.new_sequence());
-  }
-
   static KvCacheOptions cache_options() {
     KvCacheOptions options;
     options.dtype = DType::kF32;
@@ -423,6 +422,19 @@ TEST_P(LatentAuto, IsCloseToFloat32) {
   }
   const double error = std::sqrt(squares / static_cast<double>(golden.logits.size())) / golden.std;
   EXPECT_LT(error, 0.02);
+}
+
+// Rows in whole blocks of a prompt read keys and values that are expanded from the latents.
+TEST_P(LatentAuto, PromptsWithExpandedKeysAgree) {
+  const Golden golden(GetParam());
+  ModelConfig model = map_model(open_model_files(folder(GetParam())));
+  model.decoder.mla.prompt_block = 38;
+  SequenceGroup group(std::move(model), 1, GetParam());
+  const std::span<const int32_t> ids(golden.input_ids);
+  const auto count = static_cast<int64_t>(ids.size());
+  const std::vector<std::vector<float>> found =
+      group.forward(std::span(&ids, 1), std::span(&count, 1));
+  expect_logits(golden, {count, golden.vocab_size, found[0]});
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, LatentAuto,
