@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/printable.h"
+#include "core/stored_pages.h"
 
 namespace onnuri {
 
@@ -35,6 +36,7 @@ TensorView CheckpointTable::aligned(TensorView view) {
   if (reinterpret_cast<uintptr_t>(view.data) % width == 0) return view;
   Tensor copy(view.dtype, view.shape);
   std::memcpy(copy.bytes(), view.data, static_cast<size_t>(view.num_bytes()));
+  release_pages(view);
   view = copy.view();
   copies_.push_back(std::move(copy));
   return view;

@@ -48,6 +48,8 @@ EncodedWeight begin_weight(const EncodingParts& parts, const char* scheme, Shape
   e.matrix_rows = shape[-2];
   e.block_cols = e.cols;
   e.codes = parts.codes.as<uint8_t>();
+  e.code_bytes = parts.codes.num_bytes();
+  e.is_mapped = parts.codes.is_mapped;
   e.scales = parts.scales;
   for (const TensorView* view : {&parts.codes, &parts.scales, &parts.zeros, &parts.groups,
                                  &parts.tensor_scale, &parts.logical_shape}) {

@@ -178,6 +178,7 @@ class QuantizedCheckpoint : public Checkpoint {
     view.dtype = DType::kEncoded;
     view.shape = weight.shape;
     view.encoding = &encoding;
+    view.is_mapped = encoding.is_mapped;
     views_.emplace(name, view);
   }
 

@@ -85,6 +85,7 @@ StoredTensor parse_entry(const std::string& name, const JsonValue& entry, const 
          ")");
   }
   tensor.view = {data.data() + tensor.begin, dtype, shape};
+  tensor.view.is_mapped = true;
   return tensor;
 }
 

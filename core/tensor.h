@@ -45,6 +45,7 @@ struct TensorView {
   const WeightEncoding* encoding = nullptr;
   int64_t first_row = 0;
   int64_t row_step = 1;
+  bool is_mapped = false;  // the bytes are those of a file and can be read again
 
   int64_t num_elements() const { return shape.num_elements(); }
   int64_t num_bytes() const { return dtype_bytes(dtype, shape.num_elements()); }

@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/printable.h"
+#include "core/stored_pages.h"
 
 namespace onnuri {
 namespace {
@@ -132,6 +133,7 @@ TensorView TensorSource::get_if(const std::string& canonical, const Shape& expec
       view = step_rows(view, ref, where);  // nothing to copy: the encoding is read row by row
     } else if (ref.transposed || ref.row_step != 1) {
       copies_.push_back(copy_rows(view, ref, expected, where));
+      release_pages(view);
       view = copies_.back().view();
     } else if (ref.row_begin != 0 || ref.row_count >= 0) {
       const int64_t rows = view.shape.rank() == 0 ? 0 : view.shape[0];

@@ -49,6 +49,8 @@ struct WeightEncoding {
   CodeLayout code_layout = CodeLayout::kRows;
   int bits = 8;
   const uint8_t* codes = nullptr;
+  int64_t code_bytes = 0;
+  bool is_mapped = false;  // the codes are bytes of a file
 
   // Scale (n, g) is element s * scale_row_stride + g * scale_group_stride, where s counts blocks of
   // `block_rows` rows, starting again in each matrix.
@@ -69,6 +71,11 @@ struct WeightEncoding {
   int zero = 0;  // the constant, or what is added to every stored zero, modulo 2^bits (GPTQ)
 
   const int32_t* group_of_column = nullptr;  // (K), null: k / block_cols
+
+  /// Word formats round a row up to 32 bits; bytes of the others have no gaps.
+  int64_t code_row_bytes() const {
+    return code_type == CodeType::kUnsigned ? (cols * bits + 31) / 32 * 4 : cols * bits / 8;
+  }
 };
 
 }  // namespace onnuri

@@ -33,11 +33,7 @@ uint32_t load_word(const void* data, int64_t index) {
 constexpr int kNibbleOfRow[8] = {0, 4, 1, 5, 2, 6, 3, 7};
 
 void read_row_codes(const WeightEncoding& e, int64_t row, uint8_t* out) {
-  const int64_t row_bits = e.cols * e.bits;
-  // Word formats round the row up to 32 bits; bytes of the others have no gaps.
-  const int64_t row_bytes =
-      e.code_type == CodeType::kUnsigned ? (row_bits + 31) / 32 * 4 : row_bits / 8;
-  const uint8_t* bytes = e.codes + row * row_bytes;
+  const uint8_t* bytes = e.codes + row * e.code_row_bytes();
   if (e.bits == 8) {
     std::memcpy(out, bytes, static_cast<size_t>(e.cols));
     return;

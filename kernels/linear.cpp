@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/stored_pages.h"
 #include "kernels/encoded_weight.h"
 #include "kernels/kernel_table.h"
 #include "kernels/linear_kernels.h"
@@ -107,7 +108,13 @@ void pack_part(Backend& backend, const TensorView& source, Part& part) {
                  std::min(kGroupRows, part.rows - first), cols, row_scratch.data(),
                  part.data.get() + g * part.group_bytes);
     }
+    // Parts of encoded weights may lie across all rows.
+    const int64_t begin = chunk * kGroupsPerChunk * kGroupRows;
+    if (source.encoding == nullptr) {
+      release_pages(source.rows(begin, std::min(part.rows, end * kGroupRows) - begin));
+    }
   });
+  release_pages(source);  // what neighbouring chunks have read again
 }
 
 }  // namespace
@@ -346,6 +353,8 @@ void dequantize(const TensorView& source, float* out) {
     return decode_encoded_rows(source, 0, source.num_elements() / source.shape[-1], out);
   }
   ref::dequantize_row(source.dtype, source.data, source.num_elements(), out);
+  constexpr int64_t kLargeBytes = 64 << 10;
+  if (source.is_mapped && source.num_bytes() >= kLargeBytes) release_pages(source);
 }
 
 void gather_rows(Backend& backend, const TensorView& table, std::span<const int32_t> ids,
