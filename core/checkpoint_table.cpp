@@ -1,11 +1,9 @@
 #include "core/checkpoint_table.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/check.h"
 #include "core/printable.h"
-#include "core/stored_pages.h"
 
 namespace onnuri {
 
@@ -28,18 +26,6 @@ CheckpointTable::CheckpointTable(CheckpointFormat format, std::string path)
 
 void CheckpointTable::add_tensor(std::string name, TensorView view) {
   pending_.emplace_back(std::move(name), view);
-}
-
-TensorView CheckpointTable::aligned(TensorView view) {
-  if (is_block_quantized(view.dtype)) return view;
-  const auto width = static_cast<uintptr_t>(dtype_info(view.dtype).block_bytes);
-  if (reinterpret_cast<uintptr_t>(view.data) % width == 0) return view;
-  Tensor copy(view.dtype, view.shape);
-  std::memcpy(copy.bytes(), view.data, static_cast<size_t>(view.num_bytes()));
-  release_pages(view);
-  view = copy.view();
-  copies_.push_back(std::move(copy));
-  return view;
 }
 
 void CheckpointTable::finish() {

@@ -32,8 +32,6 @@ class CheckpointTable : public Checkpoint {
   /// Takes over the mapping (a moved mapping keeps its address, so views stay valid).
   void add_file(MappedFile file) { files_.push_back(std::move(file)); }
   void add_tensor(std::string name, TensorView view);
-  /// Replaces a view whose address is not a multiple of its element size by an aligned copy.
-  TensorView aligned(TensorView view);
   void set_metadata(JsonValue metadata) { metadata_ = std::move(metadata); }
   /// Sorts the names. Throws kCorruptData on a name that occurs twice. Call once, last.
   void finish();
@@ -48,7 +46,6 @@ class CheckpointTable : public Checkpoint {
   CheckpointFormat format_;
   std::string path_;
   std::vector<MappedFile> files_;
-  std::vector<Tensor> copies_;
   std::vector<std::pair<std::string, TensorView>> pending_;
   std::vector<std::string> names_;  // sorted
   std::vector<TensorView> views_;   // beside names_

@@ -49,7 +49,7 @@ EncodedWeight begin_weight(const EncodingParts& parts, const char* scheme, Shape
   e.block_cols = e.cols;
   e.codes = parts.codes.as<uint8_t>();
   e.code_bytes = parts.codes.num_bytes();
-  e.is_mapped = parts.codes.is_mapped;
+  e.file = parts.codes.file;
   e.scales = parts.scales;
   for (const TensorView* view : {&parts.codes, &parts.scales, &parts.zeros, &parts.groups,
                                  &parts.tensor_scale, &parts.logical_shape}) {
@@ -93,19 +93,25 @@ int64_t find_group_size(const EncodingParts& parts, const QuantizationConfig& co
 void set_groups(const EncodingParts& parts, const char* part, WeightEncoding* e) {
   if (parts.groups.empty()) return;
   require_part(parts, part, parts.groups, {DType::kI32}, {e->cols});
-  const int32_t* groups = parts.groups.as<int32_t>();
+  const auto group_of = [&](int64_t k) { return parts.groups.read<int32_t>(k); };
+  // compressed-tensors marks a table that was never filled with -1.
+  const auto is_unset = [&] {
+    for (int64_t k = 0; k < e->cols; ++k) {
+      if (group_of(k) != -1) return false;
+    }
+    return true;
+  };
   bool in_order = true;
   for (int64_t k = 0; k < e->cols; ++k) {
-    if (groups[k] < 0 || groups[k] >= e->num_groups) {
-      // compressed-tensors marks a table that was never filled with -1.
-      const auto is_unset = [](int32_t group) { return group == -1; };
-      if (k == 0 && std::all_of(groups, groups + e->cols, is_unset)) return;
+    const int32_t group = group_of(k);
+    if (group < 0 || group >= e->num_groups) {
+      if (k == 0 && is_unset()) return;
       fail(ErrorCode::kCorruptData, parts.where, ": ", part, ": expected groups below ",
-           e->num_groups, ", found ", groups[k], " at column ", k);
+           e->num_groups, ", found ", group, " at column ", k);
     }
-    in_order = in_order && groups[k] == k / e->block_cols;
+    in_order = in_order && group == k / e->block_cols;
   }
-  if (!in_order) e->group_of_column = groups;
+  if (!in_order) e->group_of_column = parts.groups;
 }
 
 void set_column_scales(WeightEncoding* e) {  // scales (G, N)
@@ -185,8 +191,8 @@ EncodedWeight encode_packed(const EncodingParts& parts, const QuantizationConfig
     fail_part(parts, "weight_shape", "i64 (2)", shape);
   }
   const bool wide = shape.dtype == DType::kI64;
-  const int64_t rows = wide ? shape.as<int64_t>()[0] : shape.as<int32_t>()[0];
-  const int64_t cols = wide ? shape.as<int64_t>()[1] : shape.as<int32_t>()[1];
+  const int64_t rows = wide ? shape.read<int64_t>(0) : shape.read<int32_t>(0);
+  const int64_t cols = wide ? shape.read<int64_t>(1) : shape.read<int32_t>(1);
   const int64_t words = parts.codes.shape[1];
   int bits = 0;
   for (const int candidate : {4, 8, 2}) {

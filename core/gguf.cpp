@@ -333,7 +333,7 @@ class GgufReader {
              tensor.begin, ", ", tensor.end, ") lie outside the data section of ", data_bytes);
       }
       tensor.view.data = bytes.data() + data_begin + tensor.begin;
-      tensor.view.is_mapped = true;
+      tensor.view.file = file_.pages();
     }
   }
 

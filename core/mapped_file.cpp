@@ -38,32 +38,28 @@ MappedFile MappedFile::open(const std::string& path) {
   }
   MappedFile file;
   file.path_ = path;
-  file.size_ = static_cast<size_t>(info.st_size);
-  if (file.size_ == 0) return file;
-  void* data = ::mmap(nullptr, file.size_, PROT_READ, MAP_PRIVATE, fd, 0);
+  const auto size = static_cast<size_t>(info.st_size);
+  if (size == 0) return file;
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (data == MAP_FAILED) {
-    file.size_ = 0;
     fail(ErrorCode::kOutOfMemory, path, ": cannot map ", info.st_size,
          " bytes: ", std::strerror(errno));
   }
-  file.data_ = static_cast<const std::byte*>(data);
+  *file.pages_ = {static_cast<const std::byte*>(data), size};
   return file;
 }
 
-MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, 0)),
-      path_(std::move(other.path_)) {}
+MappedFile::MappedFile() : pages_(std::make_unique<FilePages>()) {}
+MappedFile::MappedFile(MappedFile&& other) noexcept = default;
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
+  std::swap(pages_, other.pages_);
   std::swap(path_, other.path_);
   return *this;
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (pages_ && pages_->data) ::munmap(const_cast<std::byte*>(pages_->data), pages_->size);
 }
 
 std::string read_text_file(const std::string& path, size_t max_bytes) {

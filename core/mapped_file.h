@@ -2,10 +2,17 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 
 namespace onnuri {
+
+/// The pages of a mapped file.
+struct FilePages {
+  const std::byte* data = nullptr;
+  size_t size = 0;
+};
 
 /// Owns a mapping of a whole regular file. Move-only. Thread-safe to read.
 class MappedFile {
@@ -18,13 +25,14 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   ~MappedFile();
 
-  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  std::span<const std::byte> bytes() const { return {pages_->data, pages_->size}; }
+  /// Stays where it is when the owner is moved.
+  const FilePages* pages() const { return pages_.get(); }
   const std::string& path() const { return path_; }
 
  private:
-  MappedFile() = default;
-  const std::byte* data_ = nullptr;
-  size_t size_ = 0;
+  MappedFile();
+  std::unique_ptr<FilePages> pages_;  // null after a move
   std::string path_;
 };
 

@@ -178,7 +178,7 @@ class QuantizedCheckpoint : public Checkpoint {
     view.dtype = DType::kEncoded;
     view.shape = weight.shape;
     view.encoding = &encoding;
-    view.is_mapped = encoding.is_mapped;
+    view.file = encoding.file;
     views_.emplace(name, view);
   }
 

@@ -85,7 +85,6 @@ StoredTensor parse_entry(const std::string& name, const JsonValue& entry, const 
          ")");
   }
   tensor.view = {data.data() + tensor.begin, dtype, shape};
-  tensor.view.is_mapped = true;
   return tensor;
 }
 
@@ -133,6 +132,7 @@ ShardHeader read_header(const MappedFile& file) {
       shard.metadata = entry;
     } else {
       shard.tensors.push_back(parse_entry(name, entry, path, data));
+      shard.tensors.back().view.file = file.pages();
     }
   }
   check_tiling(shard.tensors, data.size(), path);
@@ -158,7 +158,7 @@ std::filesystem::path shard_path(const std::filesystem::path& folder, const std:
 std::shared_ptr<const Checkpoint> open_safetensors_file(MappedFile file) {
   auto table = std::make_shared<CheckpointTable>(CheckpointFormat::kSafetensors, file.path());
   ShardHeader shard = read_header(file);
-  for (StoredTensor& t : shard.tensors) table->add_tensor(t.name, table->aligned(t.view));
+  for (StoredTensor& t : shard.tensors) table->add_tensor(t.name, t.view);
   table->set_metadata(std::move(shard.metadata));
   table->add_file(std::move(file));
   table->finish();
@@ -171,7 +171,7 @@ std::shared_ptr<const Checkpoint> open_safetensors_files(const std::string& fold
   for (size_t i = 0; i < paths.size(); ++i) {
     MappedFile file = MappedFile::open(paths[i]);
     ShardHeader shard = read_header(file);
-    for (StoredTensor& t : shard.tensors) table->add_tensor(t.name, table->aligned(t.view));
+    for (StoredTensor& t : shard.tensors) table->add_tensor(t.name, t.view);
     if (i == 0) table->set_metadata(std::move(shard.metadata));
     table->add_file(std::move(file));
   }
@@ -202,7 +202,7 @@ std::shared_ptr<const Checkpoint> open_safetensors_index(const std::string& inde
         fail(ErrorCode::kCorruptData, where, ": tensor ", in_quotes(name), " is not in ",
              in_quotes(shard_name));
       }
-      table->add_tensor(name, table->aligned(it->view));
+      table->add_tensor(name, it->view);
     }
     if (is_first) table->set_metadata(std::move(shard.metadata));
     is_first = false;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <memory>
 #include <span>
@@ -34,6 +35,7 @@ class Shape {
 };
 
 struct WeightEncoding;  // core/weight_encoding.h
+struct FilePages;       // core/mapped_file.h
 
 /// Non-owning look at a dense tensor. Trivially copyable; never outlives its owner.
 struct TensorView {
@@ -45,7 +47,8 @@ struct TensorView {
   const WeightEncoding* encoding = nullptr;
   int64_t first_row = 0;
   int64_t row_step = 1;
-  bool is_mapped = false;  // the bytes are those of a file and can be read again
+  // The mapped file that the bytes are in, at any address; null for memory of our own.
+  const FilePages* file = nullptr;
 
   int64_t num_elements() const { return shape.num_elements(); }
   int64_t num_bytes() const { return dtype_bytes(dtype, shape.num_elements()); }
@@ -53,6 +56,14 @@ struct TensorView {
   template <typename T>
   const T* as() const {
     return static_cast<const T*>(data);
+  }
+  /// Element i. Stored tensors begin at any byte of a file: only this way may wide ones be read.
+  template <typename T>
+  T read(int64_t i) const {
+    T value;
+    std::memcpy(&value, static_cast<const char*>(data) + i * static_cast<int64_t>(sizeof(T)),
+                sizeof(T));
+    return value;
   }
   /// The i-th slice along the first axis.
   TensorView slice(int64_t index) const;

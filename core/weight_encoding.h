@@ -50,7 +50,7 @@ struct WeightEncoding {
   int bits = 8;
   const uint8_t* codes = nullptr;
   int64_t code_bytes = 0;
-  bool is_mapped = false;  // the codes are bytes of a file
+  const FilePages* file = nullptr;  // that the codes are in
 
   // Scale (n, g) is element s * scale_row_stride + g * scale_group_stride, where s counts blocks of
   // `block_rows` rows, starting again in each matrix.
@@ -70,7 +70,7 @@ struct WeightEncoding {
   TensorView zeros;
   int zero = 0;  // the constant, or what is added to every stored zero, modulo 2^bits (GPTQ)
 
-  const int32_t* group_of_column = nullptr;  // (K), null: k / block_cols
+  TensorView group_of_column;  // (K) int32, empty: k / block_cols
 
   /// Word formats round a row up to 32 bits; bytes of the others have no gaps.
   int64_t code_row_bytes() const {

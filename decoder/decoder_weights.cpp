@@ -107,10 +107,9 @@ Tensor transposed(const TensorView& view, ComputeType compute) {
       view.dtype == DType::kF32 || view.dtype == DType::kF16 || view.dtype == DType::kBF16;
   if (plain && view.dtype != DType::kF32) {
     Tensor out(view.dtype, {cols, rows});
-    const auto* from = view.as<uint16_t>();
     auto* to = reinterpret_cast<uint16_t*>(out.bytes());
     for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < cols; ++c) to[c * rows + r] = from[r * cols + c];
+      for (int64_t c = 0; c < cols; ++c) to[c * rows + r] = view.read<uint16_t>(r * cols + c);
     }
     return out;
   }

@@ -149,7 +149,7 @@ void fill_levels(const WeightEncoding& e, float* levels) {
 }
 
 int64_t group_of(const WeightEncoding& e, int64_t k) {
-  return e.group_of_column != nullptr ? e.group_of_column[k] : k / e.block_cols;
+  return e.group_of_column.empty() ? k / e.block_cols : e.group_of_column.read<int32_t>(k);
 }
 
 // Rows as float32 (count, K).
@@ -193,7 +193,7 @@ void decode_encoded_rows(const TensorView& weight, int64_t begin, int64_t count,
 namespace {
 
 bool shares_groups(const WeightEncoding& e, int64_t columns) {
-  if (e.group_of_column != nullptr) return false;
+  if (!e.group_of_column.empty()) return false;
   return e.num_groups == 1 || e.block_cols % columns == 0;
 }
 
@@ -334,7 +334,7 @@ void pack_f16(const WeightEncoding& e, const Rows& rows, std::byte* out) {
 WeightFormat encoded_weight_format(const TensorView& weight) {
   const WeightEncoding& e = *weight.encoding;
   if (e.code_type == CodeType::kFloat8 && shares_groups(e, kF8Cols)) return WeightFormat::kF8;
-  if (e.code_type == CodeType::kFloat4 && e.group_of_column == nullptr) {
+  if (e.code_type == CodeType::kFloat4 && e.group_of_column.empty()) {
     return e.scale_type == ScaleType::kE8M0 ? WeightFormat::kF4 : WeightFormat::kF4H;
   }
   if (e.code_type == CodeType::kFloat8 || !shares_groups(e, kBlockCols)) {

@@ -1,6 +1,8 @@
 // Checks, packing and threading of matrix products. The arithmetic is in the kernel tables.
 #include "kernels/linear.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -18,15 +20,20 @@ namespace onnuri {
 
 // Parts keep their own formats: a stack of q, k and v may mix them.
 struct PackedMatrix::Impl {
-  struct FreeBytes {
-    void operator()(std::byte* p) const { std::free(p); }
+  // Pages of their own: between copies that come and go while a model is loaded, the heap would
+  // keep holes as large as the model.
+  struct FreePages {
+    FreePages() : bytes(0) {}
+    explicit FreePages(size_t size) : bytes(size) {}
+    size_t bytes;
+    void operator()(std::byte* p) const { ::munmap(p, bytes); }
   };
   struct Part {
     WeightFormat format = WeightFormat::kF32;
     int64_t first_row = 0;
     int64_t rows = 0;
     int64_t group_bytes = 0;
-    std::unique_ptr<std::byte[], FreeBytes> data;
+    std::unique_ptr<std::byte[], FreePages> data;
     int64_t num_groups() const { return (rows + kGroupRows - 1) / kGroupRows; }
     int64_t bytes() const { return num_groups() * group_bytes; }
   };
@@ -82,9 +89,13 @@ Part allocate_part(const TensorView& source, WeightFormat format, int64_t first_
   if (part.group_bytes > std::numeric_limits<int64_t>::max() / 2 / part.num_groups()) {
     fail(ErrorCode::kOutOfMemory, "cannot pack a matrix of ", source.shape.to_string());
   }
-  const size_t bytes = static_cast<size_t>(part.bytes() + 63) / 64 * 64;
-  part.data.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
-  if (!part.data) fail(ErrorCode::kOutOfMemory, "cannot allocate ", bytes, " bytes of weights");
+  const auto bytes = static_cast<size_t>(part.bytes());
+  void* pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) {
+    fail(ErrorCode::kOutOfMemory, "cannot allocate ", bytes, " bytes of weights");
+  }
+  part.data = std::unique_ptr<std::byte[], PackedMatrix::Impl::FreePages>(
+      static_cast<std::byte*>(pages), PackedMatrix::Impl::FreePages(bytes));
   return part;
 }
 
@@ -354,7 +365,7 @@ void dequantize(const TensorView& source, float* out) {
   }
   ref::dequantize_row(source.dtype, source.data, source.num_elements(), out);
   constexpr int64_t kLargeBytes = 64 << 10;
-  if (source.is_mapped && source.num_bytes() >= kLargeBytes) release_pages(source);
+  if (source.num_bytes() >= kLargeBytes) release_pages(source);
 }
 
 void gather_rows(Backend& backend, const TensorView& table, std::span<const int32_t> ids,

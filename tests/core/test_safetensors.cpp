@@ -51,7 +51,7 @@ TEST_F(Safetensors, ReadsAValidFile) {
   EXPECT_EQ(checkpoint->metadata().at("format", "").as_string(""), "pt");
 }
 
-TEST_F(Safetensors, MisalignedTensorsAreCopiedToAnAlignedPlace) {
+TEST_F(Safetensors, TensorsMayBeginAtAnyByte) {
   for (int pad = 0; pad < 8; ++pad) {
     const float value = 3.25f;
     std::string data(5, '\7');
@@ -61,8 +61,8 @@ TEST_F(Safetensors, MisalignedTensorsAreCopiedToAnAlignedPlace) {
                         "}" + std::string(static_cast<size_t>(pad), ' '),
                     data));
     const TensorView view = checkpoint->find("f");
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(view.data) % alignof(float), 0u);
-    EXPECT_EQ(view.as<float>()[0], value);
+    EXPECT_NE(view.file, nullptr);  // no copy, whatever the address
+    EXPECT_EQ(view.read<float>(0), value);
     EXPECT_EQ(checkpoint->find("u").as<uint8_t>()[4], 7);
   }
 }

@@ -7,7 +7,8 @@
 namespace onnuri::testing {
 namespace {
 
-constexpr int64_t kBytes = 16 << 20;
+constexpr int64_t kBytes = 32 << 20;
+constexpr int64_t kSlack = 4 << 20;  // the kernel counts in batches
 
 // Memory of this process that is pages of files, in bytes.
 int64_t file_pages() {
@@ -43,15 +44,15 @@ class StoredPages : public ::testing::Test {
 TEST_F(StoredPages, LeaveMemoryAndComeBack) {
   if (file_pages() < 0) GTEST_SKIP() << "the kernel does not tell";
   const TensorView view = checkpoint_->find("a");
-  EXPECT_TRUE(view.is_mapped);
+  EXPECT_NE(view.file, nullptr);
   const int64_t sum = sum_of(view);
   const int64_t full = file_pages();
   release_pages(view.rows(0, 8));
   const int64_t half = file_pages();
-  EXPECT_LT(half, full - kBytes / 2 + (1 << 20));
-  EXPECT_GT(half, full - kBytes / 2 - (1 << 20));
+  EXPECT_LT(half, full - kBytes / 2 + kSlack);
+  EXPECT_GT(half, full - kBytes / 2 - kSlack);
   release_pages(view);
-  EXPECT_LT(file_pages(), full - kBytes + (1 << 20));
+  EXPECT_LT(file_pages(), full - kBytes + kSlack);
   EXPECT_EQ(sum_of(view), sum);
 }
 

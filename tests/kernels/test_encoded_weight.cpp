@@ -161,7 +161,7 @@ TEST_P(EncodedWeight, StaysNarrow) {
   const Golden golden(GetParam());
   const std::string scheme = GetParam();
   const WeightEncoding& e = *golden.weight.encoding;
-  const bool act_order = e.group_of_column != nullptr;
+  const bool act_order = !e.group_of_column.empty();
   EXPECT_EQ(act_order, scheme == "gptq_act_order");
   const TensorView weight = golden.weight.reshaped({golden.rows(), golden.cols()});
   Backend backend(1, "");
