@@ -103,13 +103,26 @@ TensorView TensorView::reshaped(Shape new_shape) const {
   return out;
 }
 
-void Tensor::Free::operator()(std::byte* p) const { std::free(p); }
+// What malloc gave stands before the data. Aligned allocation asks for more than it hands out, so
+// that buffers would not fit again where others of their size have been.
+void Tensor::Free::operator()(std::byte* p) const {
+  void* base;
+  std::memcpy(&base, p - sizeof(base), sizeof(base));
+  std::free(base);
+}
 
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(shape) {
+  constexpr size_t kAlignment = 64;
   const int64_t bytes = dtype_bytes(dtype, shape.num_elements());
-  const size_t rounded = (static_cast<size_t>(bytes) + 127) / 64 * 64;  // never zero
-  data_.reset(static_cast<std::byte*>(std::aligned_alloc(64, rounded)));
-  if (!data_) fail(ErrorCode::kOutOfMemory, "cannot allocate ", bytes, " bytes for a tensor");
+  void* base = static_cast<size_t>(bytes) > SIZE_MAX / 2
+                   ? nullptr
+                   : std::malloc(static_cast<size_t>(bytes) + 2 * kAlignment);
+  if (!base) fail(ErrorCode::kOutOfMemory, "cannot allocate ", bytes, " bytes for a tensor");
+  const auto address = reinterpret_cast<uintptr_t>(base) + sizeof(base) + kAlignment - 1;
+  auto* data = static_cast<std::byte*>(base) +
+               (address / kAlignment * kAlignment - reinterpret_cast<uintptr_t>(base));
+  std::memcpy(data - sizeof(base), &base, sizeof(base));
+  data_.reset(data);
 }
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {
