@@ -1,6 +1,7 @@
 #include "core/encoding_parts.h"
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "core/check.h"
@@ -111,7 +112,16 @@ void set_groups(const EncodingParts& parts, const char* part, WeightEncoding* e)
     }
     in_order = in_order && group == k / e->block_cols;
   }
-  if (!in_order) e->group_of_column = parts.groups;
+  if (in_order) return;
+  e->group_of_column = parts.groups;
+  std::vector<int32_t> order(static_cast<size_t>(e->cols));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return group_of(a) < group_of(b); });
+  for (int64_t k = 0; k < e->cols; ++k) {
+    if (group_of(order[static_cast<size_t>(k)]) != k / e->block_cols) return;
+  }
+  e->column_order = std::make_shared<const std::vector<int32_t>>(std::move(order));
 }
 
 void set_column_scales(WeightEncoding* e) {  // scales (G, N)

@@ -7,7 +7,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "core/tensor.h"
 
@@ -71,6 +73,9 @@ struct WeightEncoding {
   int zero = 0;  // the constant, or what is added to every stored zero, modulo 2^bits (GPTQ)
 
   TensorView group_of_column;  // (K) int32, empty: k / block_cols
+  // With group_of_column: the columns of one group after another, where each group then is a run of
+  // block_cols columns; null where some is not.
+  std::shared_ptr<const std::vector<int32_t>> column_order;
 
   /// Word formats round a row up to 32 bits; bytes of the others have no gaps.
   int64_t code_row_bytes() const {

@@ -193,8 +193,31 @@ void decode_encoded_rows(const TensorView& weight, int64_t begin, int64_t count,
 namespace {
 
 bool shares_groups(const WeightEncoding& e, int64_t columns) {
-  if (!e.group_of_column.empty()) return false;
+  if (!e.group_of_column.empty() && e.column_order == nullptr) return false;
   return e.num_groups == 1 || e.block_cols % columns == 0;
+}
+
+// The group of column k of the packed form.
+int64_t packed_group_of(const WeightEncoding& e, int64_t k) {
+  return e.column_order != nullptr ? k / e.block_cols : group_of(e, k);
+}
+
+// Codes in the order of columns in which they are packed.
+void sort_columns(const WeightEncoding& e, Rows* rows) {
+  if (e.column_order == nullptr) return;
+  std::vector<uint8_t> row(static_cast<size_t>(e.cols));
+  for (int64_t r = 0; r < rows->count; ++r) {
+    uint8_t* codes = rows->codes.data() + r * e.cols;
+    std::copy_n(codes, e.cols, row.data());
+    for (int64_t k = 0; k < e.cols; ++k) {
+      codes[k] = row[static_cast<size_t>((*e.column_order)[static_cast<size_t>(k)])];
+    }
+  }
+}
+
+// The zero that formats without one have in the middle of their codes.
+int centre_of(const WeightEncoding& e) {
+  return e.code_type == CodeType::kSigned ? 0 : 1 << (e.bits - 1);
 }
 
 // The scale of integer codes: E2M1 codes count halves.
@@ -248,13 +271,14 @@ void block_codes(WeightFormat format, const WeightEncoding& e, const Rows& rows,
                  int64_t k0, uint8_t* codes) {
   const int64_t count = std::min(kBlockCols, e.cols - k0);
   const uint8_t* source = rows.codes.data() + r * e.cols + k0;
-  const int64_t g = group_of(e, k0);
+  const int64_t g = packed_group_of(e, k0);
   const int zero = static_cast<int>(rows.zeros[static_cast<size_t>(r * e.num_groups + g)]);
   std::memset(codes, 0, static_cast<size_t>(kBlockCols));
   for (int64_t k = 0; k < count; ++k) {
     int code = source[k];
     if (format == WeightFormat::kQ5 || format == WeightFormat::kQ5S) code += 16 - zero;
     if (format == WeightFormat::kQ8 || format == WeightFormat::kQ8S) code -= zero;
+    if (format == WeightFormat::kQ8M) code -= centre_of(e);
     codes[k] = static_cast<uint8_t>(code);
   }
 }
@@ -292,9 +316,13 @@ void pack_blocks(WeightFormat format, const WeightEncoding& e, const Rows& rows,
       put_codes(format, codes, r, record + layout.block_begin + in_record * layout.block_bytes);
       for (int64_t i = 0; i < scales_per_block; ++i) {
         const int64_t k = std::min(k0 + i * (kBlockCols / scales_per_block), e.cols - 1);
-        const auto group = static_cast<size_t>(r * e.num_groups + group_of(e, k));
-        put_scale(format, code_scale(e, rows.scales[group]),
-                  (in_record * scales_per_block + i) * kGroupRows + r, record);
+        const auto group = static_cast<size_t>(r * e.num_groups + packed_group_of(e, k));
+        const float scale = code_scale(e, rows.scales[group]);
+        const int64_t index = (in_record * scales_per_block + i) * kGroupRows + r;
+        put_scale(format, scale, index, record);
+        if (format != WeightFormat::kQ8M) continue;
+        const float min = (static_cast<float>(centre_of(e)) - rows.zeros[group]) * scale;
+        put_scale(format, min, index, record + 128);
       }
     }
   }
@@ -333,7 +361,9 @@ void pack_f16(const WeightEncoding& e, const Rows& rows, std::byte* out) {
 
 WeightFormat encoded_weight_format(const TensorView& weight) {
   const WeightEncoding& e = *weight.encoding;
-  if (e.code_type == CodeType::kFloat8 && shares_groups(e, kF8Cols)) return WeightFormat::kF8;
+  if (e.code_type == CodeType::kFloat8 && e.group_of_column.empty() && shares_groups(e, kF8Cols)) {
+    return WeightFormat::kF8;
+  }
   if (e.code_type == CodeType::kFloat4 && e.group_of_column.empty()) {
     return e.scale_type == ScaleType::kE8M0 ? WeightFormat::kF4 : WeightFormat::kF4H;
   }
@@ -341,21 +371,26 @@ WeightFormat encoded_weight_format(const TensorView& weight) {
     return float_format(weight);
   }
   const bool halves = halves_hold_scales(weight);
-  const int centre = e.code_type == CodeType::kSigned ? 0 : 1 << (e.bits - 1);
-  if (e.bits != 2 && all_zeros_are(weight, centre)) {
+  if (e.bits != 2 && all_zeros_are(weight, centre_of(e))) {
     if (e.bits == 8) return halves ? WeightFormat::kQ8 : WeightFormat::kQ8S;
     return halves ? WeightFormat::kQ4 : WeightFormat::kQ4S;
   }
   // A code less its zero, and 16 to it, has five bits.
   if (e.bits <= 4) return halves ? WeightFormat::kQ5 : WeightFormat::kQ5S;
-  return float_format(weight);
+  return WeightFormat::kQ8M;
+}
+
+std::shared_ptr<const std::vector<int32_t>> packed_column_order(WeightFormat format,
+                                                                const TensorView& weight) {
+  return is_quantized(format) ? weight.encoding->column_order : nullptr;
 }
 
 void pack_encoded_group(WeightFormat format, const TensorView& weight, int64_t first_row,
                         int64_t num_rows, std::byte* out) {
   ONNURI_CHECK(num_rows >= 1 && num_rows <= kGroupRows);
   const WeightEncoding& e = *weight.encoding;
-  const Rows rows = read_rows(weight, first_row, num_rows);
+  Rows rows = read_rows(weight, first_row, num_rows);
+  if (is_quantized(format)) sort_columns(e, &rows);
   switch (format) {
     case WeightFormat::kF32: return pack_f32(e, rows, out);
     case WeightFormat::kF16: return pack_f16(e, rows, out);

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "core/tensor.h"
 #include "kernels/linear_format.h"
@@ -21,5 +23,10 @@ WeightFormat encoded_weight_format(const TensorView& weight);
 /// `format` is kF32 or encoded_weight_format(weight).
 void pack_encoded_group(WeightFormat format, const TensorView& weight, int64_t first_row,
                         int64_t num_rows, std::byte* out);
+
+/// The order of columns in which such a weight is packed, and inputs are to be read; null: as
+/// stored.
+std::shared_ptr<const std::vector<int32_t>> packed_column_order(WeightFormat format,
+                                                                const TensorView& weight);
 
 }  // namespace onnuri

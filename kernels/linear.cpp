@@ -20,6 +20,7 @@ namespace onnuri {
 
 // Parts keep their own formats: a stack of q, k and v may mix them.
 struct PackedMatrix::Impl {
+  using ColumnOrder = std::shared_ptr<const std::vector<int32_t>>;
   // Pages of their own: between copies that come and go while a model is loaded, the heap would
   // keep holes as large as the model.
   struct FreePages {
@@ -34,6 +35,7 @@ struct PackedMatrix::Impl {
     int64_t rows = 0;
     int64_t group_bytes = 0;
     std::unique_ptr<std::byte[], FreePages> data;
+    ColumnOrder order;  // of the columns, null: as stored
     int64_t num_groups() const { return (rows + kGroupRows - 1) / kGroupRows; }
     int64_t bytes() const { return num_groups() * group_bytes; }
   };
@@ -148,6 +150,9 @@ PackedMatrix pack_matrices(Backend& backend, std::span<const TensorView> parts,
                    ? encoded_weight_format(source)
                    : exact_weight_format(source.dtype, impl->kernels->bfloat16_format));
     impl->parts.push_back(allocate_part(source, format, impl->rows));
+    if (source.encoding != nullptr) {
+      impl->parts.back().order = packed_column_order(format, source);
+    }
     pack_part(backend, source, impl->parts.back());
     impl->rows += source.shape[0];
   }
@@ -164,23 +169,30 @@ struct Product {
   MatrixView y;
   bool accumulate;
   ConstMatrixView x;     // the input rows of this product
-  int64_t prepared_row;  // its first row among the prepared rows
+  int64_t prepared_row;  // its first row among all input rows
   int64_t groups_per_chunk;
   int64_t rows_per_chunk;
   int64_t num_row_chunks;
   int64_t first_chunk;
+  int prepared = -1;  // index of its form of the input rows, -1: as they are
 };
 
+// Input rows in the form of a kernel. Rows whose columns are reordered are those of one product and
+// of others on the same rows; the usual order serves all.
 struct Prepared {
   ActivationKind kind = ActivationKind::kFloat;
+  const std::vector<int32_t>* order = nullptr;
+  int64_t first_row = 0;
+  int64_t num_rows = 0;
   int64_t row_bytes = 0;
+  int64_t first_chunk = 0;
   std::byte* data = nullptr;
 };
 
 // Scratch slots of this file.
 constexpr int kWorkspaceSlot = 0;
-constexpr int kInt8Slot = 1;
-constexpr int kBfloat16Slot = 2;
+constexpr int kPreparedSlot = 1;
+constexpr int kOrderSlot = 2;
 constexpr int kConvSlot = 3;
 
 void check_task(ConstMatrixView x, const PackedMatrix* weight, const MatrixView& y) {
@@ -206,7 +218,7 @@ class Plan {
     for (const Part& part : weight.impl().parts) {
       const MatrixView out{y.data + part.first_row, y.rows, part.rows, y.stride};
       products_.push_back({&part, bias ? bias + part.first_row : nullptr, out, accumulate, x,
-                           prepared_row, 0, 0, 0, 0});
+                           prepared_row, 0, 0, 0, 0, -1});
     }
   }
 
@@ -215,13 +227,16 @@ class Plan {
  private:
   void cut();
   void prepare(ConstMatrixView x);
+  int find_prepared(const Product& product, int64_t num_rows);
+  void prepare_chunk(ConstMatrixView x, int64_t chunk, std::byte* ordered_row);
   void run_chunk(int64_t chunk, int worker);
 
   Backend& backend_;
   int64_t cols_;
   std::vector<Product> products_;
   int64_t num_chunks_ = 0;
-  Prepared prepared_[3];
+  std::vector<Prepared> prepared_;
+  int64_t rows_per_chunk_ = 1;  // of prepared rows
   std::byte* workspace_ = nullptr;
 };
 
@@ -246,31 +261,84 @@ void Plan::cut() {
   }
 }
 
-void Plan::prepare(ConstMatrixView x) {
+bool same_order(const std::vector<int32_t>* a, const std::vector<int32_t>* b) {
+  return a == b || (a != nullptr && b != nullptr && *a == *b);
+}
+
+// The index of the form that `product` reads, added if it is new.
+int Plan::find_prepared(const Product& product, int64_t num_rows) {
   const LinearKernels& kernels = backend_.table().linear();
-  for (const Product& p : products_) {
-    const ActivationKind kind = kernels.activation_kind(p.part->format);
-    Prepared& prepared = prepared_[static_cast<int>(kind)];
-    if (kind == ActivationKind::kFloat || prepared.data != nullptr) continue;
-    prepared.kind = kind;
-    prepared.row_bytes = kernels.activation_bytes(kind, cols_);
-    prepared.data = static_cast<std::byte*>(
-        backend_.scratch(kind == ActivationKind::kInt8 ? kInt8Slot : kBfloat16Slot,
-                         static_cast<size_t>(prepared.row_bytes * x.rows)));
-    constexpr int64_t kChunkValues = 64 << 10;
-    const int64_t rows_per_chunk = std::max<int64_t>(1, kChunkValues / cols_);
-    auto convert = [&](int64_t chunk, int) {
-      const int64_t end = std::min(x.rows, (chunk + 1) * rows_per_chunk);
-      for (int64_t r = chunk * rows_per_chunk; r < end; ++r) {
-        kernels.prepare(kind, x.row(r), cols_, prepared.data + r * prepared.row_bytes);
-      }
-    };
-    const int64_t chunks = (x.rows + rows_per_chunk - 1) / rows_per_chunk;
-    if (chunks == 1) {
-      convert(0, 0);
-    } else {
-      backend_.pool().run(chunks, convert);
+  Prepared wanted;
+  wanted.kind = kernels.activation_kind(product.part->format);
+  wanted.order = product.part->order.get();
+  if (wanted.kind == ActivationKind::kFloat && wanted.order == nullptr) return -1;
+  wanted.first_row = wanted.order != nullptr ? product.prepared_row : 0;
+  wanted.num_rows = wanted.order != nullptr ? product.x.rows : num_rows;
+  for (size_t i = 0; i < prepared_.size(); ++i) {
+    const Prepared& p = prepared_[i];
+    if (p.kind == wanted.kind && p.first_row == wanted.first_row && p.num_rows == wanted.num_rows &&
+        same_order(p.order, wanted.order)) {
+      return static_cast<int>(i);
     }
+  }
+  wanted.row_bytes = wanted.kind == ActivationKind::kFloat
+                         ? (cols_ * 4 + 63) / 64 * 64
+                         : kernels.activation_bytes(wanted.kind, cols_);
+  prepared_.push_back(wanted);
+  return static_cast<int>(prepared_.size()) - 1;
+}
+
+void Plan::prepare_chunk(ConstMatrixView x, int64_t chunk, std::byte* ordered_row) {
+  size_t i = prepared_.size() - 1;
+  while (prepared_[i].first_chunk > chunk) --i;
+  const Prepared& p = prepared_[i];
+  const int64_t begin = (chunk - p.first_chunk) * rows_per_chunk_;
+  const int64_t end = std::min(p.num_rows, begin + rows_per_chunk_);
+  for (int64_t r = begin; r < end; ++r) {
+    const float* row = x.row(p.first_row + r);
+    std::byte* out = p.data + r * p.row_bytes;
+    if (p.order != nullptr) {
+      const bool is_float = p.kind == ActivationKind::kFloat;
+      auto* ordered = reinterpret_cast<float*>(is_float ? out : ordered_row);
+      for (size_t k = 0; k < p.order->size(); ++k) ordered[k] = row[(*p.order)[k]];
+      row = ordered;
+      if (is_float) continue;
+    }
+    backend_.table().linear().prepare(p.kind, row, cols_, out);
+  }
+}
+
+void Plan::prepare(ConstMatrixView x) {
+  for (Product& p : products_) p.prepared = find_prepared(p, x.rows);
+  if (prepared_.empty()) return;
+  constexpr int64_t kChunkValues = 64 << 10;
+  rows_per_chunk_ = std::max<int64_t>(1, kChunkValues / cols_);
+  int64_t bytes = 0, chunks = 0;
+  bool has_order = false;
+  for (Prepared& p : prepared_) {
+    p.first_chunk = chunks;
+    chunks += (p.num_rows + rows_per_chunk_ - 1) / rows_per_chunk_;
+    bytes += p.row_bytes * p.num_rows;
+    has_order = has_order || p.order != nullptr;
+  }
+  auto* data = static_cast<std::byte*>(backend_.scratch(kPreparedSlot, static_cast<size_t>(bytes)));
+  for (Prepared& p : prepared_) {
+    p.data = data;
+    data += p.row_bytes * p.num_rows;
+  }
+  const int64_t ordered_bytes = has_order ? (cols_ * 4 + 63) / 64 * 64 : 0;
+  std::byte* ordered = nullptr;
+  if (has_order) {
+    ordered = static_cast<std::byte*>(
+        backend_.scratch(kOrderSlot, static_cast<size_t>(ordered_bytes * backend_.num_threads())));
+  }
+  auto convert = [&](int64_t chunk, int worker) {
+    prepare_chunk(x, chunk, ordered + worker * ordered_bytes);
+  };
+  if (chunks == 1) {
+    convert(0, 0);
+  } else {
+    backend_.pool().run(chunks, convert);
   }
 }
 
@@ -284,7 +352,6 @@ void Plan::run_chunk(int64_t chunk, int worker) {
   const int64_t row = local % p.num_row_chunks * p.rows_per_chunk;
   const int64_t output = group * kGroupRows;
   const LinearKernels& kernels = backend_.table().linear();
-  const Prepared& prepared = prepared_[static_cast<int>(kernels.activation_kind(part.format))];
 
   LinearChunk c;
   c.format = part.format;
@@ -294,9 +361,10 @@ void Plan::run_chunk(int64_t chunk, int worker) {
   c.num_groups = std::min(p.groups_per_chunk, part.num_groups() - group);
   c.num_outputs = std::min(c.num_groups * kGroupRows, part.rows - output);
   c.num_rows = std::min(p.rows_per_chunk, p.x.rows - row);
-  if (prepared.data != nullptr) {
+  if (p.prepared >= 0) {
+    const Prepared& prepared = prepared_[static_cast<size_t>(p.prepared)];
     c.x_stride_bytes = prepared.row_bytes;
-    c.x = prepared.data + (p.prepared_row + row) * prepared.row_bytes;
+    c.x = prepared.data + (p.prepared_row - prepared.first_row + row) * prepared.row_bytes;
   } else {
     c.x_stride_bytes = p.x.stride * static_cast<int64_t>(sizeof(float));
     c.x = reinterpret_cast<const std::byte*>(p.x.row(row));

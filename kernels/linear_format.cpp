@@ -352,7 +352,8 @@ void pack_group(WeightFormat format, DType dtype, const std::byte* rows, int64_t
     case WeightFormat::kI4K: return pack(pack_k<BlockIQ4XS>);
     case WeightFormat::kQ4S:
     case WeightFormat::kQ5S:
-    case WeightFormat::kQ8S: break;  // no stored type of one tensor has these
+    case WeightFormat::kQ8S:
+    case WeightFormat::kQ8M: break;  // no stored type of one tensor has these
     case WeightFormat::kQ4K: return pack(pack_k<BlockQ4K>);
     case WeightFormat::kQ5K: return pack(pack_k<BlockQ5K>);
     case WeightFormat::kQ6K: return pack(pack_k<BlockQ6K>);

@@ -10,6 +10,7 @@
 //   kQ5, kQ5M as above with      [blocks: nibbles 256, bit plane 64]          q - 16
 //   kQ8  [d 2x16 f16]            [blocks: bytes 512]                2 blocks, w = d q
 //   kQ4S, kQ5S, kQ8S as kQ4, kQ5, kQ8 with [d 2x16 f32]
+//   kQ8M as kQ8S with            [d 2x16 f32][m 2x16 f32]           w = d q + m
 //   kI4  as kQ4 with             w = d kIq4Values[q]
 //   kF4  [d 2x16 bf16]           [blocks: nibbles 256]              2 blocks, w = d kFp4Values[q]
 //   kF4H [d 4x16 f32]            as kF4, d per 16 columns
@@ -48,6 +49,7 @@ enum class WeightFormat : uint8_t {
   kQ4S,
   kQ5S,
   kQ8S,
+  kQ8M,
   kI4,
   kF4,
   kF4H,
@@ -79,6 +81,7 @@ constexpr RecordLayout record_layout(WeightFormat format) {
     case WeightFormat::kQ4S: return {2, 128, 256};
     case WeightFormat::kQ5S: return {2, 128, 320};
     case WeightFormat::kQ8S: return {2, 128, 512};
+    case WeightFormat::kQ8M: return {2, 256, 512};
     case WeightFormat::kI4:
     case WeightFormat::kF4: return {2, 64, 256};
     case WeightFormat::kF4H: return {2, 256, 256};

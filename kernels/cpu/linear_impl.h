@@ -106,6 +106,7 @@ void product_quantized(const LinearChunk& c) {
     case WeightFormat::kQ4S: return product_format<Q4SFormat>(c);
     case WeightFormat::kQ5S: return product_format<Q5SFormat>(c);
     case WeightFormat::kQ8S: return product_format<Q8SFormat>(c);
+    case WeightFormat::kQ8M: return product_format<Q8MFormat>(c);
     case WeightFormat::kI4: return product_format<I4Format>(c);
     case WeightFormat::kF4: return product_format<F4Format>(c);
     case WeightFormat::kF4H: return product_format<F4HFormat>(c);

@@ -115,6 +115,10 @@ void read_scales(WeightFormat format, const uint8_t* record, int64_t b, int64_t 
     case WeightFormat::kQ4S:
     case WeightFormat::kQ5S:
     case WeightFormat::kQ8S: row->scale[0] = float_at(record, i); break;
+    case WeightFormat::kQ8M:
+      row->scale[0] = float_at(record, i);
+      row->min[0] = float_at(record + 128, i);
+      break;
     case WeightFormat::kF4:
       row->scale[0] = float_from_bfloat16(load_half_bits(record + i * 2));
       break;
@@ -136,7 +140,8 @@ int level_of(WeightFormat format, int code) {
     case WeightFormat::kQ5:
     case WeightFormat::kQ5S: return code - 16;
     case WeightFormat::kQ8:
-    case WeightFormat::kQ8S: return static_cast<int8_t>(code);
+    case WeightFormat::kQ8S:
+    case WeightFormat::kQ8M: return static_cast<int8_t>(code);
     case WeightFormat::kQ3K: return code - 4;
     case WeightFormat::kQ6K: return code - 32;
     case WeightFormat::kI4:

@@ -240,10 +240,11 @@ struct F4HFormat : F4Format {
   }
 };
 
-template <WeightFormat kFormat, ScaleType kScale>
+template <WeightFormat kFormat, bool kHasMin_, ScaleType kScale>
 struct BytesFormat {
   static constexpr WeightFormat kWeightFormat = kFormat;
   static constexpr Pass kPass = Pass::kTwo;
+  static constexpr bool kHasMin = kHasMin_;
 
   static void low(const uint8_t* block, int half, __m256i* w) {
     const __m256i mask = _mm256_set1_epi8(15);
@@ -261,7 +262,8 @@ struct BytesFormat {
   }
   static RowScales scales(const uint8_t* record, int b, int half) {
     const __m256 scale = load_scales<kScale>(record, b * 16 + half * 8);
-    return {scale, scale};
+    if constexpr (!kHasMin) return {scale, scale};
+    return {scale, load_scales<kScale>(record + 128, b * 16 + half * 8)};
   }
 };
 
@@ -269,6 +271,7 @@ struct BytesFormat {
 struct I4Format {
   static constexpr WeightFormat kWeightFormat = WeightFormat::kI4;
   static constexpr Pass kPass = Pass::kTwo;
+  static constexpr bool kHasMin = false;
 
   static void low(const uint8_t* block, int half, __m256i* w) {
     unpack_levels(block, half, kIq4Low, w);
@@ -300,8 +303,9 @@ using Q4SFormat = SmallFormat<WeightFormat::kQ4S, false, false, ScaleType::kFloa
 using Q5SFormat = SmallFormat<WeightFormat::kQ5S, false, true, ScaleType::kFloat>;
 using Q4KFormat = SuperFormat<WeightFormat::kQ4K, false>;
 using Q5KFormat = SuperFormat<WeightFormat::kQ5K, true>;
-using Q8Format = BytesFormat<WeightFormat::kQ8, ScaleType::kHalf>;
-using Q8SFormat = BytesFormat<WeightFormat::kQ8S, ScaleType::kFloat>;
+using Q8Format = BytesFormat<WeightFormat::kQ8, false, ScaleType::kHalf>;
+using Q8SFormat = BytesFormat<WeightFormat::kQ8S, false, ScaleType::kFloat>;
+using Q8MFormat = BytesFormat<WeightFormat::kQ8M, true, ScaleType::kFloat>;
 
 }  // namespace
 }  // namespace onnuri::avx2

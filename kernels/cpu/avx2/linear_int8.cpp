@@ -121,7 +121,7 @@ __m256 stream_half(__m256 total, const uint8_t* record, int b, int half, const I
     total = add_block<Preset::kNone, false>(total, w, scales, x);
     Format::high(block, half, w);
     scales.scale = _mm256_mul_ps(scales.scale, _mm256_set1_ps(16.0f));
-    return add_block<Preset::kMinus8, false>(total, w, scales, x);
+    return add_block<Preset::kMinus8, Format::kHasMin>(total, w, scales, x);
   } else if constexpr (Format::kPass == Pass::kSixBit) {
     Format::weights(block, half, w);
     return add_block_q6(total, w, Format::scales(record, b, half).scale,
@@ -304,7 +304,7 @@ void multiply_rows(const Panel& panel, int num_blocks, const Int8Block* const* x
   for (int b = 0; b < num_blocks; ++b) {
     if constexpr (Format::kPass == Pass::kTwo) {
       add_entry<Preset::kNone, false, kRows>(panel, b * 2, x, b, totals);
-      add_entry<Preset::kMinus8, false, kRows>(panel, b * 2 + 1, x, b, totals);
+      add_entry<Preset::kMinus8, Format::kHasMin, kRows>(panel, b * 2 + 1, x, b, totals);
     } else if constexpr (Format::kPass == Pass::kSixBit) {
       add_entry_q6<kRows>(panel, b, x, b, totals);
     } else if constexpr (Format::kPass == Pass::kHalves) {

@@ -100,10 +100,10 @@ struct SmallFormat {
   }
 };
 
-template <WeightFormat kFormat, ScaleType kScale>
+template <WeightFormat kFormat, bool kHasMin_, ScaleType kScale>
 struct BytesFormat {
   static constexpr WeightFormat kWeightFormat = kFormat;
-  static constexpr bool kHasMin = false;
+  static constexpr bool kHasMin = kHasMin_;
   static constexpr bool kHalves = false;
   static constexpr int kOffset = 128;
 
@@ -112,7 +112,9 @@ struct BytesFormat {
     for (int v = 0; v < 8; ++v) w[v] = _mm512_xor_si512(load_bytes(block + v * 64), sign);
   }
   static RowScales scales(const uint8_t* record, int b) {
-    return same_scales(load_scales<kScale>(record, b));
+    RowScales out = same_scales(load_scales<kScale>(record, b));
+    if constexpr (kHasMin) out.min[0] = load_scales<kScale>(record + 128, b);
+    return out;
   }
 };
 
@@ -258,8 +260,9 @@ using Q4SFormat = SmallFormat<WeightFormat::kQ4S, false, false, ScaleType::kFloa
 using Q5SFormat = SmallFormat<WeightFormat::kQ5S, false, true, ScaleType::kFloat>;
 using Q4KFormat = SuperFormat<WeightFormat::kQ4K, false>;
 using Q5KFormat = SuperFormat<WeightFormat::kQ5K, true>;
-using Q8Format = BytesFormat<WeightFormat::kQ8, ScaleType::kHalf>;
-using Q8SFormat = BytesFormat<WeightFormat::kQ8S, ScaleType::kFloat>;
+using Q8Format = BytesFormat<WeightFormat::kQ8, false, ScaleType::kHalf>;
+using Q8SFormat = BytesFormat<WeightFormat::kQ8S, false, ScaleType::kFloat>;
+using Q8MFormat = BytesFormat<WeightFormat::kQ8M, true, ScaleType::kFloat>;
 
 }  // namespace
 }  // namespace onnuri::avx512
