@@ -1,284 +1,302 @@
-// Names and keys follow llama.cpp's converter (convert_hf_to_gguf.py) as far as its reader asks for
-// them: the llama architecture turns rope over neighbouring pairs, so rows of q and k are
-// reordered; Gemma's norms have the one added; llama3 rope scaling is a tensor of divisors.
+// A family's tensors are asked for by their canonical names and written under the names that the
+// reader of GGUF files knows for them: one table serves both ways. What differs in the values: some
+// architectures turn neighbouring pairs, so rows of q and k are reordered; norms of w + 1 have the
+// one added; the key half of latent attention is stored turned around.
 #include "engine/gguf_export.h"
 
+#include <algorithm>
 #include <cmath>
-#include <filesystem>
+#include <unordered_set>
 
 #include "core/check.h"
 #include "core/printable.h"
-#include "onnuri/quantize.h"
+#include "core/quantized_checkpoint.h"
+#include "core/weight_encoding.h"
+#include "engine/gguf_target.h"
+#include "engine/latent_mapping.h"
+#include "kernels/linear.h"
 
 namespace onnuri {
 namespace {
 
-struct Rename {
-  std::string_view from, to;
-};
-
-constexpr Rename kLayerNames[] = {
-    {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"},
-    {"self_attn.v_proj", "attn_v"},      {"self_attn.o_proj", "attn_output"},
-    {"self_attn.q_norm", "attn_q_norm"}, {"self_attn.k_norm", "attn_k_norm"},
-    {"mlp.gate_proj", "ffn_gate"},       {"mlp.up_proj", "ffn_up"},
-    {"mlp.down_proj", "ffn_down"}};
-constexpr Rename kPreNorms[] = {{"input_layernorm", "attn_norm"},
-                                {"post_attention_layernorm", "ffn_norm"}};
-constexpr Rename kPostNorms[] = {{"post_attention_layernorm", "post_attention_norm"},
-                                 {"post_feedforward_layernorm", "post_ffw_norm"}};
-constexpr Rename kBothNorms[] = {{"input_layernorm", "attn_norm"},
-                                 {"post_attention_layernorm", "post_attention_norm"},
-                                 {"pre_feedforward_layernorm", "ffn_norm"},
-                                 {"post_feedforward_layernorm", "post_ffw_norm"}};
-
-struct ExportFamily {
-  std::string_view model_type;  // of config.json
-  std::string_view arch;        // of GGUF
-  std::span<const Rename> norms;
-  bool paired_rope;
-  bool norms_plus_one;
-};
-
-constexpr ExportFamily kFamilies[] = {{"llama", "llama", kPreNorms, true, false},
-                                      {"qwen2", "qwen2", kPreNorms, false, false},
-                                      {"qwen3", "qwen3", kPreNorms, false, false},
-                                      {"gemma3_text", "gemma3", kBothNorms, false, true},
-                                      {"exaone4", "exaone4", kPostNorms, false, false}};
-
-const ExportFamily& find_export(const JsonValue& config) {
-  const std::string& type = config.at("model_type", "config.json").as_string("model_type");
-  std::string known;
-  for (const ExportFamily& family : kFamilies) {
-    if (family.model_type == type) return family;
-    known += (known.empty() ? "" : ", ") + std::string(family.model_type);
-  }
-  fail(ErrorCode::kUnsupported, "expected a model_type out of ", known,
-       " to write GGUF from a folder, found ", in_quotes(type));
+/// The type of GGUF whose values a stored tensor has.
+DType closest_type(const TensorView& view) {
+  if (view.encoding == nullptr) return view.dtype;
+  const WeightEncoding& e = *view.encoding;
+  const bool is_mxfp4 = e.code_type == CodeType::kFloat4 && e.scale_type == ScaleType::kE8M0 &&
+                        e.block_cols == 32 && e.cols % 32 == 0;
+  return is_mxfp4 ? DType::kMXFP4 : DType::kEncoded;
 }
 
 class Exporter {
  public:
-  explicit Exporter(const ModelFiles& files)
-      : files_(files), config_(files.config), family_(find_export(config_)) {}
+  Exporter(const ModelFiles& files, const ModelConfig& model, const GgufTarget& target)
+      : model_(model),
+        c_(model.decoder),
+        target_(target),
+        checkpoint_(files.checkpoint),
+        source_(std::make_shared<TensorSource>(files.checkpoint, model.names)) {
+    NameTable names;
+    add_gguf_names(names, target.norms);
+    if (target.has(kGgufLatent)) add_gguf_latent_names(names);
+    if (target.has(kGgufExperts)) add_gguf_moe_names(names);
+    gguf_names_ = names.map();
+  }
 
   GgufExport run() {
-    heads_ = integer("num_attention_heads");
-    kv_heads_ = integer_or("num_key_value_heads", heads_);
-    head_dim_ = integer_or("head_dim", integer("hidden_size") / std::max<int64_t>(heads_, 1));
-    out_.num_layers = integer("num_hidden_layers");
-    if (heads_ < 1 || kv_heads_ < 1 || head_dim_ < 2 || head_dim_ % 2 != 0) {
-      fail(ErrorCode::kCorruptData, "config.json: expected heads of an even width, found ", heads_,
-           " of ", head_dim_);
+    out_.num_layers = c_.num_layers();
+    add("embed.weight", {c_.vocab_size, c_.hidden_size});
+    add_norm("norm");
+    if (!c_.tied_head) {
+      add("head.weight", {c_.vocab_size, c_.hidden_size});
+    } else if (!target_.has(kGgufTiedHead)) {
+      add("embed.weight", {c_.vocab_size, c_.hidden_size});
+      out_.tensors.back().name = "output.weight";
     }
-    for (const std::string& name : files_.checkpoint->names()) add_tensor(name);
-    write_keys();
-    write_rope();
-    const TensorView table = files_.checkpoint->find("model.embed_tokens.weight");
-    if (table.empty() || table.shape.rank() != 2) {
-      fail(ErrorCode::kNotFound, files_.path, ": tensor \"model.embed_tokens.weight\" is missing");
+    for (int64_t i = 0; i < c_.num_layers(); ++i) {
+      add_layer("layers." + std::to_string(i) + ".", c_.layers[static_cast<size_t>(i)]);
     }
-    key_u32("vocab_size", table.shape[0]);
-    for (GgufPair& pair : export_vocabulary(files_.path, config_, table.shape[0])) {
-      out_.pairs.push_back(std::move(pair));
-    }
+    check_unused();
     return std::move(out_);
   }
 
  private:
-  int64_t integer(const char* key) const {
-    return config_.at(key, "config.json").as_int(std::string("config.json: ") + key);
-  }
-  int64_t integer_or(const char* key, int64_t fallback) const {
-    const JsonValue* value = config_.find(key);
-    return value == nullptr || value->is_null() ? fallback : value->as_int(key);
-  }
-  double number(const JsonValue& object, const char* key) const {
-    return object.at(key, "config.json").as_double(std::string("config.json: ") + key);
-  }
-  std::string key(const char* name) const { return std::string(family_.arch) + "." + name; }
-  void key_u32(const char* name, int64_t value) {
-    if (value < 0 || value > UINT32_MAX) {
-      fail(ErrorCode::kCorruptData, "config.json: expected 32 bits for ", name, ", found ", value);
+  /// The stored tensor behind a canonical name, without reading it.
+  TensorView find(const std::string& canonical) {
+    for (const TensorRef& ref : model_.names(canonical)) {
+      const TensorView view = checkpoint_->find(ref.name);
+      if (view.empty()) continue;
+      used_.insert(ref.name);
+      return view;
     }
-    out_.pairs.push_back(gguf_u32(key(name), static_cast<uint32_t>(value)));
-  }
-  void key_f32(const char* name, double value) {
-    out_.pairs.push_back(gguf_f32(key(name), static_cast<float>(value)));
+    source_->get(canonical, {});  // says what is missing
+    return {};
   }
 
-  /// "blk.3.attn_q.weight" for "model.layers.3.self_attn.q_proj.weight"; empty: no such name.
-  std::string gguf_name(const std::string& name) const {
-    if (name == "lm_head.weight") return "output.weight";
-    if (name == "model.embed_tokens.weight") return "token_embd.weight";
-    if (name == "model.norm.weight") return "output_norm.weight";
-    constexpr std::string_view kPrefix = "model.layers.";
-    const size_t dot = name.find('.', kPrefix.size());
-    const size_t last = name.rfind('.');
-    if (!name.starts_with(kPrefix) || dot == std::string::npos || last <= dot) return {};
-    const std::string part = name.substr(dot + 1, last - dot - 1);
-    const auto rename = [&](std::span<const Rename> table) -> std::string {
-      for (const Rename& r : table) {
-        if (r.from == part) {
-          return "blk." + name.substr(kPrefix.size(), dot - kPrefix.size()) + "." +
-                 std::string(r.to) + name.substr(last);
-        }
-      }
-      return {};
+  std::string gguf_name(const std::string& canonical) const {
+    const std::vector<TensorRef> refs = gguf_names_(canonical);
+    if (refs.empty()) {
+      fail(ErrorCode::kUnsupported, checkpoint_->path(), ": tensor ", in_quotes(canonical),
+           " has no place in a GGUF file of ", target_.arch);
+    }
+    return refs[0].name;
+  }
+
+  PlannedTensor& add(const std::string& canonical, const Shape& shape) {
+    return add_stack({canonical}, shape, shape);
+  }
+
+  // Tensors of `part` each, one behind the other.
+  PlannedTensor& add_stack(const std::vector<std::string>& canonical, const Shape& part,
+                           const Shape& whole) {
+    PlannedTensor tensor;
+    tensor.name = gguf_name(canonical[0]);
+    tensor.shape = whole;
+    const TensorView first = find(canonical[0]);
+    tensor.stored = closest_type(first);
+    for (const std::string& name : canonical) {
+      const TensorView view = find(name);
+      tensor.is_plain = tensor.is_plain && view.encoding == nullptr;
+      if (closest_type(view) != tensor.stored) tensor.stored = DType::kEncoded;
+    }
+    const double share = static_cast<double>(stored_bytes(first)) /
+                         static_cast<double>(std::max<int64_t>(first.num_elements(), 1));
+    tensor.stored_bytes = static_cast<int64_t>(share * static_cast<double>(whole.num_elements()));
+    tensor.open = [source = source_, canonical, part] {
+      source->release_copies();
+      SourceParts parts;
+      for (const std::string& name : canonical) parts.views.push_back(source->get(name, part));
+      return parts;
     };
-    const std::string norm = rename(family_.norms);
-    return norm.empty() ? rename(kLayerNames) : norm;
+    out_.tensors.push_back(std::move(tensor));
+    return out_.tensors.back();
   }
 
-  void add_tensor(const std::string& name) {
-    if (name.ends_with("rotary_emb.inv_freq")) return;  // follows from the config
-    const bool is_tied = config_.find("tie_word_embeddings") != nullptr &&
-                         config_.find("tie_word_embeddings")->is_bool() &&
-                         config_.find("tie_word_embeddings")->as_bool("tie_word_embeddings");
-    if (is_tied && name == "lm_head.weight") return;
-    PlannedTensor tensor;
-    tensor.name = gguf_name(name);
-    if (tensor.name.empty()) {
-      fail(ErrorCode::kUnsupported, files_.path, ": tensor ", in_quotes(name),
-           " has no place in a GGUF file of ", family_.arch);
-    }
-    tensor.source = files_.checkpoint->find(name);
-    const bool is_q = tensor.name.find(".attn_q.") != std::string::npos;
-    const bool is_k = tensor.name.find(".attn_k.") != std::string::npos;
-    if (family_.paired_rope && (is_q || is_k)) {
-      tensor.change = Change::kPairRows;
-      tensor.num_heads = is_q ? heads_ : kv_heads_;
-      if (tensor.source.shape[0] != tensor.num_heads * head_dim_) {
-        fail(ErrorCode::kCorruptData, files_.path, ": tensor ", in_quotes(name), ": expected ",
-             tensor.num_heads * head_dim_, " rows, found ", tensor.source.shape.to_string());
+  void add_vector(const std::string& canonical, int64_t size) { add(canonical, {size}); }
+
+  PlannedTensor& add_norm(const std::string& canonical, int64_t size) {
+    PlannedTensor& tensor = add(canonical + ".weight", {size});
+    if (c_.norm_form == NormForm::kOnePlusWeight) tensor.change = Change::kPlusOne;
+    return tensor;
+  }
+  void add_norm(const std::string& canonical) { add_norm(canonical, c_.hidden_size); }
+
+  void add_layer(const std::string& prefix, const LayerSpec& layer) {
+    if (layer.pre_mixer_norm) add_norm(prefix + "pre_mixer_norm");
+    if (layer.post_mixer_norm) add_norm(prefix + "post_mixer_norm");
+    if (layer.pre_ffn_norm) add_norm(prefix + "pre_ffn_norm");
+    if (layer.post_ffn_norm) add_norm(prefix + "post_ffn_norm");
+    if (layer.mixer == MixerKind::kMla) {
+      add_latent(prefix);
+    } else {
+      add_heads(prefix + "q", c_.num_heads, c_.head_dim, layer.q_bias, true);
+      add_heads(prefix + "k", c_.num_kv_heads, c_.head_dim, layer.k_bias, true);
+      add_heads(prefix + "v", c_.num_kv_heads, c_.v_dim, layer.v_bias, false);
+      if (layer.qk_norm) {
+        add_norm(prefix + "q_norm", c_.head_dim).factor = query_factor();
+        add_norm(prefix + "k_norm", c_.head_dim);
       }
     }
-    if (family_.norms_plus_one && tensor.name.find("norm") != std::string::npos) {
-      tensor.change = Change::kPlusOne;
-      if (tensor.name.find("attn_q_norm") != std::string::npos) tensor.factor = query_factor();
+    add(prefix + "o.weight", {c_.hidden_size, c_.num_heads * c_.v_dim});
+    if (layer.o_bias) add_vector(prefix + "o.bias", c_.hidden_size);
+    if (layer.sinks) add_vector(prefix + "sinks", c_.num_heads);
+    if (layer.ffn == FfnKind::kMoe) {
+      add_experts(prefix);
+    } else {
+      add_ffn(prefix, layer.intermediate_size, layer.ffn_bias);
     }
-    out_.tensors.push_back(std::move(tensor));
   }
 
-  // GGUF readers scale scores by 1 / sqrt(head_dim), but for the one model of 62 layers; another
-  // scale goes into the norm of the queries.
+  // Another scale of attention scores than readers derive goes into the norm of the queries.
   float query_factor() const {
-    const JsonValue* scalar = config_.find("query_pre_attn_scalar");
-    if (scalar == nullptr || out_.num_layers == 62) return 1.0f;
-    const double width = scalar->as_double("config.json: query_pre_attn_scalar");
-    if (!(width > 0.0)) {
-      fail(ErrorCode::kCorruptData, "config.json: expected query_pre_attn_scalar above 0, found ",
-           width);
-    }
-    return static_cast<float>(std::sqrt(static_cast<double>(head_dim_) / width));
+    const float factor = c_.attention_scale / gguf_attention_scale(target_, c_);
+    return std::fabs(factor - 1.0f) < 1e-6f ? 1.0f : factor;
   }
 
-  void write_keys() {
-    out_.pairs.push_back(gguf_string("general.architecture", family_.arch));
-    out_.pairs.push_back(gguf_string("general.type", "model"));
-    const std::string folder = std::filesystem::path(files_.path + "/.").parent_path().filename();
-    out_.pairs.push_back(gguf_string("general.name", folder));
-    key_u32("block_count", out_.num_layers);
-    key_u32("context_length", integer("max_position_embeddings"));
-    key_u32("embedding_length", integer("hidden_size"));
-    key_u32("feed_forward_length", integer("intermediate_size"));
-    key_u32("attention.head_count", heads_);
-    key_u32("attention.head_count_kv", kv_heads_);
-    key_u32("attention.key_length", head_dim_);
-    key_u32("attention.value_length", head_dim_);
-    key_f32("attention.layer_norm_rms_epsilon", number(config_, "rms_norm_eps"));
-    key_u32("rope.dimension_count", head_dim_);
-    const int64_t window = integer_or("sliding_window", 0);
-    const bool slides = family_.arch == "gemma3" || family_.arch == "exaone4";
-    if (window <= 0 || !slides) return;
-    key_u32("attention.sliding_window", window);
-    if (const JsonValue* kinds = config_.find("layer_types"); kinds && kinds->is_array()) {
-      std::vector<bool> pattern;
-      for (const JsonValue& kind : kinds->as_array("layer_types")) {
-        pattern.push_back(kind.as_string("layer_types") == "sliding_attention");
-      }
-      out_.pairs.push_back(gguf_bools(key("attention.sliding_window_pattern"), pattern));
-    }
+  void add_heads(const std::string& name, int64_t heads, int64_t width, bool bias, bool turns) {
+    const bool reorder = turns && c_.rope_tables.at(0).layout != target_.rope;
+    const auto set = [&](PlannedTensor& tensor) {
+      if (!reorder) return;
+      tensor.change = Change::kPairRows;
+      tensor.num_heads = heads;
+    };
+    set(add(name + ".weight", {heads * width, c_.hidden_size}));
+    if (bias) set(add(name + ".bias", {heads * width}));
   }
 
-  // Both spellings: "rope_parameters" (perhaps one set per layer kind), and "rope_theta" beside
-  // "rope_scaling".
-  void write_rope() {
-    const JsonValue* parameters = config_.find("rope_parameters");
-    if (parameters != nullptr && parameters->is_null()) parameters = nullptr;
-    const JsonValue* full = parameters ? parameters->find("full_attention") : nullptr;
-    if (full == nullptr) full = parameters;
-    const JsonValue* local = parameters ? parameters->find("sliding_attention") : nullptr;
-    const JsonValue* scaling = full ? full : config_.find("rope_scaling");
-    const JsonValue& base = full ? *full : config_;
-    const bool has_default = family_.arch == "llama" && base.find("rope_theta") == nullptr;
-    const double theta = has_default ? 10000.0 : number(base, "rope_theta");
-    key_f32("rope.freq_base", theta);
-    if (local != nullptr) {
-      key_f32("rope.freq_base_swa", number(*local, "rope_theta"));
-    } else if (config_.find("rope_local_base_freq") != nullptr) {
-      key_f32("rope.freq_base_swa", number(config_, "rope_local_base_freq"));
+  void add_latent(const std::string& prefix) {
+    const MlaSpec& m = c_.mla;
+    const int64_t q_rows = c_.num_heads * c_.head_dim;
+    if (m.q_lora_rank == 0) {
+      add(prefix + "q.weight", {q_rows, c_.hidden_size});
+    } else {
+      add(prefix + "q_a.weight", {m.q_lora_rank, c_.hidden_size});
+      add_norm(prefix + "q_a_norm", m.q_lora_rank);
+      add(prefix + "q_b.weight", {q_rows, m.q_lora_rank});
     }
-    if (scaling == nullptr || !scaling->is_object()) return;
-    const JsonValue* type = scaling->find("rope_type");
-    if (type == nullptr) type = scaling->find("type");
-    const std::string name = type ? type->as_string("rope_type") : "default";
-    if (name == "default") return;
-    if (name == "llama3") return write_llama3_factors(*scaling, theta);
-    if (name != "linear" && name != "yarn") {
-      fail(ErrorCode::kUnsupported, "config.json: rope_type ", in_quotes(name),
-           " cannot be written to GGUF");
-    }
-    out_.pairs.push_back(gguf_string(key("rope.scaling.type"), name));
-    key_f32("rope.scaling.factor", number(*scaling, "factor"));
-    if (name == "yarn") {
-      key_u32(
-          "rope.scaling.original_context_length",
-          scaling->at("original_max_position_embeddings", "rope_scaling").as_int("rope_scaling"));
-    }
+    add(prefix + "kv_a.weight", {m.key_row(), c_.hidden_size});
+    add_norm(prefix + "kv_a_norm", m.kv_lora_rank);
+    const Shape keys{c_.num_heads, m.kv_lora_rank, m.qk_nope_dim};
+    const Shape values{c_.num_heads, m.v_dim, m.kv_lora_rank};
+    add_half(prefix, "k_b", keys, 0, m.qk_nope_dim, true);
+    add_half(prefix, "v_b", values, m.qk_nope_dim, m.v_dim, false);
   }
 
-  // What llama3 scaling divides each frequency by.
-  void write_llama3_factors(const JsonValue& scaling, double theta) {
-    const double factor = number(scaling, "factor");
-    const double low = number(scaling, "low_freq_factor");
-    const double high = number(scaling, "high_freq_factor");
-    const double context = number(scaling, "original_max_position_embeddings");
-    Tensor factors(DType::kF32, {head_dim_ / 2});
-    for (int64_t i = 0; i < head_dim_ / 2; ++i) {
-      const double exponent = static_cast<double>(2 * i) / static_cast<double>(head_dim_);
-      const double wavelength = 2.0 * M_PI * std::pow(theta, exponent);
-      double divisor = 1.0;
-      if (wavelength > context / low) {
-        divisor = factor;
-      } else if (wavelength >= context / high) {
-        const double smooth = (context / wavelength - low) / (high - low);
-        divisor = 1.0 / ((1.0 - smooth) / factor + smooth);
-      }
-      factors.f32()[i] = static_cast<float>(divisor);
-    }
+  // Rows [begin, begin + count) of every head of kv_b, turned around or not.
+  void add_half(const std::string& prefix, const std::string& name, const Shape& shape,
+                int64_t begin, int64_t count, bool turned) {
+    const std::string canonical = prefix + "kv_b.weight";
+    const TensorView stored = find(canonical);
     PlannedTensor tensor;
-    tensor.name = "rope_freqs.weight";
-    tensor.source = factors.view();
-    out_.owned.push_back(std::move(factors));
+    tensor.name = gguf_name(prefix + name + ".weight");
+    tensor.shape = shape;
+    tensor.stored =
+        turned && is_block_quantized(stored.dtype) ? DType::kEncoded : closest_type(stored);
+    tensor.is_plain = !turned && stored.encoding == nullptr;
+    const int64_t height = c_.mla.qk_nope_dim + c_.mla.v_dim;
+    const int64_t heads = c_.num_heads, rank = c_.mla.kv_lora_rank;
+    tensor.stored_bytes = stored_bytes(stored) / height * count;
+    tensor.open = [=, source = source_] {
+      source->release_copies();
+      const TensorView all = source->get(canonical, {heads * height, rank});
+      SourceParts parts;
+      for (int64_t h = 0; h < heads; ++h) {
+        parts.views.push_back(all.rows(h * height + begin, count));
+        if (turned) turn(parts, count, rank);
+      }
+      return parts;
+    };
     out_.tensors.push_back(std::move(tensor));
   }
 
-  const ModelFiles& files_;
-  const JsonValue& config_;
-  const ExportFamily& family_;
+  // The last part becomes its transpose, as floats.
+  static void turn(SourceParts& parts, int64_t rows, int64_t cols) {
+    std::vector<float> values(static_cast<size_t>(rows * cols));
+    dequantize(parts.views.back(), values.data());
+    Tensor turned(DType::kF32, {cols, rows});
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t k = 0; k < cols; ++k) {
+        turned.f32()[k * rows + r] = values[static_cast<size_t>(r * cols + k)];
+      }
+    }
+    parts.views.back() = turned.view();
+    parts.owned.push_back(std::move(turned));
+  }
+
+  void add_ffn(const std::string& prefix, int64_t width, bool bias) {
+    for (const std::string part : {"gate", "up", "down"}) {
+      const bool down = part == "down";
+      const int64_t rows = down ? c_.hidden_size : width;
+      add(prefix + part + ".weight", {rows, down ? width : c_.hidden_size});
+      if (bias) add_vector(prefix + part + ".bias", rows);
+    }
+  }
+
+  void add_experts(const std::string& prefix) {
+    const MoeSpec& moe = c_.moe;
+    add(prefix + "router.weight", {moe.num_experts, c_.hidden_size});
+    if (moe.router.logit_bias) add_vector(prefix + "router.bias", moe.num_experts);
+    if (moe.router.correction_bias) add_vector(prefix + "router.correction", moe.num_experts);
+    for (const std::string part : {"gate", "up", "down"}) {
+      const bool down = part == "down";
+      const int64_t rows = down ? c_.hidden_size : moe.intermediate_size;
+      const int64_t cols = down ? moe.intermediate_size : c_.hidden_size;
+      std::vector<std::string> weights, biases;
+      for (int64_t e = 0; e < moe.num_experts; ++e) {
+        const std::string name = prefix + "experts." + std::to_string(e) + "." + part;
+        weights.push_back(name + ".weight");
+        biases.push_back(name + ".bias");
+      }
+      add_stack(weights, {rows, cols}, {moe.num_experts, rows, cols});
+      if (moe.expert_bias) add_stack(biases, {rows}, {moe.num_experts, rows});
+    }
+    if (moe.shared_intermediate_size > 0) {
+      add_ffn(prefix + "shared.", moe.shared_intermediate_size, false);
+    }
+  }
+
+  // Whatever is stored and not written must be known: what engines skip, encoders, a prediction
+  // module, or the copy of a tied head.
+  void check_unused() {
+    const auto begins = [](const std::string& name, const std::vector<std::string>& prefixes) {
+      return std::any_of(prefixes.begin(), prefixes.end(),
+                         [&](const std::string& prefix) { return name.starts_with(prefix); });
+    };
+    const bool has_encoders = model_.vision.has_value() || model_.audio.has_value();
+    for (const TensorRef& ref : model_.names("head.weight")) used_.insert(ref.name);
+    for (const std::string& name : checkpoint_->names()) {
+      if (used_.contains(name)) continue;
+      const bool is_left_out = begins(name, model_.mtp_prefixes) || has_encoders;
+      out_.num_left_out += is_left_out;
+      if (!is_left_out && !begins(name, model_.ignored_prefixes)) {
+        fail(ErrorCode::kUnsupported, checkpoint_->path(), ": tensor ", in_quotes(name),
+             " has no place in a GGUF file of ", target_.arch);
+      }
+    }
+  }
+
+  const ModelConfig& model_;
+  const DecoderConfig& c_;
+  const GgufTarget& target_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  std::shared_ptr<TensorSource> source_;
+  TensorNameMap gguf_names_;
+  std::unordered_set<std::string> used_;  // stored names
   GgufExport out_;
-  int64_t heads_ = 0, kv_heads_ = 0, head_dim_ = 0;
 };
 
 }  // namespace
 
-std::vector<std::string> gguf_families() {
-  std::vector<std::string> names;
-  for (const ExportFamily& family : kFamilies) names.emplace_back(family.model_type);
-  return names;
+GgufExport export_gguf(const ModelFiles& files) {
+  const GgufTarget& target = find_gguf_target(find_family(files).name);
+  const ModelConfig model = map_model(files);
+  check_gguf_target(target, model.decoder);
+  GgufExport out = Exporter(files, model, target).run();
+  export_keys(files, model, target, out);
+  for (GgufPair& pair : export_vocabulary(files.path, files.config, model.decoder.vocab_size)) {
+    out.pairs.push_back(std::move(pair));
+  }
+  return out;
 }
-
-GgufExport export_gguf(const ModelFiles& files) { return Exporter(files).run(); }
 
 }  // namespace onnuri

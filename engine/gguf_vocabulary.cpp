@@ -120,7 +120,11 @@ class Vocabulary {
     const JsonValue* type = config_.find("model_type");
     const std::string family = type && type->is_string() ? type->as_string("model_type") : "";
     const bool has_pattern = contains(steps, "\"Regex\"");
-    if (contains(steps, "\\\\p{Lu}")) return "gpt-4o";
+    if (contains(steps, "一-龥")) return "deepseek-v3";
+    if (family == "exaone_moe") return "exaone-moe";
+    if (family == "solar_open") return "solar-open";
+    const bool has_contractions = contains(steps, "(?i:");
+    if (contains(steps, "\\\\p{Lu}")) return has_contractions ? "gpt-4o" : "tekken";
     if (contains(steps, "(?i:") && contains(steps, "\\\\p{N}{1,3}")) return "llama-bpe";
     if (contains(steps, "(?i:") && contains(steps, "\\\\p{N}|")) return "qwen2";
     if (!has_pattern && contains(steps, "\"Digits\"")) return "smollm";
@@ -162,7 +166,7 @@ class Vocabulary {
   void write_special() {
     for (const char* name : {"bos", "eos", "pad"}) {
       const std::string source = std::string(name) + "_token_id";
-      const JsonValue* id = config_.find(source);
+      const JsonValue* id = config_value(source);
       if (id != nullptr && id->is_array() && !id->as_array(source).empty()) {
         id = &id->as_array(source)[0];
       }
@@ -177,6 +181,14 @@ class Vocabulary {
     add(gguf_bool("tokenizer.ggml.add_bos_token", adds_bos()));
     const std::string text = chat_template();
     if (!text.empty()) add(gguf_string("tokenizer.chat_template", text));
+  }
+
+  // In checkpoints that also see or hear, the ids may stand beside the text model's sizes.
+  const JsonValue* config_value(const std::string& key) const {
+    const JsonValue* value = config_.find(key);
+    const JsonValue* text = config_.find("text_config");
+    const bool looks_further = (value == nullptr || value->is_null()) && text && text->is_object();
+    return looks_further ? text->find(key) : value;
   }
 
   bool adds_bos() const {

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "core/check.h"
+#include "core/stored_pages.h"
 #include "engine/gguf_export.h"
 #include "engine/quantize_plan.h"
 #include "engine/quantize_safetensors.h"
@@ -20,7 +21,7 @@ GgufExport copy_gguf(const ModelFiles& files) {
   GgufExport out;
   out.pairs = read_gguf_pairs(files.path);
   for (const std::string& name : files.checkpoint->names()) {
-    out.tensors.push_back({name, files.checkpoint->find(name)});
+    out.tensors.push_back(plan_view(name, files.checkpoint->find(name)));
     if (name.starts_with("blk.")) {
       out.num_layers = std::max(out.num_layers, int64_t{std::atoll(name.c_str() + 4)} + 1);
     }
@@ -43,19 +44,20 @@ void drop_alignment(std::vector<GgufPair>& pairs) {
   std::erase_if(pairs, [](const GgufPair& pair) { return pair.key == "general.alignment"; });
 }
 
-bool is_unchanged(const PlannedTensor& t) {
-  return t.change == Change::kNone && t.type == t.source.dtype;
-}
-
-// Sums of bytes, for the report.
-QuantizeResult summary(const std::vector<PlannedTensor>& tensors) {
+// Sums of bytes, and the weights that are stored in no more bits than the recipe wants.
+QuantizeResult summary(const GgufExport& model, const Recipe& recipe) {
   QuantizeResult result;
-  for (const PlannedTensor& t : tensors) {
-    result.source_bytes += t.source.num_bytes();
-    result.target_bytes += dtype_bytes(t.type, t.source.num_elements());
-    result.num_quantized += t.type != t.source.dtype;
+  for (const PlannedTensor& t : model.tensors) {
+    result.source_bytes += t.stored_bytes;
+    result.target_bytes += dtype_bytes(t.type, t.shape.num_elements());
+    result.num_quantized += t.type != t.stored;
+    const DType wanted = wanted_type(recipe, t, model.num_layers);
+    if (wanted == DType::kEncoded || t.type != t.stored || !is_block_quantized(t.stored)) continue;
+    result.kept.push_back(
+        {t.name, std::string(dtype_name(t.stored)), std::string(dtype_name(wanted))});
   }
-  result.num_tensors = static_cast<int64_t>(tensors.size());
+  result.num_tensors = static_cast<int64_t>(model.tensors.size());
+  result.num_left_out = model.num_left_out;
   return result;
 }
 
@@ -63,8 +65,8 @@ void write_gguf(const std::string& out, const GgufExport& model, const QuantizeO
   std::vector<GgufTensor> records;
   double total = 0;
   for (const PlannedTensor& t : model.tensors) {
-    records.push_back({t.name, t.source.shape, t.type});
-    total += static_cast<double>(t.source.num_elements());
+    records.push_back({t.name, t.shape, t.type});
+    total += static_cast<double>(t.shape.num_elements());
   }
   ThreadPool pool(options.num_threads);
   GgufWriter writer(out, model.pairs, std::move(records));
@@ -74,13 +76,17 @@ void write_gguf(const std::string& out, const GgufExport& model, const QuantizeO
       done += static_cast<double>(values);
       if (options.progress) options.progress(done / total, t.name);
     };
+    const SourceParts parts = t.open();
     if (is_unchanged(t)) {
-      writer.append({t.source.as<std::byte>(), static_cast<size_t>(t.source.num_bytes())});
-      report(t.source.num_elements());
+      for (const TensorView& part : parts.views) {
+        writer.append({part.as<std::byte>(), static_cast<size_t>(part.num_bytes())});
+      }
+      report(t.shape.num_elements());
     } else {
       encode_tensor(
-          pool, t, [&](std::span<const std::byte> bytes) { writer.append(bytes); }, report);
+          pool, t, parts, [&](std::span<const std::byte> bytes) { writer.append(bytes); }, report);
     }
+    for (const TensorView& part : parts.views) release_pages(part);
   }
   writer.commit();
 }
@@ -114,13 +120,13 @@ QuantizeResult quantize_model(const std::string& path, const std::string& out,
   const ModelFiles files = open_model_files(path);
   GgufExport model = files.is_gguf() ? copy_gguf(files) : export_gguf(files);
   for (PlannedTensor& t : model.tensors) {
-    t.type = choose_type(recipe, t.name, t.source, model.num_layers);
+    t.type = choose_type(recipe, t, model.num_layers);
   }
   drop_alignment(model.pairs);
   set_pair(model.pairs, gguf_u32("general.file_type", recipe.file_type));
   set_pair(model.pairs, gguf_u32("general.quantization_version", 2));
   write_gguf(out, model, options);
-  return summary(model.tensors);
+  return summary(model, recipe);
 }
 
 }  // namespace onnuri

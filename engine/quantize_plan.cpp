@@ -62,7 +62,7 @@ bool is_favoured(const std::string& name, int64_t num_layers) {
   return layer < eighth || layer >= num_layers - eighth || (layer - eighth) % 3 == 2;
 }
 
-int64_t cols_of(const TensorView& view) { return view.shape.rank() < 1 ? 1 : view.shape[-1]; }
+int64_t cols_of(const Shape& shape) { return shape.rank() < 1 ? 1 : shape[-1]; }
 
 }  // namespace
 
@@ -85,49 +85,82 @@ std::vector<std::string> recipe_names() {
   return names;
 }
 
-DType choose_type(const Recipe& recipe, const std::string& name, const TensorView& source,
-                  int64_t num_layers) {
-  const bool is_matrix = source.shape.rank() >= 2 && name.ends_with(".weight") &&
-                         name.find("norm") == std::string::npos &&
-                         name.find("ffn_gate_inp") == std::string::npos;
-  if (!is_matrix) {
-    const bool is_plain = source.dtype == DType::kF16 || source.dtype == DType::kBF16;
-    return is_plain && source.shape.rank() >= 2 ? source.dtype : DType::kF32;
-  }
-  const bool is_table = name.starts_with("token_embd") || name.starts_with("output.");
-  const bool generous = is_table || (recipe.mixed && is_favoured(name, num_layers));
-  const DType type = fitting(generous ? recipe.generous : recipe.type, cols_of(source));
-  const bool may_stay = is_block_quantized(source.dtype) || is_encodable(source.dtype);
-  return may_stay && bits(source.dtype) <= bits(type) ? source.dtype : type;
+PlannedTensor plan_view(std::string name, const TensorView& view) {
+  PlannedTensor tensor;
+  tensor.name = std::move(name);
+  tensor.shape = view.shape;
+  tensor.stored = view.dtype;
+  tensor.stored_bytes = view.num_bytes();
+  tensor.open = [view] {
+    SourceParts parts;
+    parts.views = {view};
+    return parts;
+  };
+  return tensor;
 }
 
-void decode_planned_row(const PlannedTensor& tensor, int64_t row, std::span<float> out) {
+DType wanted_type(const Recipe& recipe, const PlannedTensor& tensor, int64_t num_layers) {
+  const std::string& name = tensor.name;
+  const bool is_matrix = tensor.shape.rank() >= 2 && name.ends_with(".weight") &&
+                         name.find("norm") == std::string::npos &&
+                         name.find("ffn_gate_inp") == std::string::npos;
+  if (!is_matrix) return DType::kEncoded;
+  const bool is_table = name.starts_with("token_embd") || name.starts_with("output.");
+  const bool generous = is_table || (recipe.mixed && is_favoured(name, num_layers));
+  return fitting(generous ? recipe.generous : recipe.type, tensor.shape[-1]);
+}
+
+DType choose_type(const Recipe& recipe, const PlannedTensor& tensor, int64_t num_layers) {
+  const DType type = wanted_type(recipe, tensor, num_layers);
+  if (type == DType::kEncoded) {  // biases, norms, routers
+    const bool is_plain = tensor.stored == DType::kF16 || tensor.stored == DType::kBF16;
+    const bool may_stay = tensor.shape.rank() >= 2 && !tensor.name.ends_with(".bias");
+    return is_plain && may_stay ? tensor.stored : DType::kF32;
+  }
+  const bool may_stay = is_block_quantized(tensor.stored) || is_encodable(tensor.stored);
+  return may_stay && bits(tensor.stored) <= bits(type) ? tensor.stored : type;
+}
+
+bool is_unchanged(const PlannedTensor& tensor) {
+  return tensor.is_plain && tensor.change == Change::kNone && tensor.factor == 1.0f &&
+         tensor.type == tensor.stored;
+}
+
+namespace {
+
+// Row `row` of a tensor seen as (rows, cols), changed.
+void decode_row(const PlannedTensor& tensor, const SourceParts& parts, int64_t row,
+                std::span<float> out) {
   const auto cols = static_cast<int64_t>(out.size());
-  const int64_t rows = tensor.source.num_elements() / cols;
+  const int64_t rows = tensor.shape.num_elements() / cols;
   int64_t from = row;
   if (tensor.change == Change::kPairRows) {
     const int64_t head_dim = rows / tensor.num_heads;
     const int64_t i = row % head_dim;
     from = row - i + i % 2 * (head_dim / 2) + i / 2;
   }
-  dequantize(tensor.source.reshaped({rows, cols}).rows(from, 1), out.data());
+  const int64_t part_rows = rows / static_cast<int64_t>(parts.views.size());
+  const TensorView& part = parts.views[static_cast<size_t>(from / part_rows)];
+  dequantize(part.reshaped({part_rows, cols}).rows(from % part_rows, 1), out.data());
   for (float& value : out) {
     if (!std::isfinite(value)) {
       fail(ErrorCode::kCorruptData, "tensor ", in_quotes(tensor.name),
            ": expected finite values, found one in row ", row, " that is not");
     }
-    if (tensor.change == Change::kPlusOne) value = (value + 1.0f) * tensor.factor;
+    if (tensor.change == Change::kPlusOne) value += 1.0f;
+    value *= tensor.factor;
   }
 }
 
-void encode_tensor(ThreadPool& pool, const PlannedTensor& tensor,
+}  // namespace
+
+void encode_tensor(ThreadPool& pool, const PlannedTensor& tensor, const SourceParts& parts,
                    const std::function<void(std::span<const std::byte>)>& write,
                    const std::function<void(int64_t)>& progress) {
   constexpr int64_t kBatchValues = int64_t{4} << 20;
-  const bool is_pairs_of_scalars =
-      tensor.change == Change::kPairRows && tensor.source.shape.rank() == 1;
-  const int64_t cols = is_pairs_of_scalars ? 1 : cols_of(tensor.source);
-  const int64_t rows = tensor.source.num_elements() / cols;
+  const bool is_pairs_of_scalars = tensor.change == Change::kPairRows && tensor.shape.rank() == 1;
+  const int64_t cols = is_pairs_of_scalars ? 1 : cols_of(tensor.shape);
+  const int64_t rows = tensor.shape.num_elements() / cols;
   const int64_t row_bytes = dtype_bytes(tensor.type, cols);
   const int64_t batch = std::clamp<int64_t>(kBatchValues / cols, 1, rows);
   std::vector<std::byte> out(static_cast<size_t>(batch * row_bytes));
@@ -137,7 +170,7 @@ void encode_tensor(ThreadPool& pool, const PlannedTensor& tensor,
     pool.run(num_chunks, [&](int64_t chunk, int) {
       std::vector<float> values(static_cast<size_t>(cols));
       for (int64_t r = count * chunk / num_chunks; r < count * (chunk + 1) / num_chunks; ++r) {
-        decode_planned_row(tensor, begin + r, values);
+        decode_row(tensor, parts, begin + r, values);
         quantize_row(tensor.type, values.data(), cols, out.data() + r * row_bytes);
       }
     });

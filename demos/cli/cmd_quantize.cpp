@@ -1,6 +1,10 @@
 // onnuri quantize: writes a model in a smaller storage type.
+#include <algorithm>
 #include <chrono>
+#include <map>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "demos/cli/common.h"
 #include "demos/cli/terminal.h"
@@ -14,6 +18,38 @@ struct QuantizeCommand {
   QuantizeOptions options;
   std::string out;
 };
+
+Json kept_json(const QuantizeResult& result) {
+  Json list = Json::array();
+  for (const KeptWeight& kept : result.kept) {
+    list.push_back({{"name", kept.name}, {"stored", kept.stored}, {"wanted", kept.wanted}});
+  }
+  return list;
+}
+
+// One line per pair of types: how many weights, some of their names, and why.
+std::string kept_text(const QuantizeResult& result) {
+  constexpr size_t kShown = 3;
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> groups;
+  for (const KeptWeight& kept : result.kept) {
+    groups[{kept.stored, kept.wanted}].push_back(kept.name);
+  }
+  std::string text;
+  for (const auto& [types, names] : groups) {
+    const auto& [stored, wanted] = types;
+    text += "kept as stored: " + std::to_string(names.size()) + " x " + stored +
+            (stored == wanted ? "" : ", no wider than the " + wanted + " asked for") + " (";
+    for (size_t i = 0; i < std::min(names.size(), kShown); ++i) {
+      text += (i > 0 ? ", " : "") + names[i];
+    }
+    text += (names.size() > kShown ? ", ...)\n" : ")\n");
+  }
+  if (result.num_left_out > 0) {
+    text += "left out: " + std::to_string(result.num_left_out) +
+            " tensors of encoders or prediction modules\n";
+  }
+  return text;
+}
 
 void run(QuantizeCommand& command) {
   const std::string path = resolve_model(command.model);
@@ -39,6 +75,8 @@ void run(QuantizeCommand& command) {
                    {"quantized", result.num_quantized},
                    {"source_bytes", result.source_bytes},
                    {"bytes", result.target_bytes},
+                   {"kept", kept_json(result)},
+                   {"left_out", result.num_left_out},
                    {"seconds", seconds}}
                   .dump() +
               "\n");
@@ -47,7 +85,7 @@ void run(QuantizeCommand& command) {
   write_out(command.out + ": " + human_bytes(static_cast<double>(result.source_bytes)) + " to " +
             human_bytes(static_cast<double>(result.target_bytes)) + ", " +
             std::to_string(result.num_quantized) + " of " + std::to_string(result.num_tensors) +
-            " tensors, " + fixed(seconds, 1) + " s\n");
+            " tensors, " + fixed(seconds, 1) + " s\n" + kept_text(result));
 }
 
 }  // namespace

@@ -122,15 +122,41 @@ def test_smaller_types_are_not_widened_again(model, tmp_path):
     assert distance(logits(again), logits(small)) < 0.3
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma3", "exaone4_hybrid"])
+@pytest.mark.parametrize("family", [
+    "llama", "llama_biases", "qwen2", "qwen3", "qwen3_moe", "gemma3", "exaone4_full",
+    "exaone4_hybrid", "exaone_moe", "exaone_moe_mtp", "gpt_oss", "gpt_oss_mxfp4", "deepseek_v3",
+    "granite", "hyperclovax_plain", "solar_open"])
 def test_families_keep_their_logits(family, tmp_path):
     out = tmp_path / "model.gguf"
     result = quantize(GOLDEN / "text" / family, out, "--type", "f32")
     assert result.returncode == 0, result.stderr
-    ids = np.arange(40, dtype=np.int32) * 7 % 250
+    ids = np.arange(40, dtype=np.int32) * 7 % 157
     expected, found = [onnuri.Engine(str(p), compute_dtype="float32").logits(ids)
                        for p in (GOLDEN / "text" / family, out)]
     assert np.abs(found - expected).max() < 1e-3 * expected.std()
+
+
+def test_four_bit_experts_stay_as_they_are(tmp_path):
+    """Blocks of MXFP4 move from one layout to the other without a loss."""
+    source, out = GOLDEN / "text" / "gpt_oss_mxfp4", tmp_path / "model.gguf"
+    report = json.loads(quantize(source, out, "-t", "q8_0", "--json").stdout)
+    kept = {entry["name"] for entry in report["kept"] if entry["stored"] == "mxfp4"}
+    assert "blk.0.ffn_down_exps.weight" in kept and "blk.1.ffn_gate_exps.weight" in kept
+    types = json.loads(subprocess.run([CLI, "inspect", str(out), "--json"], capture_output=True,
+                                      text=True, timeout=60).stdout)
+    assert "mxfp4" in json.dumps(types).lower()
+
+
+def test_what_stays_is_said(model, tmp_path):
+    small = tmp_path / "small.gguf"
+    assert "kept" not in quantize(model, small, "-t", "q4_0", "-q").stdout
+    told = quantize(small, tmp_path / "again.gguf", "-t", "q4_k", "-q").stdout
+    assert "kept as stored" in told and "q4_0, no wider than the q4_k asked for" in told
+    report = json.loads(quantize(small, tmp_path / "b.gguf", "-t", "q4_k", "--json").stdout)
+    kept = {entry["name"]: entry for entry in report["kept"]}
+    assert kept["blk.0.attn_q.weight"]["stored"] == "q4_0"
+    assert kept["token_embd.weight"] == {"name": "token_embd.weight", "stored": "q6_k", "wanted": "q6_k"}
+    assert report["left_out"] == 0
 
 
 def test_metadata_is_carried_over(tmp_path):
@@ -151,5 +177,10 @@ def test_refusals_leave_nothing_behind(model, tmp_path):
         return result.stderr
     assert "q4_k" in refused(model, tmp_path / "x.gguf", "--type", "q9_9")
     assert "GGUF" in refused(GOLDEN / "gguf" / "qwen3.gguf", tmp_path / "x", "--type", "int8")
-    assert "model_type" in refused(GOLDEN / "vision" / "qwen2_5_vl", tmp_path / "x.gguf")
+    assert "exaone_moe" in refused(GOLDEN / "vision" / "qwen2_5_vl", tmp_path / "x.gguf")
+    for family, reason in [("axk1", "deepseek_v3"), ("motif", "gpt_oss"), ("vaetki", "gpt_oss"),
+                           ("solar_pro", "mistral"), ("hyperclovax", "norms at other places"),
+                           ("qwen3_windows", "sliding windows"),
+                           ("qwen3_moe_sparse", "sliding windows")]:
+        assert reason in refused(GOLDEN / "text" / family, tmp_path / "x.gguf")
     assert "not_found" in refused(tmp_path / "none.gguf", tmp_path / "x.gguf")
