@@ -52,6 +52,7 @@ struct Batch {
   std::span<const RowOverride> overrides;
   std::span<const int64_t> logit_rows;  // rows whose logits are wanted
   MatrixView hidden_out = {};  // (logit rows, hidden_size), what draft takes; no data: unwanted
+  int64_t num_logits = -1;     // logits of the last so many logit rows alone; -1: of all
   std::span<const RowAddition> additions = {};
 };
 

@@ -37,7 +37,8 @@ void Decoder::forward(const Batch& batch, MatrixView logits) {
   blend_long_skips(last, hidden);
   // Rows that nobody asks for end here, once the last layer has cached their keys and values.
   const QueryRows wanted_rows{false, batch.logit_rows};
-  const MatrixView wanted = workspace_->get(Buffer::kLogitRows, logits.rows, config_.hidden_size);
+  const MatrixView wanted = workspace_->get(
+      Buffer::kLogitRows, static_cast<int64_t>(batch.logit_rows.size()), config_.hidden_size);
   gather(batch.logit_rows, hidden, wanted);
   run(last, wanted_rows, wanted);
   add_rows(batch, last, batch.logit_rows, wanted);
@@ -160,7 +161,10 @@ void Decoder::finish(const Tensor& norm_weight, const PackedMatrix& head, bool n
   if (hidden_out.data != nullptr && !normed_out) copy_rows(hidden, hidden_out);
   norm(norm_weight, hidden, hidden);
   if (hidden_out.data != nullptr && normed_out) copy_rows(hidden, hidden_out);
-  linear(*backend_, hidden, head, nullptr, logits);
+  if (logits.rows == 0) return;
+  const ConstMatrixView last{hidden.row(hidden.rows - logits.rows), logits.rows, hidden.cols,
+                             hidden.stride};
+  linear(*backend_, last, head, nullptr, logits);
   if (config_.logit_scale != 1.0f) scale_rows(*backend_, config_.logit_scale, logits);
 }
 
@@ -171,7 +175,7 @@ void Decoder::draft(const DraftBatch& batch, MatrixView logits) {
   }
   const auto rows = static_cast<int64_t>(batch.next_ids.size());
   check_rows(rows, batch.positions.size(), batch.sequences, batch.logit_rows, batch.hidden_out,
-             logits);
+             logits, -1);
   const int64_t width = config_.hidden_size;
   if (batch.hidden.rows != rows || batch.hidden.cols != width) {
     fail(ErrorCode::kInvalidArgument, "expected hidden rows of shape (", rows, ", ", width,
@@ -257,10 +261,12 @@ void check_slice(const SequenceSlice& slice, int64_t expected_row, int64_t rows)
 }  // namespace
 
 void Decoder::check_wanted(int64_t rows, std::span<const int64_t> logit_rows,
-                           const MatrixView& hidden_out, const MatrixView& logits) const {
+                           const MatrixView& hidden_out, const MatrixView& logits,
+                           int64_t num_logits) const {
   const auto wanted = static_cast<int64_t>(logit_rows.size());
-  if (logits.rows != wanted || (wanted > 0 && logits.cols != config_.vocab_size)) {
-    fail(ErrorCode::kInvalidArgument, "expected logits of shape (", wanted, ", ",
+  const int64_t answers = num_logits < 0 ? wanted : std::min(wanted, num_logits);
+  if (logits.rows != answers || (answers > 0 && logits.cols != config_.vocab_size)) {
+    fail(ErrorCode::kInvalidArgument, "expected logits of shape (", answers, ", ",
          config_.vocab_size, "), found (", logits.rows, ", ", logits.cols, ")");
   }
   if (hidden_out.data != nullptr &&
@@ -278,7 +284,7 @@ void Decoder::check_wanted(int64_t rows, std::span<const int64_t> logit_rows,
 void Decoder::check_rows(int64_t rows, size_t num_positions,
                          std::span<const SequenceSlice> sequences,
                          std::span<const int64_t> logit_rows, const MatrixView& hidden_out,
-                         const MatrixView& logits) const {
+                         const MatrixView& logits, int64_t num_logits) const {
   if (rows == 0) fail(ErrorCode::kInvalidArgument, "expected at least one row, found none");
   if (static_cast<int64_t>(num_positions) != config_.position_axes() * rows) {
     fail(ErrorCode::kInvalidArgument, "expected ", config_.position_axes(), " x ", rows,
@@ -298,13 +304,13 @@ void Decoder::check_rows(int64_t rows, size_t num_positions,
   if (covered != rows) {
     fail(ErrorCode::kInvalidArgument, "expected slices over ", rows, " rows, found ", covered);
   }
-  check_wanted(rows, logit_rows, hidden_out, logits);
+  check_wanted(rows, logit_rows, hidden_out, logits, num_logits);
 }
 
 void Decoder::check(const Batch& batch, const MatrixView& logits) const {
   const auto rows = static_cast<int64_t>(batch.ids.size());
   check_rows(rows, batch.positions.size(), batch.sequences, batch.logit_rows, batch.hidden_out,
-             logits);
+             logits, batch.num_logits);
   for (const RowOverride& o : batch.overrides) {
     if (o.row < 0 || o.features.rows > rows - o.row || o.features.cols != config_.hidden_size) {
       fail(ErrorCode::kInvalidArgument, "expected precomputed rows of width ", config_.hidden_size,

@@ -36,9 +36,9 @@ class Decoder {
   int64_t streamed_bytes_per_token() const;
 
   /// Runs the batch, appends to the caches of its sequences, and writes the logits of
-  /// batch.logit_rows, (logit_rows.size(), vocab_size). Slices follow one another and cover all
-  /// rows; each starts where its cache ends, and the cache must have room (kOutOfMemory). Ids of
-  /// overridden rows are not looked at. On an error no cache has advanced.
+  /// batch.logit_rows, (logit_rows.size() or num_logits, vocab_size). Slices follow one another and
+  /// cover all rows; each starts where its cache ends, and the cache must have room (kOutOfMemory).
+  /// Ids of overridden rows are not looked at. On an error no cache has advanced.
   void forward(const Batch& batch, MatrixView logits);
 
   /// Whether the module that guesses the token after next was loaded.
@@ -59,9 +59,9 @@ class Decoder {
   void embed_batch(const Batch& batch, MatrixView hidden);
   void check_rows(int64_t rows, size_t num_positions, std::span<const SequenceSlice> sequences,
                   std::span<const int64_t> logit_rows, const MatrixView& hidden_out,
-                  const MatrixView& logits) const;
+                  const MatrixView& logits, int64_t num_logits) const;
   void check_wanted(int64_t rows, std::span<const int64_t> logit_rows, const MatrixView& hidden_out,
-                    const MatrixView& logits) const;
+                    const MatrixView& logits, int64_t num_logits) const;
   void compute_angles(std::span<const int32_t> positions, int64_t rows);
   void run_layer(const DecoderConfig& config, int64_t index, const LayerWeights& weights,
                  std::span<const SequenceSlice> sequences, const QueryRows& rows,

@@ -11,6 +11,7 @@
 #include "engine/answer_reader.h"
 #include "engine/load_support.h"
 #include "engine/lookup_draft.h"
+#include "engine/module_draft.h"
 #include "engine/text_engine.h"
 
 namespace onnuri {
@@ -21,6 +22,7 @@ class TextEngine::Generation {
   Generation(TextEngine& engine, const GenerateRequest& request, const TokenCallback& on_token)
       : engine_(engine), request_(request), on_token_(on_token) {
     const StopMatcher checked(request.stop);  // refuses an empty stop string before the work begins
+    if (engine.draft_cache_) module_.emplace(*engine.decoder_, *engine.draft_cache_);
   }
 
   /// The prompt is known; the first answer may begin.
@@ -80,6 +82,8 @@ class TextEngine::Generation {
   bool cancelled() const { return choice_.finish_reason == "cancelled"; }
   int64_t index() const { return static_cast<int64_t>(done_.size()); }
   Usage& usage() { return usage_; }
+  /// Null without a module that predicts further tokens.
+  ModuleDraft* module() { return module_ ? &*module_ : nullptr; }
 
  private:
   void start_text() {
@@ -121,6 +125,7 @@ class TextEngine::Generation {
   Choice choice_;
   std::vector<Choice> done_;
   Usage usage_;
+  std::optional<ModuleDraft> module_;
 };
 
 namespace {
@@ -235,10 +240,14 @@ void TextEngine::check_request(const GenerateRequest& request) const {
 bool TextEngine::prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span<float> logits,
                          Generation& generation) {
   const auto total = static_cast<int64_t>(prompt.ids.size());
+  ModuleDraft* const module = generation.module();
+  if (module) module->begin(prompt.ids, prompt.positions.positions);
   for (int64_t begin = 0, end = 0; begin < total; begin = end) {
     end = chunk_end(prompt, begin);
     const Rows rows = end == total ? Rows::kLast : Rows::kNone;
-    forward_chunk(prompt, kv, begin, end - begin, rows, logits.data());
+    float* const hidden = module ? module->rows_to_come(end - begin) : nullptr;
+    forward_chunk(prompt, kv, begin, end - begin, rows, logits.data(), hidden);
+    if (module) module->take_rows(end - begin);
     if (rows == Rows::kNone && !generation.go_on()) return false;
   }
   return true;
@@ -257,6 +266,8 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
   AllowedTokens allowed(constraint, eos_, request.ignore_eos);
   LookupDraft draft(request.lookup_tokens);
   draft.append(prompt.ids);
+  ModuleDraft* const module = generation.module();
+  if (module) module->restart();
   const auto prompt_tokens = static_cast<int64_t>(prompt.ids.size());
   const int64_t limit = std::min(request.max_new_tokens, context_size_ - prompt_tokens + 1);
   const int64_t max_drafts = kv.max_chunk() - 1;
@@ -275,6 +286,8 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
     whole = produced == limit ? allowed.ended() : !allowed.update();
     if (produced == limit || whole) break;
     draft.append(id);
+    const auto position = prompt.positions.next_position + static_cast<int32_t>(produced - 1);
+    if (module) module->append(id, position);
     if (row + 1 < step.size() && step[row + 1] == id) {
       ++row;
       ++generation.usage().accepted_tokens;
@@ -282,14 +295,17 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
       if (!step.empty())
         draft.report(static_cast<int64_t>(step.size()) - 1, static_cast<int64_t>(row));
       ONNURI_CHECK(kv.truncate(prompt_tokens + produced - 1));  // without the guesses that failed
-      const std::span<const int32_t> guesses =
-          draft.propose(std::min(limit - produced - 1, max_drafts));
+      if (module && !step.empty()) module->take_rows(static_cast<int64_t>(row) + 1);
+      const int64_t room = std::min(limit - produced - 1, max_drafts);
+      std::span<const int32_t> guesses = draft.propose(room);
+      if (guesses.empty() && module) guesses = module->propose(room);
       step.assign(1, id);
       step.insert(step.end(), guesses.begin(), guesses.end());
       generation.usage().draft_tokens += static_cast<int64_t>(guesses.size());
       computed.resize(step.size() * vocab);
-      const auto position = prompt.positions.next_position + static_cast<int32_t>(produced - 1);
-      forward_tokens(kv, step, position, computed.data());
+      float* const hidden =
+          module ? module->rows_to_come(static_cast<int64_t>(step.size())) : nullptr;
+      forward_tokens(kv, step, position, computed.data(), hidden);
       row = 0;
     }
     logits = std::span(computed).subspan(row * vocab, vocab);

@@ -104,6 +104,7 @@ void TextEngine::load(const ModelFiles& files) {
   if (image_encoder_ && config_.media_sees_ahead)  // a run of tokens is not cut
     kv.max_chunk = std::min(context_size_, std::max(kv.max_chunk, kLongestRun));
   cache_ = std::make_unique<KvCache>(config_.decoder, kv);
+  if (decoder_->has_draft()) draft_cache_ = std::make_unique<KvCache>(decoder_->draft_config(), kv);
   report(1.0, "ready");
   options_.progress = nullptr;  // it may look into the caller
 }
@@ -145,7 +146,7 @@ const SoundEncoder& TextEngine::sound_encoder() const {
 }
 
 int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, int64_t begin,
-                                  int64_t count, Rows rows, float* logits) {
+                                  int64_t count, Rows rows, float* logits, float* hidden_out) {
   const auto total = static_cast<int64_t>(prompt.ids.size());
   const int64_t axes = prompt.positions.num_axes;
   std::vector<int32_t> positions;  // (axes, count)
@@ -168,9 +169,9 @@ int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, 
       additions.push_back({static_cast<int64_t>(k), first - begin,
                            matrix(prompt.rows[i].deep_rows[k] + skipped, last - first, hidden)});
   }
+  const int64_t num_rows = rows == Rows::kAll ? count : rows == Rows::kLast ? 1 : 0;
   std::vector<int64_t> wanted;
-  if (rows == Rows::kLast) wanted.push_back(count - 1);
-  for (int64_t i = 0; rows == Rows::kAll && i < count; ++i) wanted.push_back(i);
+  for (int64_t i = hidden_out ? 0 : count - num_rows; i < count; ++i) wanted.push_back(i);
   if (!kv.reserve(count))
     fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
   SequenceSlice slice{0, count, kv.num_tokens(), &kv, total};
@@ -182,13 +183,14 @@ int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, 
   batch.overrides = overrides;
   batch.additions = additions;
   batch.logit_rows = wanted;
-  const auto num_rows = static_cast<int64_t>(wanted.size());
+  batch.num_logits = num_rows;
+  if (hidden_out) batch.hidden_out = matrix(hidden_out, count, hidden);
   decoder_->forward(batch, matrix(logits, num_rows, config_.decoder.vocab_size));
   return num_rows;
 }
 
 void TextEngine::forward_tokens(KvSequence& kv, std::span<const int32_t> ids, int32_t position,
-                                float* logits) {
+                                float* logits, float* hidden_out) {
   const auto count = static_cast<int64_t>(ids.size());
   if (!kv.reserve(count))
     fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
@@ -204,6 +206,7 @@ void TextEngine::forward_tokens(KvSequence& kv, std::span<const int32_t> ids, in
   batch.positions = step_positions_;
   batch.sequences = std::span(&slice, 1);
   batch.logit_rows = step_rows_;
+  if (hidden_out) batch.hidden_out = matrix(hidden_out, count, config_.decoder.hidden_size);
   decoder_->forward(batch, matrix(logits, count, config_.decoder.vocab_size));
 }
 

@@ -121,12 +121,12 @@ class TextEngine final : public Engine {
   int64_t chunk_end(const PreparedPrompt& prompt, int64_t begin) const;
   enum class Rows { kNone, kLast, kAll };
   /// Rows [begin, begin + count) of the prompt in one forward pass, at the end of `kv`. Returns the
-  /// number of rows written to `logits`.
+  /// number of rows written to `logits`; `hidden`, if given, gets a row for each of the prompt.
   int64_t forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, int64_t begin, int64_t count,
-                        Rows rows, float* logits);
-  /// Tokens of the answer at the end of `kv`; `logits` gets one row for each.
-  void forward_tokens(KvSequence& kv, std::span<const int32_t> ids, int32_t position,
-                      float* logits);
+                        Rows rows, float* logits, float* hidden = nullptr);
+  /// Tokens of the answer at the end of `kv`; `logits` and `hidden` get one row for each.
+  void forward_tokens(KvSequence& kv, std::span<const int32_t> ids, int32_t position, float* logits,
+                      float* hidden = nullptr);
 
   mutable EngineMutex mutex_;
   ModelConfig config_;
@@ -143,6 +143,7 @@ class TextEngine final : public Engine {
   std::unique_ptr<SoundEncoder> sound_encoder_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<KvCache> draft_cache_;  // of the module that predicts further tokens, or null
   std::vector<int32_t> eos_;
   SamplingParams model_sampling_;
   FormatCache formats_;

@@ -19,8 +19,9 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
                              const std::string& compute_dtype, int num_threads,
                              int64_t context_size, int64_t prefill_chunk, const std::string& isa,
                              const std::string& after_video, int64_t encoder_cache_bytes,
-                             const py::object& progress) {
+                             bool draft_module, const py::object& progress) {
   EngineOptions options;
+  options.load_draft_module = draft_module;
   options.after_video = after_video;
   options.encoder_cache_bytes = encoder_cache_bytes;
   options.device = device;
@@ -228,7 +229,7 @@ void bind_engine(py::module_& module) {
            py::arg("compute_dtype") = "auto", py::arg("num_threads") = 0,
            py::arg("context_size") = 0, py::arg("prefill_chunk") = 512, py::arg("isa") = "",
            py::arg("after_video") = "", py::arg("encoder_cache_bytes") = int64_t{256} << 20,
-           py::arg("progress") = py::none())
+           py::arg("draft_module") = false, py::arg("progress") = py::none())
       .def(
           "logits",
           [](Engine& self, const py::object& input_ids, const py::object& images,

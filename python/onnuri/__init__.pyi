@@ -131,7 +131,7 @@ class Engine:
         self, path: Path, *, device: str = "cpu", compute_dtype: Literal["auto", "float32"] = "auto",
         num_threads: int = 0, context_size: int = 0, prefill_chunk: int = 512, isa: str = "",
         after_video: Literal["", "longest_side", "maximum"] = "",
-        encoder_cache_bytes: int = 268435456,
+        encoder_cache_bytes: int = 268435456, draft_module: bool = False,
         progress: Callable[[float, str], object] | None = None,
     ) -> None: ...
     def logits(
