@@ -41,8 +41,8 @@ std::vector<std::string> gguf_families();
 /// Writes the model at `path` to `out`. The types "int8" and "int4" turn a checkpoint folder into
 /// another one with compressed-tensors weights; all others write a GGUF file, from GGUF or from a
 /// checkpoint folder of one of gguf_families() (others are refused before any weight is read).
-/// Embeddings and heads get more bits than the rest, norms and routers keep theirs, and weights that
-/// are stored in no more bits already stay as they are. `out` appears whole or not at all.
+/// Embeddings and heads get more bits than the rest, norms and routers keep theirs, and weights
+/// that are stored in no more bits already stay as they are. `out` appears whole or not at all.
 QuantizeResult quantize_model(const std::string& path, const std::string& out,
                               const QuantizeOptions& options);
 
