@@ -4,15 +4,52 @@
 #include "core/check.h"
 #include "encoders/vision/tiling.h"
 #include "encoders/vision/vision_encoder.h"
+#include "fusion/conv_abstractor.h"
 #include "fusion/projector.h"
 #include "fusion/tile_rows.h"
 
 namespace onnuri {
 namespace {
 
+MatrixView rows_of(Tensor& t) { return matrix(t.f32(), t.shape()[0], t.shape()[1]); }
+
+/// Rows of an encoder to rows of the decoder's width: neighbours in groups, or a grid as a whole,
+/// whose cells are the encoder's rows in the order in which they come.
+class FeatureProjector {
+ public:
+  FeatureProjector(const ModelConfig& config, TensorSource& source, Backend& backend,
+                   ComputeType compute)
+      : merge_(config.vision->processor.merge_size) {
+    if (config.abstractor)
+      abstractor_ =
+          ConvAbstractor::load(*config.abstractor, source, "projector.", backend, compute);
+    else
+      projector_ = Projector::load(*config.projector, source, "projector.", backend, compute);
+  }
+
+  int64_t out_h(int64_t units) const {
+    return abstractor_ ? abstractor_->out_h(units * merge_) : units;
+  }
+  int64_t out_w(int64_t units) const {
+    return abstractor_ ? abstractor_->out_w(units * merge_) : units;
+  }
+  Tensor forward(VisionFeatures& features) const {
+    const MatrixView rows = rows_of(features.rows);
+    if (!abstractor_) return projector_->forward(rows);
+    const int64_t h = features.units_h * merge_, w = features.units_w * merge_;
+    return abstractor_->forward(rows, rows.rows / (h * w), h, w);
+  }
+
+ private:
+  int64_t merge_;
+  std::unique_ptr<Projector> projector_;
+  std::unique_ptr<ConvAbstractor> abstractor_;
+};
+
 class PatchImageEncoder final : public ImageEncoder {
  public:
-  PatchImageEncoder(std::unique_ptr<VisionEncoder> encoder, std::unique_ptr<Projector> projector,
+  PatchImageEncoder(std::unique_ptr<VisionEncoder> encoder,
+                    std::unique_ptr<FeatureProjector> projector,
                     std::vector<std::unique_ptr<Projector>> deep_projectors, bool frames_apart)
       : encoder_(std::move(encoder)),
         projector_(std::move(projector)),
@@ -23,7 +60,7 @@ class PatchImageEncoder final : public ImageEncoder {
     const ImageProcessorConfig& p = encoder_->config().processor;
     const ImageSize size = smart_resize(p, {image.height, image.width});
     const int64_t factor = p.patch_size * p.merge_size;
-    return {{1, size.height / factor, size.width / factor}};
+    return {{1, projector_->out_h(size.height / factor), projector_->out_w(size.width / factor)}};
   }
 
   EncodedMedia encode(const Image& image) override { return project(encoder_->forward(image)); }
@@ -44,16 +81,15 @@ class PatchImageEncoder final : public ImageEncoder {
 
  private:
   EncodedMedia project(VisionFeatures features) const {
-    const auto rows = [](Tensor& t) { return matrix(t.f32(), t.shape()[0], t.shape()[1]); };
     EncodedMedia out;
     for (size_t i = 0; i < deep_projectors_.size(); ++i)
-      out.deep_rows.push_back(deep_projectors_[i]->forward(rows(features.taps[i])));
-    out.rows = projector_->forward(rows(features.rows));
+      out.deep_rows.push_back(deep_projectors_[i]->forward(rows_of(features.taps[i])));
+    out.rows = projector_->forward(features);
     return out;
   }
 
   std::unique_ptr<VisionEncoder> encoder_;
-  std::unique_ptr<Projector> projector_;
+  std::unique_ptr<FeatureProjector> projector_;
   std::vector<std::unique_ptr<Projector>> deep_projectors_;  // one per tap
   bool frames_apart_;
 };
@@ -91,9 +127,9 @@ std::string write_tiles(const TileText& t, int64_t grid_h, int64_t grid_w,
 /// Pictures as tiles of one size: a run of tokens per tile, or all tiles joined into one run.
 class TileImageEncoder final : public ImageEncoder {
  public:
-  TileImageEncoder(std::unique_ptr<VisionEncoder> encoder, std::unique_ptr<Projector> projector,
-                   std::optional<TileText> text, std::optional<TileJoinConfig> join,
-                   std::vector<float> newline, ThreadPool& pool)
+  TileImageEncoder(std::unique_ptr<VisionEncoder> encoder,
+                   std::unique_ptr<FeatureProjector> projector, std::optional<TileText> text,
+                   std::optional<TileJoinConfig> join, std::vector<float> newline, ThreadPool& pool)
       : encoder_(std::move(encoder)),
         projector_(std::move(projector)),
         text_(std::move(text)),
@@ -122,10 +158,9 @@ class TileImageEncoder final : public ImageEncoder {
     const std::vector<Image> tiles =
         cut_tiles(tiling(), plan, encoder_->config().processor.filter, image, pool_);
     VisionFeatures features = encoder_->forward(tiles);
-    const Shape& shape = features.rows.shape();
-    Tensor rows = projector_->forward(matrix(features.rows.f32(), shape[0], shape[1]));
+    Tensor rows = projector_->forward(features);
     if (!join_ || plan.grid_h == 0) return rows;
-    return join_tiles(join_plan(plan, image), matrix(rows.f32(), rows.shape()[0], rows.shape()[1]),
+    return join_tiles(join_plan(plan, image), rows_of(rows),
                       newline_.empty() ? nullptr : newline_.data());
   }
 
@@ -133,15 +168,15 @@ class TileImageEncoder final : public ImageEncoder {
   int64_t unit() const {
     return encoder_->config().processor.patch_size * encoder_->config().processor.merge_size;
   }
-  int64_t tile_h() const { return tiling().tile.height / unit(); }
-  int64_t tile_w() const { return tiling().tile.width / unit(); }
+  int64_t tile_h() const { return projector_->out_h(tiling().seen.height / unit()); }
+  int64_t tile_w() const { return projector_->out_w(tiling().seen.width / unit()); }
   TileJoinPlan join_plan(const TilePlan& plan, const Image& image) const {
     return plan_tile_join(*join_, tile_h(), tile_w(), plan.grid_h, plan.grid_w, image.height,
                           image.width);
   }
 
   std::unique_ptr<VisionEncoder> encoder_;
-  std::unique_ptr<Projector> projector_;
+  std::unique_ptr<FeatureProjector> projector_;
   std::optional<TileText> text_;
   std::optional<TileJoinConfig> join_;
   std::vector<float> newline_;  // (hidden_size) or empty
@@ -176,12 +211,14 @@ std::unique_ptr<ImageEncoder> make_image_encoder(const ModelFiles& files, const 
                                                  TensorSource& source, Backend& backend,
                                                  ComputeType compute) {
   if (!config.vision) return nullptr;
-  ONNURI_CHECK(config.projector.has_value());
-  if (config.projector->out_size != config.decoder.hidden_size)
+  ONNURI_CHECK(config.projector.has_value() != config.abstractor.has_value());
+  const int64_t width =
+      config.abstractor ? config.abstractor->out_size : config.projector->out_size;
+  if (width != config.decoder.hidden_size)
     fail(ErrorCode::kCorruptData, "expected picture features of the decoder's width ",
-         config.decoder.hidden_size, ", found ", config.projector->out_size, " in ", files.path);
+         config.decoder.hidden_size, ", found ", width, " in ", files.path);
   auto encoder = VisionEncoder::load(*config.vision, source, "vision.", backend, compute);
-  auto projector = Projector::load(*config.projector, source, "projector.", backend, compute);
+  auto projector = std::make_unique<FeatureProjector>(config, source, backend, compute);
   if (!config.vision->tiling)
     return std::make_unique<PatchImageEncoder>(
         std::move(encoder), std::move(projector),

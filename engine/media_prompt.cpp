@@ -13,14 +13,30 @@
 
 namespace onnuri {
 
+void TextEngine::spell_media(std::vector<int32_t>& ids, const RequestMedia& media) const {
+  if (media.images.empty()) return;
+  for (const int32_t spelling : config_.special.image_spellings) {
+    if (std::find(ids.begin(), ids.end(), spelling) == ids.end()) continue;
+    std::replace(ids.begin(), ids.end(), spelling, config_.special.image_placeholder);
+    return;
+  }
+}
+
 PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, const RequestMedia& media) {
+  spell_media(ids, media);
   PreparedPrompt prompt = lay_out(std::move(ids), media);
   encode_media(media, prompt);
+  // Rows of pictures cover these ids; what looks them up needs some id of the vocabulary.
+  if (config_.special.image_placeholder >= config_.decoder.vocab_size)
+    std::replace(prompt.ids.begin(), prompt.ids.end(), config_.special.image_placeholder, 0);
   return prompt;
 }
 
 PreparedPrompt TextEngine::lay_out(std::vector<int32_t> ids, const RequestMedia& media) const {
-  check_ids(ids);
+  std::vector<int32_t> words = ids;
+  if (!media.images.empty())
+    std::replace(words.begin(), words.end(), config_.special.image_placeholder, 0);
+  check_ids(words);
   if (static_cast<int64_t>(ids.size()) > context_size_)
     fail(ErrorCode::kInvalidArgument, "expected a prompt of at most ", context_size_,
          " tokens (the context size), found ", ids.size());
@@ -257,6 +273,7 @@ ChatPrompt TextEngine::encode_chat(ChatInput input, const DecodedMedia& media) c
   tokenizer();
   ChatPrompt chat = chat_->encode(input);
   check_tokenizer_ids(chat.ids, config_.decoder.vocab_size, path_);
+  spell_media(chat.ids, media);
   chat.ids = expand_media(std::move(chat.ids), media);
   return chat;
 }
@@ -344,6 +361,9 @@ PromptLayout TextEngine::prepare(std::span<const ChatMessage> messages,
   PromptLayout out;
   out.text = std::move(chat.text);
   out.ids = std::move(prompt.ids);
+  if (!config_.special.image_spellings.empty())
+    std::replace(out.ids.begin(), out.ids.end(), config_.special.image_placeholder,
+                 config_.special.image_spellings.back());
   out.num_axes = prompt.positions.num_axes;
   out.positions = std::move(prompt.positions.positions);
   out.next_position = prompt.positions.next_position;

@@ -14,6 +14,7 @@
 #include "encoders/text/text_tower.h"
 #include "encoders/vision/vision_config.h"
 #include "encoders/vision/vision_pool.h"
+#include "fusion/conv_abstractor.h"
 #include "fusion/positions.h"
 #include "fusion/projector.h"
 #include "fusion/tile_rows.h"
@@ -41,6 +42,9 @@ struct SpecialTokens {
   int32_t vision_start = -1;
   int32_t vision_end = -1;
   int32_t audio_placeholder = -1;
+  // Ids that stand for image_placeholder in prompts, the first of them that occurs; the placeholder
+  // itself may then lie beyond the vocabulary.
+  std::vector<int32_t> image_spellings;
 };
 
 /// How a video stands in the row of tokens.
@@ -77,12 +81,13 @@ struct ModelConfig {
   std::string model_name;
   DecoderConfig decoder;
   std::optional<VisionConfig> vision;
-  std::optional<ProjectorConfig> projector;       // of pictures, with `vision`
-  std::optional<ProjectorConfig> deep_projector;  // of each tap, added after the first layers
-  VideoTokens video_tokens;                       // with vision->video
-  std::optional<TileText> tile_text;              // with runs of tokens that have text around them
-  std::optional<TileJoinConfig> tile_join;        // with tiles that become one run of tokens
-  std::optional<EmbedConfig> embed;               // with `vision`, instead of a decoder
+  std::optional<ProjectorConfig> projector;        // of pictures, with `vision`
+  std::optional<ProjectorConfig> deep_projector;   // of each tap, added after the first layers
+  std::optional<ConvAbstractorConfig> abstractor;  // instead of `projector`
+  VideoTokens video_tokens;                        // with vision->video
+  std::optional<TileText> tile_text;               // with runs of tokens that have text around them
+  std::optional<TileJoinConfig> tile_join;         // with tiles that become one run of tokens
+  std::optional<EmbedConfig> embed;                // with `vision`, instead of a decoder
   bool media_sees_ahead = false;     // tokens of a picture see each other in the decoder
   std::optional<AudioConfig> audio;  // of sound
   std::optional<SpeechDecoderConfig> speech_decoder;

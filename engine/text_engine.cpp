@@ -52,7 +52,14 @@ void TextEngine::load(const ModelFiles& files) {
   eos_ = config_.special.eos;
   model_sampling_ = read_model_sampling(files);
   if (tokenizer_) {
-    chat_ = std::make_unique<ChatRenderer>(files, *tokenizer_, config_.chat_template);
+    std::string own_template = config_.chat_template;
+    if (const auto& spellings = config_.special.image_spellings; !spellings.empty()) {
+      constexpr std::string_view kPicture = "<image>";  // as the family's template writes it
+      const size_t at = own_template.find(kPicture);
+      if (at != std::string::npos && spellings.back() >= 0)
+        own_template.replace(at, kPicture.size(), tokenizer_->id_to_token(spellings.back()));
+    }
+    chat_ = std::make_unique<ChatRenderer>(files, *tokenizer_, own_template);
     add_end_tokens(*tokenizer_, files.is_gguf(), eos_);
     for (const std::string& stop : chat_->grammar().stops)
       if (const auto id = tokenizer_->token_to_id(stop); id && !is_end(*id)) eos_.push_back(*id);

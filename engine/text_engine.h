@@ -86,6 +86,8 @@ class TextEngine final : public Engine {
   bool is_end(int32_t id) const;
   void check_ids(std::span<const int32_t> ids) const;
   PreparedPrompt prepare(std::vector<int32_t> ids, const RequestMedia& media = {});
+  /// Other spellings of placeholders as the family's own.
+  void spell_media(std::vector<int32_t>& ids, const RequestMedia& media) const;
   /// Spans and positions; what encode_media fills in is missing.
   PreparedPrompt lay_out(std::vector<int32_t> ids, const RequestMedia& media) const;
   template <typename Encode>  // () -> EncodedMedia

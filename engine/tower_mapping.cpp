@@ -110,7 +110,8 @@ VisionConfig read_tower(const ConfigReader& vision, const TowerDefaults& default
   out.positions = VisionPositions::kLearnedTable;
   out.position_grid_side = image / patch;
   out.tiling.emplace();
-  out.tiling->tile = {image / patch * patch, image / patch * patch};
+  out.tiling->tile = {image, image};
+  out.tiling->seen = {image / patch * patch, image / patch * patch};  // as a convolution sees it
   out.patch_bias = out.post_norm = !defaults.class_token;
   out.class_token = out.pre_norm = defaults.class_token;
   return out;

@@ -73,6 +73,15 @@ ImageProcessorConfig read_image_processor(const ModelFiles& files) {
   return out;
 }
 
+int64_t read_square_root(const ConfigReader& config, std::string_view key) {
+  const int64_t square = bounded_size(config, key);
+  const int64_t root = std::lround(std::sqrt(static_cast<double>(square)));
+  if (root * root != square)
+    fail(ErrorCode::kCorruptData, "expected a square number at ", config.place(key), ", found ",
+         square);
+  return root;
+}
+
 void read_vision_tokens(const ConfigReader& config, SpecialTokens& special) {
   const auto id = [&](std::string_view key) {
     return config.has(key) ? static_cast<int32_t>(config.integer(key)) : -1;
@@ -167,11 +176,7 @@ VisionConfig read_tapped_vision(const ModelFiles& files, const ConfigReader& vis
   out.transformer.activation = Activation::kGeluTanh;
   out.patch_bias = true;
   out.positions = VisionPositions::kLearnedGridCorners;
-  const int64_t rows = bounded_size(vision, "num_position_embeddings");
-  out.position_grid_side = std::lround(std::sqrt(static_cast<double>(rows)));
-  if (out.position_grid_side * out.position_grid_side != rows)
-    fail(ErrorCode::kCorruptData, "expected a square number at ",
-         vision.place("num_position_embeddings"), ", found ", rows);
+  out.position_grid_side = read_square_root(vision, "num_position_embeddings");
   for (const int32_t layer : vision.ids("deepstack_visual_indexes")) {
     if (!out.tap_layers.empty() && layer <= out.tap_layers.back())
       fail(ErrorCode::kCorruptData, "expected ascending layers at ",

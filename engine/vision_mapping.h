@@ -20,6 +20,9 @@ ImageProcessorConfig read_image_processor(const ModelFiles& files);
 std::array<float, 3> read_triple(const ConfigReader& config, std::string_view key);
 ResizeFilter read_filter(const ConfigReader& config);
 
+/// The number whose square stands at `key`; throws kCorruptData for other numbers.
+int64_t read_square_root(const ConfigReader& config, std::string_view key);
+
 /// Placeholder and bracket ids ("image_token_id", ...) of config.json.
 void read_vision_tokens(const ConfigReader& config, SpecialTokens& special);
 

@@ -35,11 +35,14 @@ TileJoinPlan plan_tile_join(const TileJoinConfig& config, int64_t tile_h, int64_
   const auto w = static_cast<double>(plan.kept_w);
   const auto from_h = static_cast<double>(image_h);
   const auto from_w = static_cast<double>(image_w);
-  if (from_w / from_h > w / h) {
-    plan.top = (plan.kept_h - cut_decimals(from_h * (w / from_w))) / 2;
+  const auto side = [&](double x) {
+    return config.round_sides ? cut_decimals(x) : static_cast<int64_t>(x);
+  };
+  if (config.cut_borders && from_w / from_h > w / h) {
+    plan.top = (plan.kept_h - side(from_h * (w / from_w))) / 2;
     plan.kept_h -= 2 * plan.top;
-  } else {
-    plan.left = (plan.kept_w - cut_decimals(from_w * (h / from_h))) / 2;
+  } else if (config.cut_borders) {
+    plan.left = (plan.kept_w - side(from_w * (h / from_h))) / 2;
     plan.kept_w -= 2 * plan.left;
   }
   plan.out_h = plan.kept_h;

@@ -18,6 +18,8 @@ namespace onnuri {
 struct TileJoinConfig {
   bool newline = true;
   int64_t max_tiles = 0;  // shrink grids of more than 1.1^2 times the rows of this many; 0: never
+  bool cut_borders = true;
+  bool round_sides = true;  // of the picture on the grid, to seven decimals, then cut off
 };
 
 /// The lines of the grid that are kept, and their size in the end. All in rows of features.

@@ -40,7 +40,18 @@ void check_sides(double height, double width, const char* what) {
 
 }  // namespace
 
-ImageSize smart_resize(const ImageProcessorConfig& config, ImageSize size) {
+ImageSize enlarged(const ImageProcessorConfig& config, ImageSize size) {
+  const int64_t shorter = std::min(size.height, size.width);
+  const int64_t factor = config.patch_size * config.merge_size;
+  if (!config.enlarge_first || shorter <= 0 || shorter >= factor) return size;
+  check_sides(static_cast<double>(size.height), static_cast<double>(size.width), "picture");
+  const double scale = static_cast<double>(factor) / static_cast<double>(shorter);
+  return {static_cast<int64_t>(static_cast<double>(size.height) * scale),
+          static_cast<int64_t>(static_cast<double>(size.width) * scale)};
+}
+
+ImageSize smart_resize(const ImageProcessorConfig& config, ImageSize original) {
+  const ImageSize size = enlarged(config, original);
   const auto factor = static_cast<double>(config.patch_size * config.merge_size);
   auto height = static_cast<double>(size.height);
   auto width = static_cast<double>(size.width);
@@ -172,8 +183,12 @@ void cut_patches(const ImageProcessorConfig& config, const PatchPlan& plan,
     if (static_cast<int64_t>(image.rgb.size()) != image.height * image.width * 3)
       fail(ErrorCode::kInvalidArgument, "expected ", image.height, "x", image.width,
            "x3 bytes of picture, found ", image.rgb.size());
-    resized.push_back(
-        resample(image, plan.grid_h * patch, plan.grid_w * patch, config.filter, pool));
+    const ImageSize own{image.height, image.width};
+    const ImageSize first = enlarged(config, own);
+    const int64_t height = plan.grid_h * patch, width = plan.grid_w * patch;
+    resized.push_back(resample(
+        first == own ? image : resample(image, first.height, first.width, config.filter, pool),
+        height, width, config.filter, pool));
   }
 
   std::array<std::array<float, 256>, 3> value;  // (pixel / 255 - mean) / std, tabulated

@@ -15,6 +15,8 @@ namespace onnuri {
 /// The size that a picture is resized to. Halves round to even, as in the reference.
 /// Throws kInvalidArgument for empty pictures and for sides more than 200 : 1 apart.
 ImageSize smart_resize(const ImageProcessorConfig& config, ImageSize size);
+/// The size that a picture gets before that one: its own, but for config.enlarge_first.
+ImageSize enlarged(const ImageProcessorConfig& config, ImageSize size);
 
 /// Where the packed rows of one picture lie, and who may see whom.
 ///

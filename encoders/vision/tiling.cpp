@@ -135,16 +135,34 @@ Image crop(const Image& image, int64_t top, int64_t left, ImageSize size) {
   return out;
 }
 
-/// The picture in the middle of a black canvas.
-Image pad(const Image& image, ImageSize canvas) {
+/// The picture in the middle of a canvas of one colour.
+Image pad(const Image& image, ImageSize canvas, const std::array<uint8_t, 3>& color) {
   Image out{canvas.height, canvas.width, {}};
   out.rgb.resize(static_cast<size_t>(canvas.height * canvas.width * 3));
+  for (size_t i = 0; i < out.rgb.size(); ++i) out.rgb[i] = color[i % 3];
   const int64_t top = (canvas.height - image.height) / 2;
   const int64_t left = (canvas.width - image.width) / 2;
   for (int64_t y = 0; y < image.height; ++y)
     std::memcpy(out.rgb.data() + ((top + y) * canvas.width + left) * 3,
                 image.rgb.data() + y * image.width * 3, static_cast<size_t>(image.width * 3));
   return out;
+}
+
+/// The picture as one tile, stretched or between borders.
+Image make_overview(const Image& image, const TileConfig& config, ResizeFilter filter,
+                    ThreadPool* pool) {
+  const ImageSize tile = config.tile;
+  if (!config.keep_shape || image.height == image.width)
+    return resample(image, tile.height, tile.width, filter, pool);
+  const auto shorter = [&](int64_t a, int64_t b, int64_t side) {
+    const double ratio = static_cast<double>(a) / static_cast<double>(b);
+    return std::min(side, whole(std::ceil(ratio * static_cast<double>(side))));
+  };
+  const ImageSize size =
+      image.width > image.height
+          ? ImageSize{shorter(image.height, image.width, tile.width), tile.width}
+          : ImageSize{tile.height, shorter(image.width, image.height, tile.height)};
+  return pad(resample(image, size.height, size.width, filter, pool), tile, config.border);
 }
 
 Image crop_middle(const Image& image, const TileConfig& config, ResizeFilter filter,
@@ -201,16 +219,16 @@ std::vector<Image> cut_tiles(const TileConfig& config, const TilePlan& plan, Res
   };
   std::vector<Image> tiles;
   switch (config.rule) {
-    case TileRule::kCrop: return {crop_middle(image, config, filter, pool)};
-    case TileRule::kStretch: return {resized(image, config.tile)};
+    case TileRule::kCrop: tiles.push_back(crop_middle(image, config, filter, pool)); break;
+    case TileRule::kStretch: tiles.push_back(make_overview(image, config, filter, pool)); break;
     case TileRule::kPanAndScan:
       tiles.push_back(resized(image, config.tile));
       if (plan.grid_h == 0) break;
       for (const Image& piece : cut_grid(image, plan)) tiles.push_back(resized(piece, config.tile));
       break;
     case TileRule::kBestGrid:
-      tiles = cut_grid(pad(resized(image, plan.fitted), plan.canvas), plan);
-      tiles.insert(tiles.begin(), resized(image, config.tile));
+      tiles = cut_grid(pad(resized(image, plan.fitted), plan.canvas, config.border), plan);
+      tiles.insert(tiles.begin(), make_overview(image, config, filter, pool));
       break;
     case TileRule::kWholeGrid: {
       const Image canvas = resized(resized(image, plan.between), plan.canvas);
@@ -219,6 +237,8 @@ std::vector<Image> cut_tiles(const TileConfig& config, const TilePlan& plan, Res
       break;
     }
   }
+  if (config.seen != config.tile)
+    for (Image& tile : tiles) tile = crop(tile, 0, 0, config.seen);
   return tiles;
 }
 

@@ -26,7 +26,7 @@ struct TilePlan {
 /// Throws kInvalidArgument for empty pictures and for sides too far apart to be cut.
 TilePlan plan_tiling(const TileConfig& config, ImageSize size);
 
-/// The tiles in the order of the plan, each config.tile.
+/// The tiles in the order of the plan, each config.seen.
 std::vector<Image> cut_tiles(const TileConfig& config, const TilePlan& plan, ResizeFilter filter,
                              const Image& image, ThreadPool* pool);
 

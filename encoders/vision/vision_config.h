@@ -26,6 +26,7 @@ struct ImageProcessorConfig {
   int64_t min_pixels = 0;
   int64_t max_pixels = 0;
   bool stretch_short_side = false;  // bring a side below the factor up to it first
+  bool enlarge_first = false;       // resize a picture with a side below the factor beforehand
   ResizeFilter filter = ResizeFilter::kBicubic;
   std::array<float, 3> mean{};
   std::array<float, 3> std{};
@@ -43,11 +44,14 @@ enum class TileRule {
 struct TileConfig {
   TileRule rule = TileRule::kStretch;
   ImageSize tile;
-  std::vector<ImageSize> grids;  // kBestGrid: the sizes to choose from, in pixels
-  int64_t shortest_edge = 0;     // kCrop: the short side before the middle is cut out
-  int64_t longest_edge = 0;      // kWholeGrid: the long side before it is rounded up to tiles
-  bool split = true;             // kWholeGrid: else the overview alone
-  int64_t min_crop = 256;        // kPanAndScan: shortest side of a piece
+  ImageSize seen;                   // the top left of each tile: whole patches
+  bool keep_shape = false;          // the stretched picture keeps its shape, with borders
+  std::array<uint8_t, 3> border{};  // colour of all borders
+  std::vector<ImageSize> grids;     // kBestGrid: the sizes to choose from, in pixels
+  int64_t shortest_edge = 0;        // kCrop: the short side before the middle is cut out
+  int64_t longest_edge = 0;         // kWholeGrid: the long side before it is rounded up to tiles
+  bool split = true;                // kWholeGrid: else the overview alone
+  int64_t min_crop = 256;           // kPanAndScan: shortest side of a piece
   int64_t max_crops = 4;
   double min_ratio = 1.2;  // long side / short side from which on there are pieces
 };

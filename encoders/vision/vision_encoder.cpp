@@ -98,8 +98,12 @@ void check_tiling(const VisionConfig& c) {
   constexpr int64_t kMaxTile = 4096;
   constexpr int64_t kMaxTiles = 256;
   require(t.tile.height > 0 && t.tile.width > 0 && t.tile.height <= kMaxTile &&
-              t.tile.width <= kMaxTile && t.tile.height % unit == 0 && t.tile.width % unit == 0,
-          "tiles of 1 to 4096 pixels a side that whole units of patches fill");
+              t.tile.width <= kMaxTile,
+          "tiles of 1 to 4096 pixels a side");
+  require(t.seen.height > 0 && t.seen.width > 0 && t.seen.height <= t.tile.height &&
+              t.seen.width <= t.tile.width && t.seen.height % unit == 0 && t.seen.width % unit == 0,
+          "whole units of patches in every tile");
+  require(!t.keep_shape || t.tile.height == t.tile.width, "square tiles with borders");
   require(t.rule != TileRule::kBestGrid || !t.grids.empty(), "at least one grid of tiles");
   for (const ImageSize& grid : t.grids)
     require(grid.height > 0 && grid.width > 0 && grid.height % t.tile.height == 0 &&
@@ -117,7 +121,7 @@ void check_tiling(const VisionConfig& c) {
   require(c.window_size == 0 && c.processor.temporal_patch_size == 1, "plain patches in tiles");
   const int64_t side = c.position_grid_side * c.processor.patch_size;
   require(c.positions != VisionPositions::kLearnedTable ||
-              (side == t.tile.height && side == t.tile.width),
+              (side == t.seen.height && side == t.seen.width),
           "a position for every patch of a tile");
 }
 
@@ -231,7 +235,7 @@ VisionFeatures VisionEncoder::forward(std::span<const Image> tiles) const {
   const int64_t hidden = config_.transformer.hidden_size;
   for (int64_t begin = 0; begin < count; begin += kTilesPerPass) {
     const int64_t some = std::min(kTilesPerPass, count - begin);
-    const PatchPlan plan = plan_patches(config_.processor, 0, config_.tiling->tile, some);
+    const PatchPlan plan = plan_patches(config_.processor, 0, config_.tiling->seen, some);
     const auto part = tiles.subspan(static_cast<size_t>(begin), static_cast<size_t>(some));
     VisionFeatures features =
         forward(plan, image_patches(config_.processor, plan, part, &backend_->pool()));

@@ -29,7 +29,10 @@ ModelConfig map(const ModelFiles& files) {
   const bool bias = config.boolean_or("attention_bias", false);
   set_attention_biases(decoder, bias, bias);
   // Readers differ in what a missing use_post_norm means: the tensors tell.
-  const bool post_norms = !files.checkpoint->find("model.layers.0.post_norm1.weight").empty();
+  bool post_norms = false;
+  for (const std::string outer : {"", "language_model.", "model.language_model."})
+    post_norms =
+        post_norms || !files.checkpoint->find(outer + "model.layers.0.post_norm1.weight").empty();
   for (LayerSpec& layer : decoder.layers) {
     layer.ffn_bias = config.boolean_or("mlp_bias", false);
     layer.post_mixer_norm = layer.post_ffn_norm = post_norms;

@@ -34,7 +34,9 @@ void read_eyes(const ModelFiles& files, const ConfigReader& config, ModelConfig&
   tiling.split = processor.boolean_or("do_image_splitting", true);
   tiling.longest_edge = processor.sub("size").size("longest_edge");
   const int64_t side = processor.sub("max_image_size").size("longest_edge");
+  const int64_t patch = vision.processor.patch_size;
   tiling.tile = {side, side};
+  tiling.seen = {side / patch * patch, side / patch * patch};
 }
 
 ModelConfig map(const ModelFiles& files) {

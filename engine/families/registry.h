@@ -30,6 +30,8 @@ Family qwen2_5_omni_family();
 Family qwen3_omni_family();
 Family whisper_family();
 Family hyperclovax_vision_family();
+Family hyperclovax_tiles_family();
+Family kanana_v_family();
 Family llava_family();
 Family idefics3_family();
 Family clip_family();
