@@ -32,6 +32,9 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check(CLI::IsMember({"auto", "float32"}));
   command.add_option("-c,--context", options.context, "Longest sequence in tokens; 0 is automatic")
       ->check(CLI::NonNegativeNumber);
+  command.add_flag(
+      "--draft-module", options.draft_module,
+      "Guess ahead with the checkpoint's own prediction module: the same answer, sooner");
   command.add_flag("--json", options.json, "Print one JSON object instead of text");
   command.add_flag("-q,--quiet", options.quiet, "No progress, no statistics");
 }
@@ -63,6 +66,7 @@ std::unique_ptr<Engine> load_engine(const ModelOptions& options) {
   engine.num_threads = options.threads;
   engine.isa = options.isa;
   engine.context_size = options.context;
+  engine.load_draft_module = options.draft_module;
   InterruptGuard guard;
   engine.progress = [&bar](double fraction, const std::string& stage) {
     bar.update(fraction, stage);

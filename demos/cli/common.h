@@ -27,6 +27,7 @@ struct ModelOptions {
   std::string isa;
   std::string compute = "auto";
   int64_t context = 0;
+  bool draft_module = false;
   bool json = false;
   bool quiet = false;
 };

@@ -6,8 +6,10 @@ with noise in its join, sometimes.
 """
 
 import json
+import os
 import pathlib
 import struct
+import subprocess
 
 import numpy as np
 import pytest
@@ -97,3 +99,11 @@ def test_a_module_that_is_sometimes_right(options, tmp_path):
 def test_without_a_module_it_is_an_error():
     with pytest.raises(onnuri.Error, match="expected a module that predicts further tokens"):
         onnuri.Engine(str(TEXT / "llama"), draft_module=True)
+
+
+@pytest.mark.skipif("ONNURI_CLI" not in os.environ, reason="ONNURI_CLI names no command")
+def test_the_command_knows_it():
+    result = subprocess.run([os.environ["ONNURI_CLI"], "complete", str(TEXT / "llama"), "x",
+                             "--draft-module", "-q"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert "expected a module that predicts further tokens" in result.stderr
