@@ -253,7 +253,7 @@ def broken_copy(tmp_path, change=None, drop=(), source="qwen2"):
     (lambda c: c.update(hidden_act="relu"), [], "unsupported", "relu"),
     (lambda c: c.update(head_dim=2**30), [], "corrupt_data", "heads of at most"),
     (lambda c: c.update(num_hidden_layers=2**30), [], "corrupt_data", "4096 layers"),
-    (lambda c: c.update(num_key_value_heads=3), [], "corrupt_data", "4 query heads"),
+    (lambda c: c.update(num_key_value_heads=3), [], "corrupt_data", "num_key_value_heads that divide"),
 ])
 def test_broken_checkpoints_are_named(tmp_path, change, drop, code, part):
     folder = broken_copy(tmp_path, change, drop)
