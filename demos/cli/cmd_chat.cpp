@@ -1,4 +1,5 @@
 // onnuri chat: a conversation, or one question.
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -65,22 +66,34 @@ void answer_once(Engine& engine, const ChatOptions& options, std::vector<ChatMes
   if (result.finish_reason == "cancelled") throw Interrupted{};
 }
 
-// A line of input, or nothing at the end. The first Ctrl-C at the prompt warns, the second leaves.
-std::optional<std::string> read_line(const std::string& prompt) {
-  for (;;) {
-    std::fprintf(stderr, "\n%s", prompt.c_str());
-    std::fflush(stderr);
-    InterruptGuard::reset();
+// A line from the terminal; nothing at its end, or once Ctrl-C was pressed more than `presses`
+// times. A press just before a read would not end that read, so none begins without a line.
+std::optional<std::string> next_line(int presses) {
+  constexpr int kPauseMs = 50;
+  pollfd input{STDIN_FILENO, POLLIN, 0};
+  while (InterruptGuard::presses() <= presses) {
+    if (poll(&input, 1, kPauseMs) <= 0) continue;
     std::string line;
     if (std::getline(std::cin, line)) return line;
-    if (!InterruptGuard::interrupted()) return std::nullopt;
-    std::clearerr(stdin);
-    std::cin.clear();
-    std::fprintf(stderr, "\n(Ctrl-C again leaves)\n%s", prompt.c_str());
-    if (std::getline(std::cin, line)) return line;
-    if (InterruptGuard::presses() > 1) throw Interrupted{};
-    return std::nullopt;
+    if (InterruptGuard::presses() <= presses) return std::nullopt;
   }
+  std::clearerr(stdin);
+  std::cin.clear();
+  return std::nullopt;
+}
+
+// A line of input, or nothing at the end. The first Ctrl-C at the prompt warns, the second leaves.
+std::optional<std::string> read_line(const std::string& prompt) {
+  InterruptGuard::reset();
+  std::fprintf(stderr, "\n%s", prompt.c_str());
+  std::fflush(stderr);
+  if (std::optional<std::string> line = next_line(0)) return line;
+  if (!InterruptGuard::interrupted()) return std::nullopt;
+  std::fprintf(stderr, "\n(Ctrl-C again leaves)\n%s", prompt.c_str());
+  std::fflush(stderr);
+  if (std::optional<std::string> line = next_line(1)) return line;
+  if (InterruptGuard::presses() > 1) throw Interrupted{};
+  return std::nullopt;
 }
 
 // The model's answer as a turn of the conversation.
