@@ -63,7 +63,7 @@ class LatentLayer {
   void make_index_queries(ConstMatrixView x, ConstMatrixView latent);
   bool pays_to_expand() const;
   void split_prompts();
-  MatrixView seen_latents(const AttentionSegment& segment, int64_t begin);
+  MatrixView seen_latents(const AttentionSegment& segment, int64_t first, int64_t begin);
   void attend_expanded(const AttentionSegment& segment, const MatrixView& q,
                        const MatrixView& mixed);
   void cut_block(int64_t begin, int64_t count);
@@ -333,18 +333,20 @@ void LatentLayer::split_prompts() {
   std::erase_if(ws_.segments, [](const AttentionSegment& s) { return s.num_rows == 0; });
 }
 
-// The latents of positions [begin, num_keys) as float32.
-MatrixView LatentLayer::seen_latents(const AttentionSegment& segment, int64_t begin) {
+// The latents of positions [first, num_keys) as float32; zeros before `begin`, which no row sees.
+MatrixView LatentLayer::seen_latents(const AttentionSegment& segment, int64_t first,
+                                     int64_t begin) {
   const int64_t width = mla_.key_row();
-  const MatrixView out = ws_.get(Buffer::kSeenLatents, segment.num_keys - begin, width);
+  const MatrixView out = ws_.get(Buffer::kSeenLatents, segment.num_keys - first, width);
+  std::fill_n(out.data, (begin - first) * width, 0.0f);
   KeyRows rows;
   rows.kv = &segment.kv;
   rows.k_dim = rows.v_dim = width;
   constexpr int64_t kRun = 64;
   backend_.pool().run((out.rows + kRun - 1) / kRun, [&](int64_t chunk, int) {
     const int64_t end = std::min(out.rows, (chunk + 1) * kRun);
-    for (int64_t j = chunk * kRun; j < end;) {
-      const KeyRun run = key_run(rows, begin + j, end - j);
+    for (int64_t j = std::max(chunk * kRun, begin - first); j < end;) {
+      const KeyRun run = key_run(rows, first + j, end - j);
       dequantize({run.k, segment.kv.dtype, {run.count, width}}, out.row(j));
       j += run.count;
     }
@@ -357,7 +359,9 @@ void LatentLayer::attend_expanded(const AttentionSegment& segment, const MatrixV
                                   const MatrixView& mixed) {
   const int64_t begin =
       spec_.window > 0 ? std::max<int64_t>(0, segment.start_position - spec_.window + 1) : 0;
-  const MatrixView latents = seen_latents(segment, begin);
+  // Whole tiles of keys: the order of sums must not depend on where the segment starts.
+  const int64_t first_key = begin / kKeyTile * kKeyTile;
+  const MatrixView latents = seen_latents(segment, first_key, begin);
   const int64_t keys = latents.rows;
   const int64_t width = config_.head_dim;
   const int64_t heads_at_once =
@@ -365,7 +369,7 @@ void LatentLayer::attend_expanded(const AttentionSegment& segment, const MatrixV
   const MatrixView k = ws_.get(Buffer::kExpandedKeys, heads_at_once * keys, width);
   const MatrixView v = ws_.get(Buffer::kExpandedValues, heads_at_once * keys, mla_.v_dim);
   const int32_t page = 0;
-  AttentionSegment part{0, segment.num_rows, segment.start_position - begin, keys, {}};
+  AttentionSegment part{0, segment.num_rows, segment.start_position - first_key, keys, {}};
   part.kv.dtype = DType::kF32;
   part.kv.k_pages = k.data;
   part.kv.v_pages = v.data;

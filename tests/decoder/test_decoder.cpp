@@ -85,6 +85,26 @@ TEST_P(DecoderShapes, PromptsReadTheSameInAnyChunks) {
   }
 }
 
+// Windows longer and shorter than a tile of keys, far from where the sequence begins.
+TEST(LatentPrompts, WindowsKeepTheBitsInAnyChunks) {
+  std::vector<NamedShape> shapes = decoder_shapes();
+  const auto shape = std::find_if(shapes.begin(), shapes.end(), [](const auto& s) {
+    return s.name == "latent_windows_one_plus_biases";
+  });
+  ASSERT_NE(shape, shapes.end());
+  for (const int64_t window : {7, 90}) {
+    for (LayerSpec& layer : shape->config.layers)
+      if (layer.window > 0) layer.window = window;
+    TestDecoder t(shape->config, ComputeType::kFloat32, DType::kF32, 2, 400);
+    const std::vector<int32_t> ids = random_ids(397, t.config.vocab_size, 5);
+    t.prompt_end = 397;
+    const std::vector<float> whole = t.run(ids, std::vector<int64_t>{397});
+    for (const std::vector<int64_t>& chunks :
+         {std::vector<int64_t>{100}, {37}, {1, 200}, {64, 130, 150}})
+      EXPECT_EQ(whole, t.run(ids, chunks)) << window << " " << chunks[0];
+  }
+}
+
 // Whether the above tests anything: expanded keys round otherwise than latents.
 TEST(LatentPrompts, TakeAnotherWay) {
   const std::vector<NamedShape> shapes = decoder_shapes();
