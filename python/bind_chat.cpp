@@ -5,16 +5,12 @@
 namespace onnuri::python {
 namespace {
 
-[[noreturn]] void refuse(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, message);
-}
-
 std::string optional_text(const py::dict& dict, const char* key) {
   if (!dict.contains(key) || dict[key].is_none()) return {};
   const py::object value = dict[key];
   if (!py::isinstance<py::str>(value))
-    refuse(std::string("expected text for ") + key + " in a message");
-  return value.cast<std::string>();
+    refuse(std::string("expected text for ") + key + " in a message, found " + shown(value));
+  return text_from(key, value);
 }
 
 // {"id", "function": {"name", "arguments"}}, the inner part alone, or a ToolCall.
@@ -31,8 +27,8 @@ ToolCall call_from(const py::handle& object) {
   if (call.name.empty()) refuse("expected a name in every tool call");
   if (!inner.contains("arguments") || inner["arguments"].is_none()) return call;
   const py::object arguments = inner["arguments"];
-  call.arguments_json =
-      py::isinstance<py::str>(arguments) ? arguments.cast<std::string>() : json_text(arguments);
+  call.arguments_json = py::isinstance<py::str>(arguments) ? text_from("arguments", arguments)
+                                                           : json_text("arguments", arguments);
   return call;
 }
 
@@ -40,10 +36,10 @@ void add_content(const py::dict& message, ChatMessage& out) {
   if (!message.contains("content") || message["content"].is_none()) return;
   const py::object content = message["content"];
   if (py::isinstance<py::str>(content)) {
-    out.content.push_back({false, content.cast<std::string>(), {}});
+    out.content.push_back({false, text_from("content", content), {}});
     return;
   }
-  for (const py::handle part : content) {
+  for (const py::handle part : items_from("content", "parts, or text,", content)) {
     if (!py::isinstance<py::dict>(part)) refuse("expected every part of a message to be a dict");
     out.content.push_back(part_from(py::reinterpret_borrow<py::dict>(part)));
   }
@@ -60,7 +56,8 @@ ChatMessage message_from(const py::dict& message) {
   for (const char* key : {"reasoning_content", "reasoning", "thinking"})
     if (out.reasoning_content.empty()) out.reasoning_content = optional_text(message, key);
   if (calls)
-    for (const py::handle call : message["tool_calls"]) out.tool_calls.push_back(call_from(call));
+    for (const py::handle call : items_from("tool_calls", "calls", message["tool_calls"]))
+      out.tool_calls.push_back(call_from(call));
   add_content(message, out);
   return out;
 }
@@ -70,7 +67,7 @@ ChatMessage message_from(const py::dict& message) {
 std::vector<ChatMessage> messages_from(const py::object& object) {
   std::vector<ChatMessage> out;
   if (object.is_none()) return out;
-  for (const py::handle item : object) {
+  for (const py::handle item : items_from("messages", "dicts", object)) {
     if (!py::isinstance<py::dict>(item)) refuse("expected every message to be a dict");
     out.push_back(message_from(py::reinterpret_borrow<py::dict>(item)));
   }

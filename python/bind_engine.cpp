@@ -10,6 +10,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kSignalPeriod{50};
 
+using Counted = py::call_guard<InsideCall>;  // of every method that gives the lock up or calls back
+
 // Raises KeyboardInterrupt in the thread that may receive signals.
 void check_signals() {
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
@@ -20,6 +22,9 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
                              int64_t context_size, int64_t prefill_chunk, const std::string& isa,
                              const std::string& after_video, int64_t encoder_cache_bytes,
                              bool draft_module, const py::object& progress) {
+  if (encoder_cache_bytes < 0)
+    refuse("expected encoder_cache_bytes of at least 0 (keep nothing), found " +
+           std::to_string(encoder_cache_bytes));
   EngineOptions options;
   options.load_draft_module = draft_module;
   options.after_video = after_video;
@@ -31,12 +36,13 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
   options.prefill_chunk = prefill_chunk;
   options.isa = isa;
   options.progress = [&](double fraction, const std::string& stage) {
-    const py::gil_scoped_acquire acquire;
+    throw_if_must_stop();
+    const WithGil acquire;
     check_signals();
     if (!progress.is_none()) progress(fraction, stage);
   };
-  const std::string text = py::module_::import("os").attr("fspath")(path).cast<std::string>();
-  const py::gil_scoped_release release;
+  const std::string text = path_from(path);
+  const WithoutGil release;
   return Engine::load(text, options);
 }
 
@@ -67,16 +73,17 @@ GenerateResult generate(Engine& engine, const py::object& input_ids, const py::o
   const GenerateRequest request = request_from(engine, input_ids, prompt, messages, options);
   auto last = std::chrono::steady_clock::now();
   const TokenCallback on_token = [&](const TokenEvent& event) {
+    if (must_stop()) return false;
     const auto now = std::chrono::steady_clock::now();
     if (callback.is_none() && now - last < kSignalPeriod) return true;
     last = now;
-    const py::gil_scoped_acquire acquire;
+    const WithGil acquire;
     check_signals();
     if (callback.is_none()) return true;
     const py::object answer = callback(event);
     return !(py::isinstance<py::bool_>(answer) && !answer.cast<bool>());
   };
-  const py::gil_scoped_release release;
+  const WithoutGil release;
   return engine.generate(request, on_token);
 }
 
@@ -87,27 +94,40 @@ Transcript transcribe(Engine& engine, const py::object& audio, const py::object&
                       const py::object& temperatures, uint64_t seed, bool skip_silence) {
   const Waveform wave = waveform_from(audio, sample_rate_hz);
   TranscribeOptions options;
-  if (!language.is_none()) options.language = language.cast<std::string>();
+  if (!language.is_none()) options.language = text_from("language", language);
   options.task = task;
   options.timestamps = timestamps;
   options.initial_prompt = initial_prompt;
   options.condition_on_previous = condition_on_previous;
   options.seed = seed;
   options.skip_silence = skip_silence;
-  if (!temperatures.is_none()) options.temperatures = temperatures.cast<std::vector<float>>();
+  if (!temperatures.is_none())
+    options.temperatures = value_from<std::vector<float>>("temperatures", "numbers", temperatures);
   options.progress = [&](double fraction) {
-    const py::gil_scoped_acquire acquire;
+    throw_if_must_stop();
+    const WithGil acquire;
     check_signals();
     if (!progress.is_none()) progress(fraction);
   };
   options.on_text = [&](const std::string& text) {
-    const py::gil_scoped_acquire acquire;
+    if (must_stop()) return false;
+    const WithGil acquire;
     check_signals();
     if (stream.is_none()) return true;
     const py::object answer = stream(text);
     return !(py::isinstance<py::bool_>(answer) && !answer.cast<bool>());
   };
-  const py::gil_scoped_release release;
+  auto last = std::chrono::steady_clock::now();
+  options.go_on = [&] {
+    if (must_stop()) return false;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last < kSignalPeriod) return true;
+    last = now;
+    const WithGil acquire;
+    check_signals();
+    return true;
+  };
+  const WithoutGil release;
   return engine.transcribe(wave, options);
 }
 
@@ -212,8 +232,9 @@ void bind_engine_text(py::class_<Engine>& engine) {
       .def(
           "render_chat",
           [](Engine& self, const py::object& messages, const py::kwargs& variables) {
-            return self.render_chat(messages_from(messages),
-                                    variables.empty() ? std::string() : json_text(variables));
+            return self.render_chat(
+                messages_from(messages),
+                variables.empty() ? std::string() : json_text("variables", variables));
           },
           py::arg("messages"))
       .def("describe", [](const Engine& self) { return json_object(self.describe_json()); });
@@ -225,7 +246,7 @@ void bind_engine(py::module_& module) {
   bind_results(module);
   py::class_<Engine> engine(module, "Engine");
   engine
-      .def(py::init(&load), py::arg("path"), py::kw_only(), py::arg("device") = "cpu",
+      .def(py::init(&load), Counted(), py::arg("path"), py::kw_only(), py::arg("device") = "cpu",
            py::arg("compute_dtype") = "auto", py::arg("num_threads") = 0,
            py::arg("context_size") = 0, py::arg("prefill_chunk") = 512, py::arg("isa") = "",
            py::arg("after_video") = "", py::arg("encoder_cache_bytes") = int64_t{256} << 20,
@@ -240,50 +261,51 @@ void bind_engine(py::module_& module) {
             const std::vector<Waveform> waves = waveforms_from(audios);
             FloatMatrix out;
             {
-              const py::gil_scoped_release release;
+              const WithoutGil release;
               out = self.logits(ids, pictures, waves, clips);
             }
             return array_from(std::move(out));
           },
-          py::arg("input_ids"), py::arg("images") = py::none(), py::arg("audios") = py::none(),
-          py::arg("videos") = py::none())
+          Counted(), py::arg("input_ids"), py::arg("images") = py::none(),
+          py::arg("audios") = py::none(), py::arg("videos") = py::none())
       .def(
           "prepare",
           [](Engine& self, const py::object& messages, const py::object& template_kwargs) {
             const std::vector<ChatMessage> chat = messages_from(messages);
-            const std::string kwargs =
-                template_kwargs.is_none() ? std::string() : json_text(template_kwargs);
+            const std::string kwargs = template_kwargs.is_none()
+                                           ? std::string()
+                                           : json_text("template_kwargs", template_kwargs);
             PromptLayout layout;
             {
-              const py::gil_scoped_release release;
+              const WithoutGil release;
               layout = self.prepare(chat, kwargs);
             }
             return layout_dict(layout);
           },
-          py::arg("messages"), py::kw_only(), py::arg("template_kwargs") = py::none())
+          Counted(), py::arg("messages"), py::kw_only(), py::arg("template_kwargs") = py::none())
       .def(
           "nll",
           [](Engine& self, const py::object& input_ids) {
             const std::vector<int32_t> ids = ids_from(input_ids);
-            const py::gil_scoped_release release;
+            const WithoutGil release;
             return self.mean_nll(ids);
           },
-          py::arg("input_ids"))
+          Counted(), py::arg("input_ids"))
       .def(
           "token_nll",
           [](Engine& self, const py::object& input_ids) {
             const std::vector<int32_t> ids = ids_from(input_ids);
             std::vector<double> out;
             {
-              const py::gil_scoped_release release;
+              const WithoutGil release;
               out = self.token_nll(ids);
             }
             return py::array_t<double>(static_cast<py::ssize_t>(out.size()), out.data());
           },
-          py::arg("input_ids"))
-      .def("_generate", &generate, py::arg("input_ids"), py::arg("prompt"), py::arg("messages"),
-           py::arg("callback"))
-      .def("transcribe", &transcribe, py::arg("audio"), py::kw_only(),
+          Counted(), py::arg("input_ids"))
+      .def("_generate", &generate, Counted(), py::arg("input_ids"), py::arg("prompt"),
+           py::arg("messages"), py::arg("callback"))
+      .def("transcribe", &transcribe, Counted(), py::arg("audio"), py::kw_only(),
            py::arg("language") = py::none(), py::arg("task") = "transcribe",
            py::arg("timestamps") = false, py::arg("sample_rate_hz") = 16000,
            py::arg("progress") = py::none(), py::arg("stream") = py::none(),
@@ -296,47 +318,47 @@ void bind_engine(py::module_& module) {
             const Image image = image_from(object);
             FloatMatrix out;
             {
-              const py::gil_scoped_release release;
+              const WithoutGil release;
               out = self.encode_image(image);
             }
             return array_from(std::move(out));
           },
-          py::arg("image"))
+          Counted(), py::arg("image"))
       .def(
           "embed_image",
           [](Engine& self, const py::object& object) {
             const Image image = image_from(object);
             std::vector<float> out;
             {
-              const py::gil_scoped_release release;
+              const WithoutGil release;
               out = self.embed_image(image);
             }
             return py::array_t<float>(static_cast<py::ssize_t>(out.size()), out.data());
           },
-          py::arg("image"))
+          Counted(), py::arg("image"))
       .def(
           "embed_text",
           [](Engine& self, const std::string& text) {
             std::vector<float> out;
             {
-              const py::gil_scoped_release release;
+              const WithoutGil release;
               out = self.embed_text(text);
             }
             return py::array_t<float>(static_cast<py::ssize_t>(out.size()), out.data());
           },
-          py::arg("text"))
+          Counted(), py::arg("text"))
       .def(
           "encode_audio",
           [](Engine& self, const py::object& object) {
             const Waveform audio = waveform_from(object, 16000);
             FloatMatrix out;
             {
-              const py::gil_scoped_release release;
+              const WithoutGil release;
               out = self.encode_audio(audio);
             }
             return array_from(std::move(out));
           },
-          py::arg("audio"));
+          Counted(), py::arg("audio"));
   bind_engine_text(engine);
 }
 

@@ -8,10 +8,6 @@
 namespace onnuri::python {
 namespace {
 
-[[noreturn]] void refuse(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, message);
-}
-
 bool is_path(const py::object& object) {
   return py::isinstance<py::str>(object) || py::hasattr(object, "__fspath__");
 }
@@ -21,17 +17,13 @@ bool is_bytes(const py::object& object) {
          PyMemoryView_Check(object.ptr());
 }
 
-std::string path_text(const py::object& object) {
-  return py::module_::import("os").attr("fspath")(object).cast<std::string>();
-}
-
 std::vector<uint8_t> bytes_of(const py::object& object) {
   const std::string text = py::bytes(object);
   return {text.begin(), text.end()};
 }
 
 MediaInput encoded(MediaKind kind, const py::object& object) {
-  if (is_path(object)) return MediaInput{kind, path_text(object), {}};
+  if (is_path(object)) return MediaInput{kind, path_from(object), {}};
   return MediaInput{kind, {}, bytes_of(object)};
 }
 
@@ -63,19 +55,19 @@ MediaInput media_from(MediaKind kind, const py::object& object) {
       if (dict.contains(key)) {
         const py::object value = dict[key];
         if (std::strcmp(key, "data") == 0 && py::isinstance<py::str>(value))
-          return MediaInput{kind, {}, decode_base64(value.cast<std::string>())};
+          return MediaInput{kind, {}, decode_base64(text_from(key, value))};
         return media_from(kind, value);
       }
     refuse("expected url, path, data or bytes in a media part");
   }
   if (py::isinstance<py::str>(object)) {
-    const std::string text = object.cast<std::string>();
+    const std::string text = py::module_::import("os").attr("fsencode")(object).cast<std::string>();
     if (text.starts_with("data:")) {
       const size_t comma = text.find(";base64,");
       if (comma == std::string::npos) refuse("expected a base64 data URL");
       return MediaInput{kind, {}, decode_base64(text.substr(comma + 8))};
     }
-    if (text.starts_with("file://")) return MediaInput{kind, text.substr(7), {}};
+    if (text.starts_with("file://")) return MediaInput{kind, checked_path(text.substr(7)), {}};
     if (text.starts_with("http://") || text.starts_with("https://"))
       refuse("expected a local file or a data URL, found a web address: download it first");
   }
@@ -92,8 +84,11 @@ MediaInput media_from(MediaKind kind, const py::object& object) {
 }  // namespace
 
 ContentPart part_from(const py::dict& part) {
-  const std::string type = part.contains("type") ? part["type"].cast<std::string>() : "text";
-  if (type == "text") return {false, part["text"].cast<std::string>(), {}};
+  const std::string type = part.contains("type") ? text_from("type", part["type"]) : "text";
+  if (type == "text") {
+    if (!part.contains("text")) refuse("expected the key \"text\" in a part of type text");
+    return {false, text_from("text", part["text"]), {}};
+  }
   MediaKind kind = MediaKind::kImage;
   if (type == "audio" || type == "input_audio" || type == "audio_url")
     kind = MediaKind::kAudio;
@@ -108,7 +103,7 @@ ContentPart part_from(const py::dict& part) {
 Image image_from(const py::object& object) {
   if (is_path(object) || is_bytes(object)) {
     const MediaInput input = encoded(MediaKind::kImage, object);
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     return load_image(input);
   }
   if (py::hasattr(object, "convert") && py::hasattr(object, "tobytes"))  // PIL
@@ -119,12 +114,13 @@ Image image_from(const py::object& object) {
 Waveform waveform_from(const py::object& object, int64_t sample_rate_hz) {
   if (is_path(object) || is_bytes(object)) {
     const MediaInput input = encoded(MediaKind::kAudio, object);
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     return load_audio(input);
   }
   if (py::isinstance<py::tuple>(object) && py::len(object) == 2)
     return waveform_from(py::reinterpret_borrow<py::tuple>(object)[0],
-                         py::reinterpret_borrow<py::tuple>(object)[1].cast<int64_t>());
+                         value_from<int64_t>("the sample rate", "an integer",
+                                             py::reinterpret_borrow<py::tuple>(object)[1]));
   const py::array array = numpy_from(object);
   if (array.ndim() != 1 || array.dtype().kind() != 'f')
     refuse("expected sound as a 1-D array of floats in [-1, 1], found " +
@@ -139,7 +135,7 @@ Waveform waveform_from(const py::object& object, int64_t sample_rate_hz) {
 std::vector<Image> images_from(const py::object& object) {
   std::vector<Image> out;
   if (object.is_none()) return out;
-  for (const py::handle item : object)
+  for (const py::handle item : items_from("images", "pictures", object))
     out.push_back(image_from(py::reinterpret_borrow<py::object>(item)));
   return out;
 }
@@ -152,9 +148,10 @@ Video video_from(const py::object& object) {
     if (!dict.contains("frames")) refuse("expected a video with the key \"frames\"");
     frames = dict["frames"];
     if (dict.contains("fps") && !dict["fps"].is_none())
-      out.frames_per_second = dict["fps"].cast<double>();
+      out.frames_per_second = value_from<double>("fps", "a number", dict["fps"]);
     if (dict.contains("timestamps") && !dict["timestamps"].is_none())
-      out.timestamps_s = dict["timestamps"].cast<std::vector<double>>();
+      out.timestamps_s =
+          value_from<std::vector<double>>("timestamps", "numbers", dict["timestamps"]);
   }
   const py::array array = numpy_from(frames);
   if (array.ndim() != 4 || array.shape(3) != 3 || !py::isinstance<py::array_t<uint8_t>>(array))
@@ -171,7 +168,7 @@ Video video_from(const py::object& object) {
 std::vector<Video> videos_from(const py::object& object) {
   std::vector<Video> out;
   if (object.is_none()) return out;
-  for (const py::handle item : object)
+  for (const py::handle item : items_from("videos", "videos", object))
     out.push_back(video_from(py::reinterpret_borrow<py::object>(item)));
   return out;
 }
@@ -179,7 +176,7 @@ std::vector<Video> videos_from(const py::object& object) {
 std::vector<Waveform> waveforms_from(const py::object& object) {
   std::vector<Waveform> out;
   if (object.is_none()) return out;
-  for (const py::handle item : object)
+  for (const py::handle item : items_from("audios", "sounds", object))
     out.push_back(waveform_from(py::reinterpret_borrow<py::object>(item), 16000));
   return out;
 }

@@ -5,19 +5,9 @@
 namespace onnuri::python {
 namespace {
 
-[[noreturn]] void refuse(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, message);
-}
-
-// A number, or an error that names the parameter.
 template <typename T>
 void take(const std::string& name, const py::object& object, T& value) {
-  try {
-    value = object.cast<T>();
-  } catch (const py::cast_error&) {
-    refuse("expected a number that fits " + name + ", found " +
-           py::repr(object).cast<std::string>());
-  }
+  value = value_from<T>(name, "a number that fits", object);
 }
 
 // {id: bias} or a list of (id, bias) pairs.
@@ -25,36 +15,19 @@ std::vector<std::pair<int32_t, float>> bias_from(const py::object& object) {
   const py::object pairs = py::isinstance<py::dict>(object) ? object.attr("items")() : object;
   std::vector<std::pair<int32_t, float>> out;
   try {
-    for (const py::handle pair : pairs) out.push_back(pair.cast<std::pair<int32_t, float>>());
+    for (const py::handle pair : items_from("logit_bias", "pairs", pairs))
+      out.push_back(pair.cast<std::pair<int32_t, float>>());
   } catch (const py::cast_error&) {
     refuse("expected logit_bias as {token id: number}");
   }
   return out;
 }
 
-// A text that is Unicode throughout: Python's may hold halves of pairs.
-std::string text_from(const std::string& name, const py::object& object) {
-  try {
-    return object.cast<std::string>();
-  } catch (const py::cast_error&) {
-    refuse("expected Unicode text for " + name + ", found " + py::repr(object).cast<std::string>());
-  }
-}
-
-// The same, where an empty one would mean that nothing was asked for.
+// A text, where an empty one would mean that nothing was asked for.
 std::string rule_from(const std::string& name, const py::object& object) {
   std::string text = text_from(name, object);
   if (text.empty()) refuse("expected a " + name + " that says something, found an empty text");
   return text;
-}
-
-std::vector<std::string> texts_from(const std::string& name, const py::object& object) {
-  if (py::isinstance<py::str>(object)) return {text_from(name, object)};
-  try {
-    return object.cast<std::vector<std::string>>();
-  } catch (const py::cast_error&) {
-    refuse("expected texts for " + name + ", found " + py::repr(object).cast<std::string>());
-  }
 }
 
 bool take_sampling(const std::string& name, const py::object& object, SamplingParams& params) {
@@ -86,7 +59,7 @@ bool take_sampling(const std::string& name, const py::object& object, SamplingPa
 bool take_format(const std::string& name, const py::object& object, AnswerFormat& format) {
   if (name == "json_schema")
     format.json_schema =
-        py::isinstance<py::str>(object) ? rule_from(name, object) : json_text(object);
+        py::isinstance<py::str>(object) ? rule_from(name, object) : json_text(name, object);
   else if (name == "regex")
     format.regex = rule_from(name, object);
   else if (name == "grammar")
@@ -102,14 +75,13 @@ bool take_format(const std::string& name, const py::object& object, AnswerFormat
 // True, False, or a word.
 std::string reasoning_from(const py::object& object) {
   if (py::isinstance<py::bool_>(object)) return object.cast<bool>() ? "on" : "off";
-  if (py::isinstance<py::str>(object)) return object.cast<std::string>();
-  refuse("expected reasoning as True, False or a word, found " +
-         py::repr(object).cast<std::string>());
+  if (py::isinstance<py::str>(object)) return text_from("reasoning", object);
+  refuse("expected reasoning as True, False or a word, found " + shown(object));
 }
 
 SamplingParams starting_point(const Engine& engine, const py::kwargs& options) {
   if (!options.contains("sampling") || options["sampling"].is_none()) return {};
-  const std::string name = py::str(options["sampling"]);
+  const std::string name = text_from("sampling", options["sampling"]);
   if (name == "model") return engine.model_sampling();
   if (name != "greedy")
     refuse("expected sampling \"model\" (what the checkpoint recommends) or \"greedy\", found \"" +
@@ -134,7 +106,7 @@ GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
     refuse("expected at least one message, found none");
   request.sampling = starting_point(engine, options);
   for (const auto& [key, value] : options) {
-    const std::string name = py::str(key);
+    const std::string name = text_from("an option's name", key);
     const auto object = py::reinterpret_borrow<py::object>(value);
     const bool none = object.is_none();
     if (name == "sampling") continue;
@@ -154,15 +126,15 @@ GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
     else if (name == "lookup_tokens")
       take(name, object, request.lookup_tokens);
     else if (name == "ignore_eos")
-      request.ignore_eos = object.cast<bool>();
+      request.ignore_eos = flag_from(name, object);
     else if (name == "tools")
-      request.tools_json = json_text(object);
+      request.tools_json = json_text(name, object);
     else if (name == "reasoning")
       request.reasoning = reasoning_from(object);
     else if (name == "split_output")
-      request.split_output = object.cast<bool>();
+      request.split_output = flag_from(name, object);
     else if (name == "trust_special_tokens")
-      request.trust_special_tokens = object.cast<bool>();
+      request.trust_special_tokens = flag_from(name, object);
     else if (name == "images")
       request.images = images_from(object);
     else if (name == "videos")
@@ -170,7 +142,7 @@ GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
     else if (name == "audios")
       request.audios = waveforms_from(object);
     else if (name == "template_kwargs")
-      request.template_kwargs_json = json_text(object);
+      request.template_kwargs_json = json_text(name, object);
     else if (name == "stop")
       request.stop = texts_from(name, object);
     else

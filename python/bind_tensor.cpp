@@ -1,5 +1,6 @@
 // Arrays across the border. Python owns what comes in; numpy owns what goes out.
-#include <limits>
+#include <cstdint>
+#include <utility>
 
 #include "onnuri/error.h"
 #include "python/bindings.h"
@@ -14,6 +15,23 @@ py::array numpy_from(const py::object& object) {
   return numpy.attr("asarray")(object);
 }
 
+namespace {
+
+template <typename Wide>
+std::vector<int32_t> narrowed(const py::array& array) {
+  const auto wide = py::array_t<Wide, py::array::c_style | py::array::forcecast>::ensure(array);
+  std::vector<int32_t> ids(static_cast<size_t>(wide.size()));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const Wide id = wide.data()[i];
+    if (!std::in_range<int32_t>(id) || std::cmp_less(id, 0))
+      refuse("expected token ids in [0, 2^31), found " + std::to_string(id));
+    ids[i] = static_cast<int32_t>(id);
+  }
+  return ids;
+}
+
+}  // namespace
+
 std::vector<int32_t> ids_from(const py::object& object) {
   const py::array array = numpy_from(object);
   const char kind = array.dtype().kind();
@@ -24,16 +42,7 @@ std::vector<int32_t> ids_from(const py::object& object) {
   if (array.ndim() != 1 && !(array.ndim() == 2 && array.shape(0) == 1))
     throw Error(ErrorCode::kInvalidArgument, "expected token ids of shape (tokens,), found " +
                                                  std::to_string(array.ndim()) + " axes");
-  const auto wide = py::array_t<int64_t, py::array::c_style | py::array::forcecast>::ensure(array);
-  std::vector<int32_t> ids(static_cast<size_t>(wide.size()));
-  for (size_t i = 0; i < ids.size(); ++i) {
-    const int64_t id = wide.data()[i];
-    if (id < 0 || id > std::numeric_limits<int32_t>::max())
-      throw Error(ErrorCode::kInvalidArgument,
-                  "expected token ids in [0, 2^31), found " + std::to_string(id));
-    ids[i] = static_cast<int32_t>(id);
-  }
-  return ids;
+  return kind == 'u' ? narrowed<uint64_t>(array) : narrowed<int64_t>(array);
 }
 
 py::array_t<float> array_from(FloatMatrix matrix) {

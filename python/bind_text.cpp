@@ -10,26 +10,19 @@ namespace {
 // A str, or bytes that need not be UTF-8.
 std::vector<int32_t> encode_text(const TextTokenizer& self, const py::object& text,
                                  bool add_special_tokens, bool parse_special_tokens) {
-  const bool is_bytes = py::isinstance<py::bytes>(text);
+  const bool is_bytes = py::isinstance<py::bytes>(text) || py::isinstance<py::bytearray>(text);
+  if (!is_bytes && !py::isinstance<py::str>(text))
+    throw py::type_error("expected str or bytes for text, found " + shown(text));
   // Halves of surrogate pairs raise Python's own UnicodeEncodeError.
   if (py::isinstance<py::str>(text) && PyUnicode_AsUTF8(text.ptr()) == nullptr)
     throw py::error_already_set();
   const auto copy = text.cast<std::string>();
-  const py::gil_scoped_release release;
+  const WithoutGil release;
   return is_bytes ? self.encode_bytes(copy, add_special_tokens, parse_special_tokens)
                   : self.encode(copy, add_special_tokens, parse_special_tokens);
 }
 
 }  // namespace
-
-std::string json_text(const py::object& object) {
-  const py::module_ json = py::module_::import("json");
-  return json.attr("dumps")(object, py::arg("ensure_ascii") = false).cast<std::string>();
-}
-
-py::object json_object(const std::string& text) {
-  return py::module_::import("json").attr("loads")(text);
-}
 
 void bind_errors(py::module_& module) {
   // Made here rather than by py::register_exception, because instances carry a code.
@@ -52,19 +45,16 @@ void bind_errors(py::module_& module) {
 
 void bind_text(py::module_& module) {
   py::class_<TextTokenizer>(module, "Tokenizer")
-      .def(py::init([](const py::object& path) {
-             return TextTokenizer::load(
-                 py::module_::import("os").attr("fspath")(path).cast<std::string>());
-           }),
+      .def(py::init([](const py::object& path) { return TextTokenizer::load(path_from(path)); }),
            py::arg("path"))
       .def("encode", &encode_text, py::arg("text"), py::arg("add_special_tokens") = false,
            py::arg("parse_special_tokens") = true)
       .def(
           "encode_batch",
-          [](const TextTokenizer& self, const py::iterable& texts, bool add_special_tokens,
+          [](const TextTokenizer& self, const py::object& texts, bool add_special_tokens,
              bool parse_special_tokens) {
             std::vector<std::vector<int32_t>> out;
-            for (const py::handle text : texts)
+            for (const py::handle text : items_from("texts", "texts", texts))
               out.push_back(encode_text(self, py::reinterpret_borrow<py::object>(text),
                                         add_special_tokens, parse_special_tokens));
             return out;
@@ -81,15 +71,12 @@ void bind_text(py::module_& module) {
   module.def(
       "render_chat_template",
       [](const std::string& source, const py::kwargs& variables) {
-        return render_chat_template(source, json_text(variables));
+        return render_chat_template(source, json_text("variables", variables));
       },
       py::arg("template"));
   module.def(
       "inspect",
-      [](const py::object& path) {
-        return json_object(
-            inspect_model_json(py::module_::import("os").attr("fspath")(path).cast<std::string>()));
-      },
+      [](const py::object& path) { return json_object(inspect_model_json(path_from(path))); },
       py::arg("path"));
   module.def("devices", [] { return json_object(devices_json()); });
 }

@@ -12,10 +12,10 @@
 
 #include "onnuri/engine.h"
 #include "onnuri/media.h"
+#include "python/arguments.h"
+#include "python/gil.h"
 
 namespace onnuri::python {
-
-namespace py = pybind11;
 
 // bind_tensor.cpp: arrays in and out.
 /// Token ids from a list, a numpy array of integers, or anything with __dlpack__ or __array__.
@@ -54,9 +54,5 @@ void bind_errors(py::module_& module);
 void bind_chat(py::module_& module);
 void bind_engine(py::module_& module);
 void bind_text(py::module_& module);
-
-/// json.dumps and json.loads.
-std::string json_text(const py::object& object);
-py::object json_object(const std::string& text);
 
 }  // namespace onnuri::python

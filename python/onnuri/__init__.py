@@ -6,8 +6,12 @@
         print(event.text, end="", flush=True)
 """
 
+import atexit as _atexit
+import os as _os
 import queue as _queue
 import threading as _threading
+import time as _time
+import weakref as _weakref
 
 from . import _onnuri
 from ._onnuri import (
@@ -35,6 +39,29 @@ __all__ = [
 ]
 
 _POLL_S = 0.1  # how often a waiting iterator lets Python look for Ctrl-C
+_LEAVE_S = 5.0  # how long the end of Python waits for calls of other threads
+_streams = _weakref.WeakSet()
+
+
+@_atexit.register
+def _leave():
+    """Python ends: calls that other threads are in must be out of C++ before it does."""
+    _onnuri._begin_shutdown()
+    end = _time.monotonic() + _LEAVE_S
+    try:
+        for stream in list(_streams):
+            stream._cancelled.set()
+            stream._thread.join(max(0.0, end - _time.monotonic()))
+        while _onnuri._calls_inside() > 0 and _time.monotonic() < end:
+            _time.sleep(0.002)
+    except KeyboardInterrupt:
+        pass  # no patience left
+    finally:
+        _onnuri._end_shutdown()
+
+
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_onnuri._after_fork)
 
 
 class Stream:
@@ -52,6 +79,7 @@ class Stream:
         self._thread = _threading.Thread(
             target=_produce, args=(run, self._events, self._cancelled), daemon=True)
         self._thread.start()
+        _streams.add(self)
 
     def __iter__(self):
         return self
