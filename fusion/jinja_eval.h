@@ -12,6 +12,8 @@
 
 namespace onnuri::jinja {
 
+constexpr size_t kBytesPerStep = 16;  // of text that one operation goes through
+
 struct Limits {
   uint64_t steps = 10'000'000;
   size_t bytes = size_t{256} << 20;  // of strings and lists ever made

@@ -301,8 +301,19 @@ Value Interpreter::subscript(const Value& object, const Value& key) {
     if (const Value* found = object.member(key)) return *found;
   } else if ((object.is_sequence() || object.is_range() || object.is_string()) &&
              key.is_integral()) {
-    const List items = object.is_string() ? characters(object.as_string()) : List();
-    const List& all = object.is_string() ? items : object.as_list();
+    if (object.is_string()) {
+      const std::string& text = object.as_string();
+      step(text.size() / kBytesPerStep);
+      const auto n = static_cast<int64_t>(utf8::count(text));
+      const int64_t wanted = key.as_int() < 0 ? key.as_int() + n : key.as_int();
+      if (wanted < 0 || wanted >= n) return Value::undefined("index");
+      size_t begin = 0;
+      for (int64_t at = 0; at < wanted; ++at) utf8::next(text, begin);
+      size_t end = begin;
+      utf8::next(text, end);
+      return Value::string(text.substr(begin, end - begin));
+    }
+    const List& all = object.as_list();
     const auto n = static_cast<int64_t>(all.size());
     int64_t i = key.as_int();
     if (i < 0) i += n;

@@ -93,12 +93,12 @@ Value join(Interpreter& in, const Value& v, const Args& args) {
   std::string out;
   bool first = true;
   for (const Value& item : in.iterate(v)) {
+    const std::string piece = (attribute.is_none() ? item : path(in, item, attribute)).str();
+    in.charge(piece.size() + between.size());
     if (!first) out += between;
     first = false;
-    out += (attribute.is_none() ? item : path(in, item, attribute)).str();
-    if (out.size() > (size_t{1} << 20)) in.charge(out.size() / 1024);
+    out += piece;
   }
-  in.charge(out.size());
   return text(std::move(out));
 }
 
@@ -363,7 +363,7 @@ constexpr std::pair<std::string_view, Filter> kFilters[] = {
 }  // namespace
 
 Value apply_filter(Interpreter& in, const std::string& name, const Value& input, const Args& args) {
-  in.step();
+  in.step(1 + (input.is_string() ? input.as_string().size() / kBytesPerStep : 0));
   for (const auto& [known, filter] : kFilters) {
     if (known == name) return filter(in, input, args);
   }

@@ -70,9 +70,8 @@ Value affix(Interpreter& in, const Value& s, const Args& args) {
 }
 
 Value replace(Interpreter& in, const Value& s, const Args& args) {
-  std::string out = replaced(s.as_string(), required_text(in, args, 0), required_text(in, args, 1),
-                             optional_int(in, args, 2, "count", -1));
-  in.charge(out.size());
+  std::string out = replaced(in, s.as_string(), required_text(in, args, 0),
+                             required_text(in, args, 1), optional_int(in, args, 2, "count", -1));
   return text(std::move(out));
 }
 
@@ -111,9 +110,9 @@ Value join(Interpreter& in, const Value& s, const Args& args) {
   for (const Value& item : in.iterate(args.positional[0])) {
     if (!item.is_string())
       in.error("expected strings to join, found " + std::string(item.type_name()));
+    in.charge(item.as_string().size() + s.as_string().size());
     if (!first) out += s.as_string();
     first = false;
-    in.charge(item.as_string().size() + s.as_string().size());
     out += item.as_string();
   }
   return text(std::move(out));
@@ -358,7 +357,10 @@ Value bind(const Entry (&entries)[N], const Value& object, const std::string& na
   for (const auto& [known, method] : entries) {
     if (known == name)
       return Value::function(
-          [object, m = method](Interpreter& in, const Args& args) { return m(in, object, args); },
+          [object, m = method](Interpreter& in, const Args& args) {
+            if (object.is_string()) in.step(object.as_string().size() / kBytesPerStep);
+            return m(in, object, args);
+          },
           object.depth());
   }
   return Value();

@@ -53,9 +53,8 @@ Value trim(Interpreter&, const Value& v, const Args& args) {
 Value replace(Interpreter& in, const Value& v, const Args& args) {
   const Value count = args.get(2, "count", Value::none());
   std::string out =
-      replaced(v.str(), args.get(0, "old", text("")).str(), args.get(1, "new", text("")).str(),
+      replaced(in, v.str(), args.get(0, "old", text("")).str(), args.get(1, "new", text("")).str(),
                count.is_integral() ? count.as_int() : -1);
-  in.charge(out.size());
   return text(std::move(out));
 }
 

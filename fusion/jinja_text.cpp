@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <limits>
 
 #include "core/check.h"
 #include "fusion/utf8.h"
@@ -43,27 +44,32 @@ std::string strip(const std::string& text, const std::string* chars, bool left, 
   return text.substr(begin, end - begin);
 }
 
-std::string replaced(std::string_view text, std::string_view from, std::string_view to,
-                     int64_t count) {
+std::string replaced(Interpreter& in, std::string_view text, std::string_view from,
+                     std::string_view to, int64_t count) {
+  // The size first: a short text may become an endless one.
+  size_t found = 0;
+  const size_t most = count < 0 ? text.size() + 1 : static_cast<size_t>(count);
+  if (from.empty()) {
+    found = std::min(most, utf8::count(text) + 1);
+  } else {
+    for (size_t at = 0; found < most && (at = text.find(from, at)) != text.npos; at += from.size())
+      ++found;
+  }
+  if (!to.empty() && found > std::numeric_limits<size_t>::max() / 2 / to.size())
+    in.error("makes too much text");
+  in.charge(text.size() + found * to.size());
   std::string out;
   size_t pos = 0;
-  if (from.empty()) {
-    while (count != 0) {
-      out += to;
-      --count;
-      if (pos >= text.size()) return out;
+  for (size_t i = 0; i < found; ++i) {
+    const size_t at = from.empty() ? pos : text.find(from, pos);
+    out += text.substr(pos, at - pos);
+    out += to;
+    pos = at + from.size();
+    if (from.empty() && pos < text.size()) {
       const size_t begin = pos;
       utf8::next(text, pos);
       out += text.substr(begin, pos - begin);
     }
-  }
-  while (count != 0 && !from.empty()) {
-    const size_t at = text.find(from, pos);
-    if (at == text.npos) break;
-    out += text.substr(pos, at - pos);
-    out += to;
-    pos = at + from.size();
-    --count;
   }
   out += text.substr(pos);
   return out;
@@ -211,6 +217,7 @@ std::string printf_format(Interpreter& in, const std::string& text, const Args& 
       case 'r': {
         const std::string shown = text[i] == 's' ? v.str() : v.repr();
         if (spec != "%") in.error("expected %s without a width");
+        in.charge(shown.size());
         out += shown;
         continue;
       }
@@ -237,7 +244,7 @@ std::string printf_format(Interpreter& in, const std::string& text, const Args& 
     out.append(buffer, static_cast<size_t>(n));
   }
   if (next < args.positional.size()) in.error("too many arguments for format string");
-  in.charge(out.size());
+  in.charge(text.size());
   return out;
 }
 
@@ -274,10 +281,12 @@ std::string brace_format(Interpreter& in, const std::string& text, const Args& a
     numbered = numbered || (!field.empty() && number.ec == std::errc());
     if (numbered && next > 0) in.error("expected fields all numbered or all plain");
     if (v == nullptr) in.error("no value for the format field \"" + field + "\"");
-    out += v->str();
+    const std::string shown = v->str();
+    in.charge(shown.size());
+    out += shown;
     i = end;
   }
-  in.charge(out.size());
+  in.charge(text.size());
   return out;
 }
 

@@ -11,8 +11,8 @@ namespace onnuri::jinja {
 /// Without the characters of `chars` (white space when null) at either end.
 std::string strip(const std::string& text, const std::string* chars, bool left, bool right);
 /// At most `count` replacements (< 0: all); an empty `from` stands between all characters.
-std::string replaced(std::string_view text, std::string_view from, std::string_view to,
-                     int64_t count);
+std::string replaced(Interpreter& in, std::string_view text, std::string_view from,
+                     std::string_view to, int64_t count);
 /// First letter raised, the rest lowered.
 std::string capitalized(const std::string& text);
 /// `text` in the middle of `width` characters, as str.center has it.

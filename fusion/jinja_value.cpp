@@ -16,6 +16,16 @@ namespace onnuri::jinja {
 namespace {
 
 constexpr int kMaxDepth = 128;
+// A list may hold another one twice, and that one a third twice: what is short in memory can be
+// endless on paper, and to compare.
+constexpr size_t kMaxWritten = size_t{64} << 20;
+constexpr int kMaxComparisons = 1 << 18;
+
+void check_written(size_t bytes) {
+  if (bytes > kMaxWritten)
+    fail(ErrorCode::kInvalidArgument, "expected values that are at most ", kMaxWritten,
+         " bytes long as text, found more");
+}
 
 void check_depth(int depth) {
   if (depth > kMaxDepth)
@@ -334,6 +344,7 @@ std::string quote(std::string_view text) {
 
 void Value::write(std::string& out, bool quoted, int depth) const {
   check_depth(depth);
+  check_written(out.size());
   switch (type_) {
     case Type::kUndefined:
       if (quoted) out += "Undefined";
@@ -397,8 +408,11 @@ std::string Value::repr() const {
 
 namespace {
 
-bool equals_at(const Value& a, const Value& b, int depth) {
+bool equals_at(const Value& a, const Value& b, int depth, int& left) {
   check_depth(depth);
+  if (--left < 0)
+    fail(ErrorCode::kInvalidArgument, "expected values of at most ", kMaxComparisons,
+         " parts to compare, found more");
   if (a.is_number() && b.is_number()) {
     if (a.is_integral() && b.is_integral()) return a.as_int() == b.as_int();
     return a.as_double() == b.as_double();
@@ -408,18 +422,18 @@ bool equals_at(const Value& a, const Value& b, int depth) {
     case Value::Type::kString: return a.as_string() == b.as_string();
     case Value::Type::kList:
     case Value::Type::kTuple:
-      return std::equal(a.as_list().begin(), a.as_list().end(), b.as_list().begin(),
-                        b.as_list().end(),
-                        [&](const Value& x, const Value& y) { return equals_at(x, y, depth + 1); });
+      return std::equal(
+          a.as_list().begin(), a.as_list().end(), b.as_list().begin(), b.as_list().end(),
+          [&](const Value& x, const Value& y) { return equals_at(x, y, depth + 1, left); });
     case Value::Type::kView:
       return &a.as_list() == &b.as_list() ||
              (!a.is_generator() && !b.is_generator() &&
-              equals_at(Value::list(a.as_list()), Value::list(b.as_list()), depth));
+              equals_at(Value::list(a.as_list()), Value::list(b.as_list()), depth, left));
     case Value::Type::kDict:
       return a.as_dict().size() == b.as_dict().size() &&
              std::all_of(a.as_dict().begin(), a.as_dict().end(), [&](const auto& m) {
                const Value* other = b.member(m.first);
-               return other != nullptr && equals_at(m.second, *other, depth + 1);
+               return other != nullptr && equals_at(m.second, *other, depth + 1, left);
              });
     case Value::Type::kFunction: return &a.as_function() == &b.as_function();
     case Value::Type::kNamespace: return &a.as_namespace() == &b.as_namespace();
@@ -429,7 +443,10 @@ bool equals_at(const Value& a, const Value& b, int depth) {
 
 }  // namespace
 
-bool equals(const Value& a, const Value& b) { return equals_at(a, b, 0); }
+bool equals(const Value& a, const Value& b) {
+  int left = kMaxComparisons;
+  return equals_at(a, b, 0, left);
+}
 
 int compare(const Value& a, const Value& b) {
   if (a.is_number() && b.is_number()) {
@@ -551,6 +568,7 @@ struct JsonWriter {
 
   void value(const Value& v, int depth) {
     check_depth(depth);
+    check_written(out.size());
     switch (v.type()) {
       case Value::Type::kNone: out += "null"; return;
       case Value::Type::kBool: out += v.truth() ? "true" : "false"; return;

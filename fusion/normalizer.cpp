@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 
 #include "core/check.h"
 #include "fusion/base64.h"
@@ -159,7 +160,10 @@ std::string bert(std::string_view text, const Normalizer::Step& step) {
   return step.lowercase ? utf8::lower(out) : out;
 }
 
-std::string replace_regex(std::string_view text, const Regex& regex, std::string_view to) {
+constexpr std::string_view kWhere = "tokenizer.json: normalizer";
+
+std::string replace_regex(std::string_view text, const Regex& regex, std::string_view to,
+                          size_t most) {
   Regex::Matcher matcher(regex);
   std::string out;
   size_t from = 0;
@@ -168,6 +172,7 @@ std::string replace_regex(std::string_view text, const Regex& regex, std::string
   while (matcher.find(text, from, begin, end)) {
     out += text.substr(from, begin - from);
     out += to;
+    require_text(out.size(), most, kWhere);
     from = end;
   }
   out += text.substr(from);
@@ -176,7 +181,18 @@ std::string replace_regex(std::string_view text, const Regex& regex, std::string
 
 }  // namespace
 
+void require_text(size_t bytes, size_t most, std::string_view where) {
+  if (bytes > most)
+    fail(ErrorCode::kCorruptData, "expected text of at most ", most, " bytes, found that ", where,
+         " makes more of it");
+}
+
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  return replace_all(text, from, to, std::numeric_limits<size_t>::max(), "");
+}
+
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to,
+                        size_t most, std::string_view where) {
   std::string out;
   out.reserve(text.size());
   size_t pos = 0;
@@ -184,6 +200,7 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
     for (size_t at = text.find(from); at != text.npos; at = text.find(from, pos)) {
       out += text.substr(pos, at - pos);
       out += to;
+      require_text(out.size(), most, where);
       pos = at + from.size();
     }
   }
@@ -258,6 +275,7 @@ bool Normalizer::leaves(std::string_view text) const {
 
 std::string Normalizer::apply(std::string_view text, bool* lost_start) const {
   std::string out(text);
+  const size_t most = most_text(text.size());
   for (const Step& step : steps_) {
     switch (step.kind) {
       case Kind::kNfc: out = unicode_form(out, UTF8PROC_COMPOSE); break;
@@ -275,8 +293,8 @@ std::string Normalizer::apply(std::string_view text, bool* lost_start) const {
         if (!out.empty()) out.insert(0, step.content);
         break;
       case Kind::kReplace:
-        out = step.regex ? replace_regex(out, *step.regex, step.content)
-                         : replace_all(out, step.pattern, step.content);
+        out = step.regex ? replace_regex(out, *step.regex, step.content, most)
+                         : replace_all(out, step.pattern, step.content, most, kWhere);
         break;
       case Kind::kBert: out = bert(out, step); break;
       case Kind::kCharsmap: out = step.charsmap->apply(out); break;

@@ -59,4 +59,12 @@ class Normalizer {
 /// Replaces each occurrence of `from` (not empty).
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
 
+/// How long a tokenizer's own rules may make a text: replacements one after the other could make it
+/// endless. require_text throws kCorruptData, naming `where`, for more.
+constexpr size_t most_text(size_t bytes) { return 64 * bytes + (size_t{1} << 20); }
+void require_text(size_t bytes, size_t most, std::string_view where);
+/// replace_all within that bound.
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to,
+                        size_t most, std::string_view where);
+
 }  // namespace onnuri

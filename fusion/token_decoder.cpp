@@ -151,11 +151,12 @@ bool TokenDecoder::concatenates() const {
 std::string TokenDecoder::bytes(std::string_view token) const {
   if (steps_.empty()) return " " + std::string(token);
   std::string out(token);
+  const size_t most = most_text(token.size());
   for (const Step& step : steps_) {
     switch (step.kind) {
       case Kind::kByteLevel: out = from_written(out); break;
       case Kind::kMetaspace: out = replace_all(out, step.pattern, " "); break;
-      case Kind::kReplace: out = replace_all(out, step.pattern, step.content); break;
+      case Kind::kReplace: out = replace_all(out, step.pattern, step.content, most, kWhere); break;
       case Kind::kSuffix: out = replace_all(out, step.pattern, " "); break;
       case Kind::kWordPiece: out = word_piece(std::move(out), false, step); break;
       case Kind::kByteFallback:
@@ -170,7 +171,11 @@ std::string TokenDecoder::bytes(std::string_view token) const {
 
 std::string TokenDecoder::text(std::vector<std::string> tokens) const {
   if (steps_.empty()) return join(tokens, " ");
+  size_t bytes = 0;
+  for (const std::string& token : tokens) bytes += token.size();
+  const size_t most = most_text(bytes);
   for (const Step& step : steps_) {
+    size_t made = 0;
     for (size_t i = 0; i < tokens.size(); ++i) {
       std::string& token = tokens[i];
       switch (step.kind) {
@@ -179,7 +184,11 @@ std::string TokenDecoder::text(std::vector<std::string> tokens) const {
           token = replace_all(token, step.pattern, i == 0 && step.drop_first ? "" : " ");
           break;
         case Kind::kStrip: token = strip(token, step); break;
-        case Kind::kReplace: token = replace_all(token, step.pattern, step.content); break;
+        case Kind::kReplace:
+          token = replace_all(token, step.pattern, step.content, most, kWhere);
+          made += token.size();
+          require_text(made, most, kWhere);
+          break;
         case Kind::kSuffix:
           token = replace_all(token, step.pattern, i + 1 == tokens.size() ? "" : " ");
           break;

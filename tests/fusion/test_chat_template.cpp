@@ -121,6 +121,20 @@ TEST(ChatTemplate, BombsEnd) {
   EXPECT_EQ(code_of("{{ 9999999999 ** 9999999999 }}"), invalid);
   EXPECT_EQ(code_of("{{ 1 // 0 }}{{ 1 % 0 }}"), invalid);
   EXPECT_EQ(code_of("{{ '%999999999d' % 1 }}"), invalid);
+  // What is short in memory can be endless as text, or to compare.
+  const std::string twice =
+      "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(40) %}"
+      "{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}";
+  for (const char* use :
+       {"{{ ns.x|tojson }}", "{{ ns.x }}", "{{ ns.x == ns.y }}", "{{ [ns.x, ns.y]|sort }}"})
+    EXPECT_EQ(code_of(twice + use), invalid) << use;
+  for (const char* growth :
+       {"{{ ('a'*100000)|replace('a', 'a'*100000) }}", "{{ ('a'*100000).replace('', 'a'*100000) }}",
+        "{{ (['a'*100000]*100000)|join }}", "{{ ''.join(['a'*100000]*100000) }}",
+        "{{ ('{0}'*100000).format('a'*100000) }}",
+        "{% set s = 'a'*200000 %}{% for i in range(99999) %}{% set t = s|upper %}{% endfor %}",
+        "{% set s = 'a'*200000 %}{% for i in range(99999) %}{% set t = s[i] %}{% endfor %}"})
+    EXPECT_EQ(code_of(growth), invalid) << growth;
   EXPECT_EQ(code_of("{{ " + std::string(5000, '(') + "1"), ErrorCode::kCorruptData);
   EXPECT_EQ(code_of("{{ " + std::string(5000, '-') + "1 }}"), ErrorCode::kCorruptData);
   std::string deep;

@@ -146,6 +146,41 @@ TEST(Tokenizer, PiecesOfLongAndBrokenText) {
   }
 }
 
+// Replacements one after the other could make a short text endless.
+TEST(Tokenizer, RulesThatMakeTextEndlessAreRefused) {
+  namespace fs = std::filesystem;
+  const std::string step = R"({"type": "Replace", "pattern": {"String": "a"}, "content": ")" +
+                           std::string(1000, 'a') + R"("})";
+  const std::string steps =
+      R"({"type": "Sequence", "PART": [)" + step + "," + step + "," + step + "]}";
+  const auto with = [&](std::string part) {
+    std::string out = steps;
+    return out.replace(out.find("PART"), 4, part);
+  };
+  const fs::path path = fs::temp_directory_path() / "onnuri_endless.json";
+  const auto tokenizer = [&](const std::string& normalizer, const std::string& decoder) {
+    std::ofstream(path) << R"({"added_tokens": [], "normalizer": )" << normalizer
+                        << R"(, "pre_tokenizer": null, "decoder": )" << decoder
+                        << R"(, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}})";
+    return load_tokenizer(path.string());
+  };
+  const auto expect_refused = [](const auto& use) {
+    try {
+      use();
+      ADD_FAILURE() << "expected an error";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::kCorruptData);
+      EXPECT_NE(std::string(e.what()).find("tokenizer.json"), std::string::npos) << e.what();
+    }
+  };
+  const std::vector<int32_t> id = {0};
+  expect_refused([&] { tokenizer(with("normalizers"), "null")->encode("a", false, false); });
+  const auto decodes = tokenizer("null", with("decoders"));
+  expect_refused([&] { decodes->decode(id, false); });
+  expect_refused([&] { decodes->token_bytes(0); });
+  fs::remove(path);
+}
+
 TEST(Detokenizer, StreamsTheSameTextInWholeCharacters) {
   const JsonValue cases = read("cases.json");
   for (const char* name : {"gpt2", "single_digits", "written_spaces", "prepended_space",
