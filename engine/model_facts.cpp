@@ -102,6 +102,48 @@ JsonValue storage_facts(const Checkpoint& checkpoint) {
   return out;
 }
 
+// Stored tensors that are known and not loaded, by what their names begin with, and how many
+// numbers the others hold: the config's own total, where they are plain and the decoder's alone.
+void add_left_out(const ModelConfig& config, const Checkpoint& checkpoint, JsonValue& out) {
+  std::vector<std::string> prefixes = config.ignored_prefixes;
+  prefixes.insert(prefixes.end(), config.mtp_prefixes.begin(), config.mtp_prefixes.end());
+  std::vector<std::string> heads;
+  if (config.decoder.tied_head && config.names)
+    for (const TensorRef& ref : config.names("head.weight")) heads.push_back(ref.name);
+  prefixes.insert(prefixes.end(), heads.begin(), heads.end());
+  const auto is_head = [&](const std::string& name) {
+    return std::find(heads.begin(), heads.end(), name) != heads.end();
+  };
+  std::map<std::string, int64_t> ignored;
+  int64_t elements = 0;
+  bool plain = true;
+  for (const std::string& name : checkpoint.names()) {
+    const auto prefix = std::find_if(prefixes.begin(), prefixes.end(),
+                                     [&](const std::string& p) { return name.starts_with(p); });
+    if (prefix != prefixes.end()) {
+      ++ignored[*prefix];
+      // One tensor that is not needed is still a parameter of the model; a tied head is none.
+      if (name == *prefix && !is_head(name)) elements += checkpoint.find(name).num_elements();
+      continue;
+    }
+    const TensorView view = checkpoint.find(name);
+    plain = plain && view.encoding == nullptr &&
+            (checkpoint.format() == CheckpointFormat::kGguf || view.dtype == DType::kF32 ||
+             view.dtype == DType::kF16 || view.dtype == DType::kBF16);
+    elements += view.num_elements();
+  }
+  JsonValue::Array list;
+  for (const auto& [prefix, count] : ignored) {
+    JsonValue entry;
+    entry.set("prefix", prefix);
+    entry.set("tensors", count);
+    list.push_back(std::move(entry));
+  }
+  out.set("ignored", std::move(list));
+  if (plain && elements > 0 && !config.vision && !config.audio)
+    out.set("stored_parameters", elements);
+}
+
 JsonValue id_or_null(int32_t id) {
   return id < 0 ? JsonValue() : JsonValue(static_cast<int64_t>(id));
 }
@@ -116,6 +158,7 @@ JsonValue model_facts(const ModelConfig& config, const Checkpoint& checkpoint) {
   out.set("format", checkpoint.format() == CheckpointFormat::kGguf ? "gguf" : "safetensors");
   if (config.decoder.num_layers() > 0) add_decoder(config.decoder, out);
   out.set("storage", storage_facts(checkpoint));
+  add_left_out(config, checkpoint, out);
   JsonValue special;
   special.set("bos", id_or_null(config.special.bos));
   JsonValue::Array eos;

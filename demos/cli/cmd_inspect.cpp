@@ -157,7 +157,15 @@ void print_facts(const Json& facts) {
   row("model", facts.value("model_name", ""));
   row("family", facts.value("family", ""));
   row("storage", facts.value("format", "") + ": " + storage_line(facts.at("storage")));
+  for (const Json& entry : facts.at("ignored"))
+    row("not loaded",
+        std::to_string(entry.value("tensors", 0)) + " tensors of " + entry.value("prefix", ""));
   if (facts.contains("layers")) print_decoder(facts);
+  const auto stored = facts.value("stored_parameters", int64_t{0});
+  const auto asked = facts.value("parameters", int64_t{0});
+  if (stored > 0 && asked > 0 && stored != asked)
+    row("warning", "the weights hold " + std::to_string(stored) + " numbers, the config asks for " +
+                       std::to_string(asked));
   row("sampling", sampling_line(facts.at("sampling")));
   print_tokenizer(facts);
 }

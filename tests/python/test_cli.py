@@ -97,6 +97,20 @@ def test_perplexity_refuses_what_is_not_utf8_before_the_model_loads(tmp_path, br
     assert_fails(onnuri("perplexity", tmp_path / "none.gguf", text), "none.gguf")
 
 
+def test_inspect_names_what_is_not_loaded_and_compares_totals(tmp_path):
+    facts = json.loads(onnuri("inspect", GOLDEN / "exaone_moe_mtp", "--json").stdout)
+    assert facts["ignored"] == [{"prefix": "mtp.", "tensors": 15}]
+    assert facts["stored_parameters"] == facts["parameters"]
+    assert "15 tensors of mtp." in onnuri("inspect", GOLDEN / "exaone_moe_mtp").stdout
+    for folder in sorted(GOLDEN.iterdir()):
+        facts = json.loads(onnuri("inspect", folder, "--json").stdout)
+        assert facts.get("stored_parameters", facts["parameters"]) == facts["parameters"], folder.name
+    odd = copy_of("llama", tmp_path / "odd")
+    config = json.loads((odd / "config.json").read_text())
+    (odd / "config.json").write_text(json.dumps(config | {"intermediate_size": 64}))
+    assert "the config asks for" in onnuri("inspect", odd).stdout
+
+
 def test_quantize_help_names_the_families_that_gguf_knows(tmp_path):
     known = " ".join(onnuri("quantize", "--help").stdout.split())
     refused = onnuri("quantize", GOLDEN / "motif", tmp_path / "out.gguf").stderr
