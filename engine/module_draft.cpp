@@ -50,6 +50,7 @@ float* ModuleDraft::rows_to_come(int64_t count) {
 }
 
 void ModuleDraft::take_rows(int64_t count) {
+  if (!kv_) return;  // it guesses no more
   const auto end = coming_.begin() + static_cast<std::ptrdiff_t>(count * width_);
   waiting_.insert(waiting_.end(), coming_.begin(), end);
   num_rows_ += count;
