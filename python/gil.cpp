@@ -30,6 +30,19 @@ void sleep_if_lock_gone() {
     std::this_thread::sleep_for(std::chrono::seconds(1));
 }
 
+// Calls of this thread, one inside the other.
+int64_t& calls_of_thread() {
+  thread_local int64_t count = 0;
+  return count;
+}
+
+// The process is about to end; a thread that went on in Python would meet its ruins, and an error
+// that it printed could hold what the end needs. Nobody waits for its calls any more.
+[[noreturn]] void sleep_for_ever() {
+  shutdown().calls -= calls_of_thread();
+  for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+}
+
 }  // namespace
 
 bool must_stop() { return shutdown().begun.load() && is_other_thread(); }
@@ -39,16 +52,23 @@ void throw_if_must_stop() {
 }
 
 InsideCall::InsideCall() {
-  throw_if_must_stop();
+  if (must_stop()) {
+    PyEval_SaveThread();
+    sleep_for_ever();
+  }
   ++shutdown().calls;
+  ++calls_of_thread();
 }
 
-InsideCall::~InsideCall() { --shutdown().calls; }
+InsideCall::~InsideCall() {
+  --shutdown().calls;
+  --calls_of_thread();
+}
 
 WithoutGil::WithoutGil() : state_(PyEval_SaveThread()) {}
 
 WithoutGil::~WithoutGil() {
-  sleep_if_lock_gone();
+  if (must_stop()) sleep_for_ever();
   PyEval_RestoreThread(state_);
 }
 
@@ -70,7 +90,7 @@ void bind_shutdown(pybind11::module_& module) {
   module.def("_calls_inside", [] { return shutdown().calls.load(); });
   module.def("_end_shutdown", [] { shutdown().lock_gone = true; });
   // A forked child has only the thread that forked.
-  module.def("_after_fork", [] { shutdown().calls = 0; });
+  module.def("_after_fork", [] { shutdown().calls = calls_of_thread(); });
 }
 
 }  // namespace onnuri::python

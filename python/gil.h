@@ -2,16 +2,16 @@
 //
 // CPython ends any other thread that asks for the lock once it is shutting down, by unwinding its
 // stack; C++ frames with destructors that want the lock do not survive that. So every call counts
-// itself, a hook at exit asks the calls of other threads to stop and waits for them, and what is
-// still computing when the hook has waited long enough sleeps rather than ask for the lock.
+// itself, a hook at exit asks the calls of other threads to stop and waits for them, and such a
+// thread sleeps from where it would have asked for the lock again until the process ends.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
 namespace onnuri::python {
 
-/// A call that is in C++, or in a callback of it. Throws kCancelled in threads that begin one while
-/// Python is shutting down.
+/// A call that is in C++, or in a callback of it. Needs the lock. Threads that begin one while
+/// Python is shutting down do not come back.
 class InsideCall {
  public:
   InsideCall();

@@ -51,7 +51,6 @@ def _leave():
     try:
         for stream in list(_streams):
             stream._cancelled.set()
-            stream._thread.join(max(0.0, end - _time.monotonic()))
         while _onnuri._calls_inside() > 0 and _time.monotonic() < end:
             _time.sleep(0.002)
     except KeyboardInterrupt:

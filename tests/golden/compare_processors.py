@@ -7,7 +7,8 @@ random (one to four pictures of odd sizes, words between them, for some families
 numbers of frames) go through Engine.prepare here and through the processor and get_rope_index there.
 The checkpoints have no tokenizer; one of printable bytes is put beside them, with the family's own
 marker tokens at the ids of its config. Written against transformers 5.23 with torchvision 0.29;
-what is not installed is said. Exit status 1 where anything differs.
+what is not installed is said. Exit status 1 where anything differs. Known: LLaVA-OneVision cuts a
+picture into tiles only where it is the only one of a prompt; here every picture is cut.
 """
 
 import argparse
@@ -92,10 +93,12 @@ class Side:
         tokenizer = byte_tokenizer(special, roles, folder, transformers)
         options = {"image_processor": found(module, pictures).from_pretrained(folder), "tokenizer": tokenizer}
         if videos:
-            options["video_processor"] = found(module, videos).from_pretrained(folder)
+            options["video_processor"] = found(module, videos).from_pretrained(folder, patch_size=config["vision_config"].get("patch_size"))
         vision = config.get("vision_config", {})
         if family.startswith("llava"):
             options |= dict(patch_size=vision["patch_size"], vision_feature_select_strategy=config["vision_feature_select_strategy"])
+            if family == "llava_onevision":
+                options["vision_aspect_ratio"] = config["vision_aspect_ratio"]
             options |= dict(num_image_tokens=(vision["image_size"] // vision["patch_size"]) ** 2) if family == "llava_onevision" else dict(
                 num_additional_image_tokens=1)
         if family.startswith("gemma3"):
@@ -114,7 +117,10 @@ class Side:
         import torch
         from PIL import Image
 
-        text = "".join({"image": self.picture, "video": self.video}.get(p["type"]) or p["text"] for p in parts)
+        # transformers 5.23 leaves the markers around the frames of Qwen3-VL, each of which has its own; its version 4.57,
+        # with which the checkpoints were published, replaced them, and so do we.
+        video = "<|video_pad|>" if type(self.processor).__name__ == "Qwen3VLProcessor" else self.video
+        text = "".join({"image": self.picture, "video": video}.get(p["type"]) or p["text"] for p in parts)
         images = [Image.fromarray(p["image"]) for p in parts if p["type"] == "image"]
         videos = [p["video"] for p in parts if p["type"] == "video"]
         more = {}
@@ -122,6 +128,9 @@ class Side:
             more = dict(videos=[v["frames"].transpose(0, 3, 1, 2) for v in videos], do_sample_frames=False,
                         video_metadata=[dict(total_num_frames=len(v["frames"]), fps=v["fps"], duration=len(v["frames"]) / v["fps"],
                                              frames_indices=list(range(len(v["frames"])))) for v in videos])
+        for key in ("do_pan_and_scan", "pan_and_scan_min_crop_size", "pan_and_scan_max_num_crops", "pan_and_scan_min_ratio_to_activate"):
+            if getattr(self.processor.image_processor, key, None):  # the call has defaults of its own
+                more[key] = getattr(self.processor.image_processor, key)
         made = self.processor(text=[text], images=[images] if images and self.model is None else images or None, return_tensors="pt", **more)
         positions = None
         if self.model is not None:

@@ -16,6 +16,7 @@ HEAD = f"""
 import os, signal, sys, threading, time
 sys.path.insert(0, {str(pathlib.Path(onnuri.__file__).parents[1])!r})
 import onnuri
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
 engine = onnuri.Engine({str(GOLDEN / "qwen2")!r}, num_threads=1)
 LONG = dict(input_ids=[5], max_new_tokens=500, ignore_eos=True, n=64, temperature=1.0)
 def interrupt(after):
