@@ -16,6 +16,12 @@ namespace onnuri {
 
 enum class CheckpointFormat { kSafetensors, kGguf };
 
+/// What there must be of a file.
+enum class CheckpointParts {
+  kWhole,
+  kHeaders,  // it may end after its header, or anywhere later: what is missing reads as zeros
+};
+
 class Checkpoint {
  public:
   virtual ~Checkpoint() = default;
@@ -23,7 +29,8 @@ class Checkpoint {
   /// `path`: a folder with model.safetensors or model.safetensors.index.json (or any
   /// *.safetensors), a .safetensors file, or a .gguf file. Throws kNotFound, kCorruptData,
   /// kUnsupported; the message names file and field.
-  static std::shared_ptr<const Checkpoint> open(const std::string& path);
+  static std::shared_ptr<const Checkpoint> open(const std::string& path,
+                                                CheckpointParts parts = CheckpointParts::kWhole);
 
   virtual CheckpointFormat format() const = 0;
   /// The tensor, shape row-major (GGUF extents are already reversed); an empty view when absent.

@@ -53,11 +53,13 @@ class CheckpointTable : public Checkpoint {
 };
 
 /// The two readers. `file` is a whole .gguf or .safetensors file.
-std::shared_ptr<const Checkpoint> open_gguf(MappedFile file);
-std::shared_ptr<const Checkpoint> open_safetensors_file(MappedFile file);
+std::shared_ptr<const Checkpoint> open_gguf(MappedFile file, CheckpointParts parts);
+std::shared_ptr<const Checkpoint> open_safetensors_file(MappedFile file, CheckpointParts parts);
 /// `index_path` is a model.safetensors.index.json.
-std::shared_ptr<const Checkpoint> open_safetensors_index(const std::string& index_path);
+std::shared_ptr<const Checkpoint> open_safetensors_index(const std::string& index_path,
+                                                         CheckpointParts parts);
 std::shared_ptr<const Checkpoint> open_safetensors_files(const std::string& folder,
-                                                         const std::vector<std::string>& paths);
+                                                         const std::vector<std::string>& paths,
+                                                         CheckpointParts parts);
 
 }  // namespace onnuri

@@ -126,8 +126,8 @@ DType parse_tensor_type(uint32_t id, const std::string& where) {
 
 class GgufReader {
  public:
-  explicit GgufReader(MappedFile file)
-      : file_(std::move(file)), path_(file_.path()), cursor_(file_.bytes(), path_) {}
+  GgufReader(MappedFile file, CheckpointParts parts)
+      : file_(std::move(file)), path_(file_.path()), parts_(parts), cursor_(file_.bytes(), path_) {}
 
   std::shared_ptr<const Checkpoint> read() {
     read_head();
@@ -317,10 +317,18 @@ class GgufReader {
     return static_cast<uint64_t>(bytes);
   }
 
+  // After this the cursor looks into a file that may be gone.
   void place_tensors(std::vector<StoredTensor>& tensors, uint64_t alignment) {
-    const auto bytes = file_.bytes();
     const uint64_t head_end = cursor_.position();
     const uint64_t data_begin = (head_end + alignment - 1) / alignment * alignment;
+    if (parts_ == CheckpointParts::kHeaders) {
+      constexpr uint64_t kMostBytes = uint64_t{1} << 46;  // no address space has more to spare
+      uint64_t end = 0;
+      for (const StoredTensor& tensor : tensors) end = std::max(end, tensor.end);
+      if (end < kMostBytes && data_begin + end > file_.bytes().size())
+        file_ = MappedFile::open_extended(path_, data_begin + end);
+    }
+    const auto bytes = file_.bytes();
     if (data_begin > bytes.size()) {
       if (tensors.empty()) return;
       fail(ErrorCode::kCorruptData, path_, ": data section: expected to begin at ", data_begin,
@@ -339,6 +347,7 @@ class GgufReader {
 
   MappedFile file_;
   std::string path_;
+  CheckpointParts parts_;
   Cursor cursor_;
   uint64_t num_tensors_ = 0;
   uint64_t num_pairs_ = 0;
@@ -363,8 +372,8 @@ uint32_t gguf_type_id(DType dtype) {
   fail(ErrorCode::kUnsupported, "expected a type that GGUF has, found ", dtype_name(dtype));
 }
 
-std::shared_ptr<const Checkpoint> open_gguf(MappedFile file) {
-  return GgufReader(std::move(file)).read();
+std::shared_ptr<const Checkpoint> open_gguf(MappedFile file, CheckpointParts parts) {
+  return GgufReader(std::move(file), parts).read();
 }
 
 }  // namespace onnuri

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -22,9 +23,23 @@ struct Descriptor {
   ~Descriptor() { ::close(fd); }
 };
 
+// Read-only pages that were never written share one page of zeros.
+const std::byte* map_zeros(size_t size, const std::string& what) {
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED)
+    fail(ErrorCode::kOutOfMemory, what, ": cannot map ", size, " bytes: ", std::strerror(errno));
+  return static_cast<const std::byte*>(data);
+}
+
 }  // namespace
 
-MappedFile MappedFile::open(const std::string& path) {
+MappedFile MappedFile::open(const std::string& path) { return map(path, 0); }
+
+MappedFile MappedFile::open_extended(const std::string& path, size_t size) {
+  return map(path, size);
+}
+
+MappedFile MappedFile::map(const std::string& path, size_t at_least) {
   if (path.find('\0') != std::string::npos) {
     fail(ErrorCode::kNotFound, in_quotes(path), ": expected a path without NUL bytes");
   }
@@ -38,14 +53,30 @@ MappedFile MappedFile::open(const std::string& path) {
   }
   MappedFile file;
   file.path_ = path;
-  const auto size = static_cast<size_t>(info.st_size);
+  const auto file_size = static_cast<size_t>(info.st_size);
+  const size_t size = std::max(file_size, at_least);
   if (size == 0) return file;
-  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (data == MAP_FAILED) {
-    fail(ErrorCode::kOutOfMemory, path, ": cannot map ", info.st_size,
-         " bytes: ", std::strerror(errno));
+  const auto check = [&](const void* data) {
+    if (data != MAP_FAILED) return;
+    fail(ErrorCode::kOutOfMemory, path, ": cannot map ", size, " bytes: ", std::strerror(errno));
+  };
+  if (size == file_size) {
+    void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    check(data);
+    *file.pages_ = {static_cast<const std::byte*>(data), size};
+    return file;
   }
-  *file.pages_ = {static_cast<const std::byte*>(data), size};
+  const std::byte* zeros = map_zeros(size, path);
+  *file.pages_ = {zeros, size};
+  void* front = const_cast<std::byte*>(zeros);
+  if (file_size > 0) check(::mmap(front, file_size, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0));
+  return file;
+}
+
+MappedFile MappedFile::zeros(size_t size) {
+  MappedFile file;
+  if (size == 0) return file;
+  *file.pages_ = {map_zeros(size, "zeros"), size};
   return file;
 }
 

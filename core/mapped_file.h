@@ -19,6 +19,10 @@ class MappedFile {
  public:
   /// Throws kNotFound (no such file, not a regular file, no permission) with the path.
   static MappedFile open(const std::string& path);
+  /// As above; a file that is shorter than `size` bytes is followed by zeros, which take no memory.
+  static MappedFile open_extended(const std::string& path, size_t size);
+  /// That many zeros and no file; they take no memory.
+  static MappedFile zeros(size_t size);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
   MappedFile(const MappedFile&) = delete;
@@ -32,6 +36,7 @@ class MappedFile {
 
  private:
   MappedFile();
+  static MappedFile map(const std::string& path, size_t at_least);
   std::unique_ptr<FilePages> pages_;  // null after a move
   std::string path_;
 };

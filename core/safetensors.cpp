@@ -49,7 +49,7 @@ uint64_t parse_offset(const JsonValue& value, const std::string& where, uint64_t
 }
 
 StoredTensor parse_entry(const std::string& name, const JsonValue& entry, const std::string& path,
-                         std::span<const std::byte> data) {
+                         uint64_t data_bytes) {
   const std::string where = path + ": tensor " + in_quotes(name);
   std::vector<int64_t> extents;
   for (const JsonValue& extent : entry.at("shape", where).as_array(where + ": shape")) {
@@ -71,8 +71,8 @@ StoredTensor parse_entry(const std::string& name, const JsonValue& entry, const 
   }
   StoredTensor tensor;
   tensor.name = name;
-  tensor.begin = parse_offset(offsets[0], where + ": data_offsets", data.size());
-  tensor.end = parse_offset(offsets[1], where + ": data_offsets", data.size());
+  tensor.begin = parse_offset(offsets[0], where + ": data_offsets", data_bytes);
+  tensor.end = parse_offset(offsets[1], where + ": data_offsets", data_bytes);
   const Shape shape{std::span<const int64_t>(extents)};
   int64_t bytes = dtype_info(dtype).block_bytes;
   const bool overflow = std::any_of(extents.begin(), extents.end(), [&bytes](int64_t extent) {
@@ -84,12 +84,12 @@ StoredTensor parse_entry(const std::string& name, const JsonValue& entry, const 
          dtype_name(dtype), " ", shape.to_string(), ", found [", tensor.begin, ", ", tensor.end,
          ")");
   }
-  tensor.view = {data.data() + tensor.begin, dtype, shape};
+  tensor.view = {nullptr, dtype, shape};
   return tensor;
 }
 
-void check_tiling(std::vector<StoredTensor>& tensors, uint64_t data_bytes,
-                  const std::string& path) {
+// Returns the end of the last one.
+uint64_t check_tiling(std::vector<StoredTensor>& tensors, const std::string& path) {
   check_disjoint(tensors, path);
   uint64_t end = 0;
   for (const StoredTensor& tensor : tensors) {
@@ -99,15 +99,13 @@ void check_tiling(std::vector<StoredTensor>& tensors, uint64_t data_bytes,
     }
     end = tensor.end;
   }
-  if (end != data_bytes) {
-    fail(ErrorCode::kCorruptData, path, ": expected a data section of ", end, " bytes, found ",
-         data_bytes);
-  }
+  return end;
 }
 
-ShardHeader read_header(const MappedFile& file) {
+// Where parts may be missing, `file` is exchanged for one that is as long as its header says.
+ShardHeader read_header(MappedFile& file, CheckpointParts parts) {
   const auto bytes = file.bytes();
-  const std::string& path = file.path();
+  const std::string path = file.path();
   uint64_t length = 0;
   if (bytes.size() < sizeof(length)) {
     fail(ErrorCode::kCorruptData, path, ": header length: expected 8 bytes, found ", bytes.size());
@@ -119,7 +117,11 @@ ShardHeader read_header(const MappedFile& file) {
          length);
   }
   const auto header = bytes.subspan(sizeof(length), length);
-  const auto data = bytes.subspan(sizeof(length) + length);
+  const uint64_t data_begin = sizeof(length) + length;
+  const uint64_t found_bytes = bytes.size() - data_begin;
+  constexpr uint64_t kMostBytes = uint64_t{1} << 46;  // more than any address space has to spare
+  const uint64_t data_bytes =
+      parts == CheckpointParts::kWhole ? found_bytes : std::max(found_bytes, kMostBytes);
   JsonLimits limits;
   limits.max_depth = 8;
   limits.duplicate_keys = DuplicateKeys::kReject;
@@ -131,11 +133,19 @@ ShardHeader read_header(const MappedFile& file) {
       entry.as_object(path + ": __metadata__");
       shard.metadata = entry;
     } else {
-      shard.tensors.push_back(parse_entry(name, entry, path, data));
-      shard.tensors.back().view.file = file.pages();
+      shard.tensors.push_back(parse_entry(name, entry, path, data_bytes));
     }
   }
-  check_tiling(shard.tensors, data.size(), path);
+  const uint64_t end = check_tiling(shard.tensors, path);
+  if (parts == CheckpointParts::kHeaders && found_bytes < end)
+    file = MappedFile::open_extended(path, data_begin + end);
+  else if (end != found_bytes)
+    fail(ErrorCode::kCorruptData, path, ": expected a data section of ", end, " bytes, found ",
+         found_bytes);
+  for (StoredTensor& tensor : shard.tensors) {
+    tensor.view.data = file.bytes().data() + data_begin + tensor.begin;
+    tensor.view.file = file.pages();
+  }
   return shard;
 }
 
@@ -155,9 +165,9 @@ std::filesystem::path shard_path(const std::filesystem::path& folder, const std:
 
 }  // namespace
 
-std::shared_ptr<const Checkpoint> open_safetensors_file(MappedFile file) {
+std::shared_ptr<const Checkpoint> open_safetensors_file(MappedFile file, CheckpointParts parts) {
   auto table = std::make_shared<CheckpointTable>(CheckpointFormat::kSafetensors, file.path());
-  ShardHeader shard = read_header(file);
+  ShardHeader shard = read_header(file, parts);
   for (StoredTensor& t : shard.tensors) table->add_tensor(t.name, t.view);
   table->set_metadata(std::move(shard.metadata));
   table->add_file(std::move(file));
@@ -166,11 +176,12 @@ std::shared_ptr<const Checkpoint> open_safetensors_file(MappedFile file) {
 }
 
 std::shared_ptr<const Checkpoint> open_safetensors_files(const std::string& folder,
-                                                         const std::vector<std::string>& paths) {
+                                                         const std::vector<std::string>& paths,
+                                                         CheckpointParts parts) {
   auto table = std::make_shared<CheckpointTable>(CheckpointFormat::kSafetensors, folder);
   for (size_t i = 0; i < paths.size(); ++i) {
     MappedFile file = MappedFile::open(paths[i]);
-    ShardHeader shard = read_header(file);
+    ShardHeader shard = read_header(file, parts);
     for (StoredTensor& t : shard.tensors) table->add_tensor(t.name, t.view);
     if (i == 0) table->set_metadata(std::move(shard.metadata));
     table->add_file(std::move(file));
@@ -179,7 +190,8 @@ std::shared_ptr<const Checkpoint> open_safetensors_files(const std::string& fold
   return table;
 }
 
-std::shared_ptr<const Checkpoint> open_safetensors_index(const std::string& index_path) {
+std::shared_ptr<const Checkpoint> open_safetensors_index(const std::string& index_path,
+                                                         CheckpointParts parts) {
   const std::filesystem::path folder = std::filesystem::path(index_path).parent_path();
   const JsonValue index = parse_json(read_text_file(index_path), index_path);
   const std::string where = index_path + ": weight_map";
@@ -191,7 +203,7 @@ std::shared_ptr<const Checkpoint> open_safetensors_index(const std::string& inde
   bool is_first = true;
   for (const auto& [shard_name, names] : names_of_shard) {
     MappedFile file = MappedFile::open(shard_path(folder, shard_name, where).string());
-    ShardHeader shard = read_header(file);
+    ShardHeader shard = read_header(file, parts);
     std::sort(shard.tensors.begin(), shard.tensors.end(),
               [](const StoredTensor& a, const StoredTensor& b) { return a.name < b.name; });
     for (const std::string& name : names) {

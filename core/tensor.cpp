@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "core/tensor_meter.h"
 
 namespace onnuri {
 
@@ -103,12 +104,22 @@ TensorView TensorView::reshaped(Shape new_shape) const {
   return out;
 }
 
-// What malloc gave stands before the data. Aligned allocation asks for more than it hands out, so
-// that buffers would not fit again where others of their size have been.
-void Tensor::Free::operator()(std::byte* p) const {
+namespace {
+
+// What malloc gave, and how much, stands before the data. Aligned allocation asks for more than it
+// hands out, so that buffers would not fit again where others of their size have been.
+struct Allocation {
   void* base;
-  std::memcpy(&base, p - sizeof(base), sizeof(base));
-  std::free(base);
+  int64_t bytes;
+};
+
+}  // namespace
+
+void Tensor::Free::operator()(std::byte* p) const {
+  Allocation allocation;
+  std::memcpy(&allocation, p - sizeof(allocation), sizeof(allocation));
+  TensorMeter::add(-allocation.bytes);
+  std::free(allocation.base);
 }
 
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(shape) {
@@ -118,11 +129,13 @@ Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(shape) {
                    ? nullptr
                    : std::malloc(static_cast<size_t>(bytes) + 2 * kAlignment);
   if (!base) fail(ErrorCode::kOutOfMemory, "cannot allocate ", bytes, " bytes for a tensor");
-  const auto address = reinterpret_cast<uintptr_t>(base) + sizeof(base) + kAlignment - 1;
+  const auto address = reinterpret_cast<uintptr_t>(base) + sizeof(Allocation) + kAlignment - 1;
   auto* data = static_cast<std::byte*>(base) +
                (address / kAlignment * kAlignment - reinterpret_cast<uintptr_t>(base));
-  std::memcpy(data - sizeof(base), &base, sizeof(base));
+  const Allocation allocation{base, bytes};
+  std::memcpy(data - sizeof(allocation), &allocation, sizeof(allocation));
   data_.reset(data);
+  TensorMeter::add(bytes);
 }
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {

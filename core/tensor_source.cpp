@@ -106,6 +106,22 @@ TensorSource::TensorSource(std::shared_ptr<const Checkpoint> checkpoint, TensorN
   ONNURI_CHECK(checkpoint_ != nullptr && map_ != nullptr);
 }
 
+TensorSource::TensorSource(std::shared_ptr<const Checkpoint> checkpoint, TensorNameMap map,
+                           DType imagined)
+    : TensorSource(std::move(checkpoint), std::move(map)) {
+  imagined_ = imagined;
+}
+
+TensorView TensorSource::imagine(const std::string& canonical, const Shape& expected) {
+  TensorView view{nullptr, *imagined_, expected};
+  const auto bytes = static_cast<size_t>(view.num_bytes());
+  if (zeros_.empty() || zeros_.back().bytes().size() < bytes)
+    zeros_.push_back(MappedFile::zeros(bytes));
+  view.data = zeros_.back().bytes().data();
+  if (read_.insert(canonical).second) num_elements_read_ += view.num_elements();
+  return view;
+}
+
 bool TensorSource::has(const std::string& canonical) const {
   const std::vector<TensorRef> refs = map_(canonical);
   return std::any_of(refs.begin(), refs.end(),
@@ -113,6 +129,7 @@ bool TensorSource::has(const std::string& canonical) const {
 }
 
 TensorView TensorSource::get(const std::string& canonical, const Shape& expected) {
+  if (imagined_) return imagine(canonical, expected);
   const TensorView view = get_if(canonical, expected);
   if (!view.empty()) return view;
   std::string tried;

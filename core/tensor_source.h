@@ -4,11 +4,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_set>
 #include <vector>
 
 #include "core/checkpoint.h"
+#include "core/mapped_file.h"
 
 namespace onnuri {
 
@@ -29,6 +31,9 @@ using TensorNameMap = std::function<std::vector<TensorRef>(const std::string& ca
 class TensorSource {
  public:
   TensorSource(std::shared_ptr<const Checkpoint> checkpoint, TensorNameMap map);
+  /// For a checkpoint without tensors: every tensor that is got is there, in this type, all zeros
+  /// that take no memory. `has` knows of none.
+  TensorSource(std::shared_ptr<const Checkpoint> checkpoint, TensorNameMap map, DType imagined);
 
   bool has(const std::string& canonical) const;
   /// Throws kNotFound naming the canonical and the checkpoint names that were tried, and
@@ -49,8 +54,12 @@ class TensorSource {
   const std::shared_ptr<const Checkpoint>& checkpoint() const { return checkpoint_; }
 
  private:
+  TensorView imagine(const std::string& canonical, const Shape& expected);
+
   std::shared_ptr<const Checkpoint> checkpoint_;
   TensorNameMap map_;
+  std::optional<DType> imagined_;
+  std::vector<MappedFile> zeros_;         // the largest last; views look into all
   std::unordered_set<std::string> used_;  // stored names
   std::unordered_set<std::string> read_;  // canonical names
   int64_t num_elements_read_ = 0;

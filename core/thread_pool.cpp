@@ -60,6 +60,7 @@ struct ThreadPool::Impl {
   std::atomic<int> inside{0};  // workers that may still look at fn
   std::atomic<uint32_t> sleepers{0};
   std::atomic<bool> stop{false};
+  int num_skipped_threads = 0;  // of a pool that runs nothing
   std::mutex error_mutex;
   std::exception_ptr error;
 
@@ -113,8 +114,12 @@ struct ThreadPool::Impl {
   }
 };
 
-ThreadPool::ThreadPool(int num_threads) : impl_(std::make_unique<Impl>()) {
+ThreadPool::ThreadPool(int num_threads, PoolMode mode) : impl_(std::make_unique<Impl>()) {
   const int n = num_threads > 0 ? num_threads : available_cores();
+  if (mode == PoolMode::kSkip) {
+    impl_->num_skipped_threads = n;
+    return;
+  }
   try {
     for (int i = 1; i < n; ++i) {
       impl_->workers.emplace_back([impl = impl_.get(), i] { impl->worker_loop(i); });
@@ -128,10 +133,13 @@ ThreadPool::ThreadPool(int num_threads) : impl_(std::make_unique<Impl>()) {
 
 ThreadPool::~ThreadPool() { impl_->join(); }
 
-int ThreadPool::num_threads() const { return static_cast<int>(impl_->workers.size()) + 1; }
+int ThreadPool::num_threads() const {
+  return impl_->num_skipped_threads > 0 ? impl_->num_skipped_threads
+                                        : static_cast<int>(impl_->workers.size()) + 1;
+}
 
 void ThreadPool::run_chunks(int64_t num_chunks, ChunkFn fn) {
-  if (num_chunks <= 0) return;
+  if (num_chunks <= 0 || impl_->num_skipped_threads > 0) return;
   if (num_chunks == 1 || impl_->workers.empty()) {
     for (int64_t i = 0; i < num_chunks; ++i) fn(i, 0);
     return;

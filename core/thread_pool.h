@@ -26,10 +26,16 @@ class ChunkFn {
   void (*call_)(void*, int64_t, int);
 };
 
+/// What a pool does with the chunks it is given.
+enum class PoolMode {
+  kRun,
+  kSkip,  // nothing: whoever measures memory wants the buffers and not the results
+};
+
 class ThreadPool {
  public:
   /// `num_threads` counts the caller; 0 means one per core this process may use.
-  explicit ThreadPool(int num_threads);
+  explicit ThreadPool(int num_threads, PoolMode mode = PoolMode::kRun);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

@@ -151,8 +151,9 @@ int64_t CrossDecoder::weight_bytes() const {
 
 CrossDecoder::State CrossDecoder::new_state() const {
   const auto pages_of = [&](int64_t rows) {
-    return Tensor::zeros(kv_dtype_, Shape{config_.num_layers, num_pages(rows), config_.num_heads,
-                                          kPageRows, config_.head_dim()});
+    const Shape shape{config_.num_layers, num_pages(rows), config_.num_heads, kPageRows,
+                      config_.head_dim()};
+    return backend_->computes() ? Tensor::zeros(kv_dtype_, shape) : Tensor(kv_dtype_, shape);
   };
   State state;
   state.self_k_ = pages_of(config_.max_positions);

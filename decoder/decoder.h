@@ -34,6 +34,10 @@ class Decoder {
   const DecoderConfig& config() const { return config_; }
   int64_t weight_bytes() const;  // resident or mapped
   int64_t streamed_bytes_per_token() const;
+  /// Of the embedding table, which is read from the file as it is.
+  int64_t mapped_bytes() const;
+  /// Of the activations of the largest pass so far.
+  int64_t workspace_bytes() const;
 
   /// Runs the batch, appends to the caches of its sequences, and writes the logits of
   /// batch.logit_rows, (logit_rows.size() or num_logits, vocab_size). Slices follow one another and

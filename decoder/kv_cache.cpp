@@ -88,7 +88,9 @@ KvCache::KvCache(const DecoderConfig& config, const KvCacheOptions& options) {
         spec.window > 0 ? layer.ring_pages * options.max_sequences : impl_->pool.num_pages();
     const RowShape shape = layer.shape = row_shape(config, spec);
     const auto rows = [&](int64_t heads, int64_t dim) {
-      return dim > 0 ? Tensor(options.dtype, {pages, heads, options.page_rows, dim}) : Tensor();
+      if (dim == 0) return Tensor();
+      if (options.without_rows) return Tensor(options.dtype, {1});
+      return Tensor(options.dtype, {pages, heads, options.page_rows, dim});
     };
     layer.k = rows(shape.num_heads, shape.k_dim);
     layer.v = rows(shape.num_heads, shape.v_dim);
@@ -142,6 +144,12 @@ int64_t KvCache::window_bytes(const DecoderConfig& config, const KvCacheOptions&
         ring_pages(layer, options) * options.page_rows * row_bytes(config, layer, options.dtype);
   }
   return bytes * options.max_sequences;
+}
+
+int64_t KvCache::full_bytes(const DecoderConfig& config, const KvCacheOptions& options) {
+  check_options(options);
+  return ceil_div(options.max_tokens, options.page_rows) * options.page_rows *
+         bytes_per_token(config, options.dtype);
 }
 
 void KvCache::check_integrity() const {

@@ -24,7 +24,8 @@ struct KvCacheOptions {
   int64_t page_rows = 64;
   int64_t max_tokens = 0;  // capacity over all sequences, in tokens of full layers
   int64_t max_sequences = 1;
-  int64_t max_chunk = 512;  // longest forward pass of one sequence; rings hold window + chunk
+  int64_t max_chunk = 512;    // longest forward pass of one sequence; rings hold window + chunk
+  bool without_rows = false;  // tables only, for a backend that computes nothing
 };
 
 class KvCache;
@@ -81,6 +82,8 @@ class KvCache {
   /// Bytes for one more token over all full layers, and the fixed part of the window layers.
   static int64_t bytes_per_token(const DecoderConfig& config, DType dtype);
   static int64_t window_bytes(const DecoderConfig& config, const KvCacheOptions& options);
+  /// What a cache of these options holds in its full layers, in whole pages.
+  static int64_t full_bytes(const DecoderConfig& config, const KvCacheOptions& options);
   /// Throws kInternal unless free + owned pages = all pages.
   void check_integrity() const;
 

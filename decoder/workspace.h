@@ -71,6 +71,14 @@ class Workspace {
     return grow(saved_[index], rows, cols);
   }
 
+  /// Of all matrices.
+  int64_t num_bytes() const {
+    int64_t bytes = 0;
+    for (const Tensor& tensor : buffers_) bytes += tensor.num_bytes();
+    for (const Tensor& tensor : saved_) bytes += tensor.num_bytes();
+    return bytes;
+  }
+
   std::vector<AttentionSegment> segments;           // of the current layer
   std::vector<AttentionSegment> index_segments;     // over the indexer's keys
   std::vector<int32_t> chosen_keys;                 // (query rows, top_k)

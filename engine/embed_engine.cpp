@@ -6,10 +6,12 @@
 #include <mutex>
 
 #include "core/check.h"
+#include "core/tensor_meter.h"
 #include "encoders/vision/tiling.h"
 #include "encoders/vision/vision_encoder.h"
 #include "engine/engine_lock.h"
 #include "engine/load_support.h"
+#include "engine/memory_use.h"
 #include "kernels/backend.h"
 #include "kernels/kernel_table.h"
 
@@ -45,12 +47,12 @@ std::string canonical_text(const std::string& text, const EmbedConfig& config) {
   return out;
 }
 
-class EmbedEngine final : public Engine {
+class EmbedEngine final : public Engine, public MeasuredEngine {
  public:
   EmbedEngine(const ModelFiles& files, ModelConfig config, const EngineOptions& options)
       : files_(files),
         config_(std::move(config)),
-        backend_(options.num_threads, chosen_isa(options)) {
+        backend_(options.num_threads, chosen_isa(options), backend_mode(files)) {
     const auto report = [&](double fraction, const char* stage) {
       if (options.progress) options.progress(fraction, stage);
     };
@@ -64,8 +66,7 @@ class EmbedEngine final : public Engine {
       tokenizer_error_ = error.what();
     }
     const ComputeType compute = parse_compute_type(options.compute_dtype);
-    TensorSource source(files_.checkpoint, config_.names);
-    for (const std::string& prefix : config_.ignored_prefixes) source.ignore_prefix(prefix);
+    TensorSource source = open_tensors(files_, config_);
     report(0.1, "loading the vision encoder");
     vision_ = VisionEncoder::load(*config_.vision, source, "vision.", backend_, compute);
     pool_ = VisionPool::load(config_.embed->pool, source, "pool.", backend_, compute);
@@ -132,6 +133,24 @@ class EmbedEngine final : public Engine {
     only_vectors("a conversation");
   }
 
+  MemoryUse memory_use() const override {
+    MemoryUse use;
+    use.weights = backend_.packed_bytes();
+    use.scratch = backend_.scratch_bytes();
+    use.encoder_scratch = peak_;
+    return use;
+  }
+  void rehearse(const LargestPass& pass) override {
+    const std::lock_guard lock(mutex_);
+    if (pass.image_width == 0 || pass.image_height == 0) return;
+    const TensorMeter meter;
+    features_of(grey_picture(pass.image_width, pass.image_height));
+    peak_ = meter.peak_bytes();
+  }
+  int64_t context_size() const override { return config_.embed->text.max_positions; }
+  MemoryUse kv_use(int64_t) const override { return {}; }
+  JsonValue kv_facts() const override { return JsonValue::Array{}; }
+
   std::string describe_json() const override {
     const EmbedConfig& e = *config_.embed;
     JsonValue out;
@@ -186,6 +205,7 @@ class EmbedEngine final : public Engine {
   std::unique_ptr<TextTower> text_;
   float scale_ = 1.0f;
   float bias_ = 0.0f;
+  int64_t peak_ = 0;  // of the rehearsal, tensors
   EngineMutex mutex_;
 };
 

@@ -18,29 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxListedSpecials = 64;
 
-// Keys and values of the layers of one kind: what one more token costs, and what a window costs
-// once.
-JsonValue cache_of(const DecoderConfig& decoder, const char* kind, bool windowed) {
-  DecoderConfig part = decoder;
-  std::erase_if(part.layers,
-                [&](const LayerSpec& layer) { return (layer.window > 0) != windowed; });
-  JsonValue out;
-  out.set("kind", kind);
-  out.set("layers", part.num_layers());
-  KvCacheOptions options;
-  options.max_tokens = decoder.max_position;
-  options.max_chunk = std::min(options.max_chunk, options.max_tokens);
-  if (windowed) {
-    int64_t longest = 0;
-    for (const LayerSpec& layer : part.layers) longest = std::max(longest, layer.window);
-    out.set("window", longest);
-    out.set("fixed_bytes", KvCache::window_bytes(part, options));
-    for (LayerSpec& layer : part.layers) layer.window = 0;
-  }
-  out.set("bytes_per_token", KvCache::bytes_per_token(part, options.dtype));
-  return out;
-}
-
 void add_cache(const DecoderConfig& decoder, JsonValue& facts) {
   KvCacheOptions options;
   options.max_tokens = decoder.max_position;
@@ -48,12 +25,7 @@ void add_cache(const DecoderConfig& decoder, JsonValue& facts) {
   facts.set("kv_dtype", std::string(dtype_name(options.dtype)));
   facts.set("kv_bytes_per_token", KvCache::bytes_per_token(decoder, options.dtype));
   facts.set("kv_window_bytes", KvCache::window_bytes(decoder, options));
-  const auto windowed = std::count_if(decoder.layers.begin(), decoder.layers.end(),
-                                      [](const LayerSpec& layer) { return layer.window > 0; });
-  JsonValue::Array kinds;
-  if (windowed < decoder.num_layers()) kinds.push_back(cache_of(decoder, "full", false));
-  if (windowed > 0) kinds.push_back(cache_of(decoder, "window", true));
-  facts.set("kv_cache", std::move(kinds));
+  facts.set("kv_cache", cache_facts(decoder, options));
 }
 
 // What a template asks about, by the names that it uses.

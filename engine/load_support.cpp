@@ -21,6 +21,55 @@ std::string chosen_isa(const EngineOptions& options) {
   return name ? name : "";
 }
 
+BackendMode backend_mode(const ModelFiles& files) {
+  return files.measure ? BackendMode::kMeasure : BackendMode::kCompute;
+}
+
+namespace {
+
+// The type in which a checkpoint with this config is published.
+DType published_dtype(const ModelFiles& files) {
+  const JsonValue* text = files.config.find("text_config");
+  for (const JsonValue* config : {&files.config, text}) {
+    if (config == nullptr || !config->is_object()) continue;
+    if (config->find("quantization_config") != nullptr)
+      fail(ErrorCode::kUnsupported, "expected the headers of the weights beside the config of ",
+           files.path,
+           ": they are quantised, and the config alone does not say how large they are");
+    for (const char* key : {"torch_dtype", "dtype"}) {
+      const JsonValue* value = config->find(key);
+      if (value == nullptr || !value->is_string()) continue;
+      const std::string& name = value->as_string(key);
+      if (name == "float32") return DType::kF32;
+      if (name == "float16") return DType::kF16;
+      if (name == "bfloat16") return DType::kBF16;
+    }
+  }
+  return DType::kBF16;
+}
+
+}  // namespace
+
+TensorSource open_tensors(const ModelFiles& files, const ModelConfig& config) {
+  TensorSource source = files.measure && files.checkpoint->names().empty()
+                            ? TensorSource(files.checkpoint, config.names, published_dtype(files))
+                            : TensorSource(files.checkpoint, config.names);
+  for (const std::string& prefix : config.ignored_prefixes) source.ignore_prefix(prefix);
+  return source;
+}
+
+DType kv_dtype_of(const EngineOptions& options) {
+  const std::string& name = options.kv_dtype;
+  if (name.empty())
+    return parse_compute_type(options.compute_dtype) == ComputeType::kFloat32 ? DType::kF32
+                                                                              : DType::kF16;
+  if (name == "f32") return DType::kF32;
+  if (name == "f16") return DType::kF16;
+  if (name == "bf16") return DType::kBF16;
+  fail(ErrorCode::kInvalidArgument,
+       "expected keys and values of type \"f32\", \"f16\" or \"bf16\", found \"", name, "\"");
+}
+
 void check_device(const std::string& device) {
   if (device == "cpu") return;
   if (device == "cuda" || device.starts_with("cuda:")) {

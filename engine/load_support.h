@@ -10,7 +10,9 @@
 
 #include "core/check.h"
 #include "core/tensor_source.h"
+#include "engine/model_config.h"
 #include "fusion/tokenizer.h"
+#include "kernels/backend.h"
 #include "kernels/linear.h"
 #include "onnuri/engine.h"
 
@@ -20,6 +22,13 @@ namespace onnuri {
 ComputeType parse_compute_type(const std::string& name);
 /// options.isa, else the environment variable ONNURI_ISA, else "".
 std::string chosen_isa(const EngineOptions& options);
+/// Whether a backend for these files computes.
+BackendMode backend_mode(const ModelFiles& files);
+/// The tensors of a mapped model, without those that are known and not needed. Of files that are
+/// only measured, tensors that are not there are imagined in the type that the config names.
+TensorSource open_tensors(const ModelFiles& files, const ModelConfig& config);
+/// Of EngineOptions::kv_dtype; throws kInvalidArgument for what it does not know.
+DType kv_dtype_of(const EngineOptions& options);
 /// Throws kUnsupported for devices other than "cpu".
 void check_device(const std::string& device);
 

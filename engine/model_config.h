@@ -30,6 +30,7 @@ struct ModelFiles {
   JsonValue generation_config;          // generation_config.json or null
   JsonValue preprocessor_config;        // preprocessor_config.json or null
   JsonValue video_preprocessor_config;  // video_preprocessor_config.json or null
+  bool measure = false;                 // an engine for them sizes everything and computes nothing
   bool is_gguf() const { return checkpoint->format() == CheckpointFormat::kGguf; }
 };
 
@@ -119,11 +120,13 @@ const std::vector<Family>& families();
 const Family& find_family(const ModelFiles& files);
 
 /// Opens the files; throws kNotFound with what was looked for.
-ModelFiles open_model_files(const std::string& path);
+ModelFiles open_model_files(const std::string& path,
+                            CheckpointParts parts = CheckpointParts::kWhole);
 
 /// As open_model_files; a config.json, or a folder that holds one and no weights, opens with a
 /// checkpoint without tensors.
-ModelFiles open_config_files(const std::string& path);
+ModelFiles open_config_files(const std::string& path,
+                             CheckpointParts parts = CheckpointParts::kWhole);
 
 /// Maps with find_family and validates the decoder.
 ModelConfig map_model(const ModelFiles& files);

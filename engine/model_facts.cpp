@@ -84,24 +84,6 @@ void add_decoder(const DecoderConfig& decoder, JsonValue& out) {
   out.set("layers", std::move(layers));
 }
 
-JsonValue storage_facts(const Checkpoint& checkpoint) {
-  std::map<std::string, std::pair<int64_t, int64_t>> by_type;  // tensors, bytes
-  for (const std::string& name : checkpoint.names()) {
-    const TensorView view = checkpoint.find(name);
-    auto& [count, bytes] = by_type[stored_type(view)];
-    ++count;
-    bytes += stored_bytes(view);
-  }
-  JsonValue out{JsonValue::Object{}};
-  for (const auto& [type, totals] : by_type) {
-    JsonValue entry;
-    entry.set("tensors", totals.first);
-    entry.set("bytes", totals.second);
-    out.set(type, std::move(entry));
-  }
-  return out;
-}
-
 // Stored tensors that are known and not loaded, by what their names begin with, and how many
 // numbers the others hold: the config's own total, where they are plain and the decoder's alone.
 void add_left_out(const ModelConfig& config, const Checkpoint& checkpoint, JsonValue& out) {
@@ -144,11 +126,58 @@ void add_left_out(const ModelConfig& config, const Checkpoint& checkpoint, JsonV
     out.set("stored_parameters", elements);
 }
 
+// The layers of one kind.
+JsonValue cache_of(const DecoderConfig& decoder, const KvCacheOptions& options, const char* kind,
+                   bool windowed) {
+  DecoderConfig part = decoder;
+  std::erase_if(part.layers,
+                [&](const LayerSpec& layer) { return (layer.window > 0) != windowed; });
+  JsonValue out;
+  out.set("kind", kind);
+  out.set("layers", part.num_layers());
+  if (windowed) {
+    int64_t longest = 0;
+    for (const LayerSpec& layer : part.layers) longest = std::max(longest, layer.window);
+    out.set("window", longest);
+    out.set("fixed_bytes", KvCache::window_bytes(part, options));
+    for (LayerSpec& layer : part.layers) layer.window = 0;
+  }
+  out.set("bytes_per_token", KvCache::bytes_per_token(part, options.dtype));
+  return out;
+}
+
 JsonValue id_or_null(int32_t id) {
   return id < 0 ? JsonValue() : JsonValue(static_cast<int64_t>(id));
 }
 
 }  // namespace
+
+JsonValue storage_facts(const Checkpoint& checkpoint) {
+  std::map<std::string, std::pair<int64_t, int64_t>> by_type;  // tensors, bytes
+  for (const std::string& name : checkpoint.names()) {
+    const TensorView view = checkpoint.find(name);
+    auto& [count, bytes] = by_type[stored_type(view)];
+    ++count;
+    bytes += stored_bytes(view);
+  }
+  JsonValue out{JsonValue::Object{}};
+  for (const auto& [type, totals] : by_type) {
+    JsonValue entry;
+    entry.set("tensors", totals.first);
+    entry.set("bytes", totals.second);
+    out.set(type, std::move(entry));
+  }
+  return out;
+}
+
+JsonValue cache_facts(const DecoderConfig& decoder, const KvCacheOptions& options) {
+  const auto windowed = std::count_if(decoder.layers.begin(), decoder.layers.end(),
+                                      [](const LayerSpec& layer) { return layer.window > 0; });
+  JsonValue::Array kinds;
+  if (windowed < decoder.num_layers()) kinds.push_back(cache_of(decoder, options, "full", false));
+  if (windowed > 0) kinds.push_back(cache_of(decoder, options, "window", true));
+  return kinds;
+}
 
 JsonValue model_facts(const ModelConfig& config, const Checkpoint& checkpoint) {
   JsonValue out;

@@ -64,14 +64,14 @@ bool has_weights(const fs::path& folder) {
 
 }  // namespace
 
-ModelFiles open_config_files(const std::string& path) {
+ModelFiles open_config_files(const std::string& path, CheckpointParts parts) {
   fs::path target(path);
   std::error_code error;
   const bool is_config = target.extension() == ".json" && fs::is_regular_file(target, error);
   const fs::path folder = is_config ? target.parent_path() : target;
   const fs::path config = is_config ? target : target / "config.json";
   if (!fs::is_regular_file(config, error) || has_weights(folder.empty() ? "." : folder))
-    return open_model_files(is_config ? (folder.empty() ? "." : folder.string()) : path);
+    return open_model_files(is_config ? (folder.empty() ? "." : folder.string()) : path, parts);
   ModelFiles files;
   files.path = folder.empty() ? "." : folder.string();
   files.config = read_json(config);
@@ -87,7 +87,7 @@ ModelFiles open_config_files(const std::string& path) {
   return files;
 }
 
-ModelFiles open_model_files(const std::string& path) {
+ModelFiles open_model_files(const std::string& path, CheckpointParts parts) {
   ModelFiles files;
   files.path = path;
   fs::path target(path);
@@ -104,7 +104,7 @@ ModelFiles open_model_files(const std::string& path) {
       files.generation_config = read_json_if(target / "generation_config.json");
       files.preprocessor_config = read_json_if(target / "preprocessor_config.json");
       files.video_preprocessor_config = read_json_if(target / "video_preprocessor_config.json");
-      files.checkpoint = Checkpoint::open(path);
+      files.checkpoint = Checkpoint::open(path, parts);
       if (files.is_gguf())
         fail(ErrorCode::kUnsupported, "expected safetensors beside config.json in ", path);
       if (const JsonValue* config = quantized_config(files.config)) {
@@ -133,7 +133,7 @@ ModelFiles open_model_files(const std::string& path) {
          "expected a checkpoint folder (config.json, *.safetensors, a "
          "tokenizer) or a .gguf file, found another kind of file: ",
          path);
-  files.checkpoint = Checkpoint::open(files.path);
+  files.checkpoint = Checkpoint::open(files.path, parts);
   if (!files.is_gguf())
     fail(ErrorCode::kUnsupported, "expected a checkpoint folder or a .gguf file, found ", path);
   return files;

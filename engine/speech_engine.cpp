@@ -4,8 +4,10 @@
 #include <mutex>
 
 #include "core/check.h"
+#include "core/tensor_meter.h"
 #include "engine/engine_lock.h"
 #include "engine/load_support.h"
+#include "engine/memory_use.h"
 #include "engine/sound_encoder.h"
 #include "engine/speech_transcriber.h"
 #include "engine/voiced_sound.h"
@@ -33,27 +35,28 @@ CrossDecoderConfig decoder_config(const ModelConfig& model) {
        wanted);
 }
 
-class SpeechEngine final : public Engine {
+class SpeechEngine final : public Engine, public MeasuredEngine {
  public:
   SpeechEngine(const ModelFiles& files, ModelConfig config, const EngineOptions& options)
       : files_(files),
         config_(std::move(config)),
-        backend_(options.num_threads, chosen_isa(options)),
+        backend_(options.num_threads, chosen_isa(options), backend_mode(files)),
         mel_(config_.audio->mel),
         tokenizer_(load_tokenizer(files_.path)) {
     const auto report = [&](double fraction, const char* stage) {
       if (options.progress) options.progress(fraction, stage);
     };
     const ComputeType compute = parse_compute_type(options.compute_dtype);
-    TensorSource source(files_.checkpoint, config_.names);
-    for (const std::string& prefix : config_.ignored_prefixes) source.ignore_prefix(prefix);
+    TensorSource source = open_tensors(files_, config_);
     report(0.0, "loading the audio encoder");
     encoder_ = AudioEncoder::load(*config_.audio, source, backend_, compute);
     decoder_ =
         CrossDecoder::load(decoder_config(config_), source, backend_, compute,
                            [&](double f) { report(0.5 + 0.5 * f, "loading the text decoder"); });
     require_all_used(source, files_.path);
+    const TensorMeter meter;
     state_ = decoder_->new_state();
+    state_bytes_ = meter.live_bytes();
     report(1.0, "ready");
   }
 
@@ -107,6 +110,31 @@ class SpeechEngine final : public Engine {
     return tokenizer_->decode(ids, skip_special_tokens);
   }
 
+  MemoryUse memory_use() const override {
+    MemoryUse use = kv_use(context_size());
+    use.weights = backend_.packed_bytes();
+    use.scratch = backend_.scratch_bytes();
+    use.encoder_scratch = peak_;
+    return use;
+  }
+  // A window of sound, whatever the length of the recording.
+  void rehearse(const LargestPass&) override {
+    const std::lock_guard lock(mutex_);
+    const TensorMeter meter;
+    Waveform window;
+    window.samples.assign(static_cast<size_t>(config_.audio->mel.padded_samples), 0.0f);
+    const FloatMatrix features = encode(window);
+    decoder_->attend_to(state_, matrix(features.values.data(), features.rows, features.cols));
+    peak_ = meter.peak_bytes() + static_cast<int64_t>(features.values.size() * sizeof(float));
+  }
+  int64_t context_size() const override { return config_.speech_decoder->max_positions; }
+  MemoryUse kv_use(int64_t) const override {
+    MemoryUse use;
+    use.kv_full = state_bytes_;
+    return use;
+  }
+  JsonValue kv_facts() const override { return JsonValue::Array{}; }
+
   std::string describe_json() const override {
     const TransformerConfig& t = config_.audio->transformer;
     const SpeechDecoderConfig& d = *config_.speech_decoder;
@@ -149,6 +177,8 @@ class SpeechEngine final : public Engine {
   std::unique_ptr<AudioEncoder> encoder_;
   std::unique_ptr<CrossDecoder> decoder_;
   CrossDecoder::State state_;
+  int64_t state_bytes_ = 0;
+  int64_t peak_ = 0;  // of the rehearsal, tensors
   EngineMutex mutex_;
 };
 

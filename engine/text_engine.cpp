@@ -25,7 +25,7 @@ TextEngine::TextEngine(const ModelFiles& files, ModelConfig config, const Engine
       options_(options),
       compute_(parse_compute_type(options.compute_dtype)),
       path_(files.path),
-      backend_(options.num_threads, chosen_isa(options)),
+      backend_(options.num_threads, chosen_isa(options), backend_mode(files)),
       checkpoint_(files.checkpoint),
       encoder_cache_(options.encoder_cache_bytes) {
   const auto start = std::chrono::steady_clock::now();
@@ -64,8 +64,7 @@ void TextEngine::load(const ModelFiles& files) {
     for (const std::string& stop : chat_->grammar().stops)
       if (const auto id = tokenizer_->token_to_id(stop); id && !is_end(*id)) eos_.push_back(*id);
   }
-  TensorSource source(checkpoint_, config_.names);
-  for (const std::string& prefix : config_.ignored_prefixes) source.ignore_prefix(prefix);
+  TensorSource source = open_tensors(files, config_);
   if (!options_.load_draft_module) {
     for (const std::string& prefix : config_.mtp_prefixes) source.ignore_prefix(prefix);
   } else if (config_.mtp.num_layers == 0) {
@@ -105,7 +104,8 @@ void TextEngine::load(const ModelFiles& files) {
     fail(ErrorCode::kInvalidArgument, "expected a prefill chunk of at least 1 token, found ",
          options_.prefill_chunk);
   KvCacheOptions kv;
-  kv.dtype = compute_ == ComputeType::kFloat32 ? DType::kF32 : DType::kF16;
+  kv.dtype = kv_dtype_of(options_);
+  kv.without_rows = files.measure;
   kv.max_tokens = context_size_;
   kv.max_chunk = options_.prefill_chunk = std::min(options_.prefill_chunk, context_size_);
   if (image_encoder_ && config_.media_sees_ahead)  // a run of tokens is not cut

@@ -11,6 +11,7 @@
 #include "engine/chat.h"
 #include "engine/engine_lock.h"
 #include "engine/image_encoder.h"
+#include "engine/memory_use.h"
 #include "engine/model_config.h"
 #include "engine/sound_encoder.h"
 #include "fusion/positions.h"
@@ -56,7 +57,7 @@ struct DecodedMedia {
   operator RequestMedia() const { return {images, sounds, videos}; }
 };
 
-class TextEngine final : public Engine {
+class TextEngine final : public Engine, public MeasuredEngine {
  public:
   TextEngine(const ModelFiles& files, ModelConfig config, const EngineOptions& options);
 
@@ -77,6 +78,13 @@ class TextEngine final : public Engine {
   std::string render_chat(std::span<const ChatMessage> messages,
                           const std::string& template_kwargs_json) override;
   std::string describe_json() const override;
+
+  // engine/rehearsal.cpp
+  MemoryUse memory_use() const override;
+  void rehearse(const LargestPass& pass) override;
+  int64_t context_size() const override { return context_size_; }
+  MemoryUse kv_use(int64_t context) const override;
+  JsonValue kv_facts() const override;
 
  private:
   class Generation;  // engine/generate.cpp
@@ -151,6 +159,7 @@ class TextEngine final : public Engine {
   FormatCache formats_;
   int64_t context_size_ = 0;
   double load_ms_ = 0;
+  int64_t encoder_peak_ = 0;             // of the rehearsal, tensors
   std::vector<int32_t> step_positions_;  // of forward_tokens: (axes, tokens)
   std::vector<int64_t> step_rows_;       // likewise: (tokens)
 };

@@ -100,6 +100,7 @@ void execute(Backend& backend, const AttentionKernels& kernels, Plan* plan) {
   auto* workspaces = static_cast<char*>(backend.scratch(4, one * num_workers));
   auto* partials = static_cast<float*>(
       backend.scratch(5, static_cast<size_t>(plan->partial_floats) * sizeof(float)));
+  if (!backend.computes()) return;
   auto run_item = [&](int64_t index, int worker) {
     const Item& item = plan->items[static_cast<size_t>(index)];
     const AttentionTask& task = plan->tasks[static_cast<size_t>(item.task)];

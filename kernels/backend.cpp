@@ -69,12 +69,20 @@ std::vector<KernelTableInfo> list_kernel_tables() {
   return infos;
 }
 
-Backend::Backend(int num_threads, std::string_view isa)
-    : pool_(std::make_unique<ThreadPool>(num_threads)),
+Backend::Backend(int num_threads, std::string_view isa, BackendMode mode)
+    : mode_(mode),
+      pool_(std::make_unique<ThreadPool>(
+          num_threads, mode == BackendMode::kCompute ? PoolMode::kRun : PoolMode::kSkip)),
       table_(choose_table(isa)),
       scratch_(std::make_unique<Scratch>()) {}
 
 Backend::~Backend() = default;
+
+int64_t Backend::scratch_bytes() const {
+  size_t bytes = 0;
+  for (const Scratch::Slot& slot : scratch_->slots) bytes += slot.size;
+  return static_cast<int64_t>(bytes);
+}
 
 void* Backend::scratch(int slot, size_t bytes) {
   ONNURI_CHECK(slot >= 0 && static_cast<size_t>(slot) < scratch_->slots.size());

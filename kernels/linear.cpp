@@ -82,7 +82,9 @@ void check_part(const TensorView& part, int64_t cols) {
   part.num_bytes();               // no overflow
 }
 
-Part allocate_part(const TensorView& source, WeightFormat format, int64_t first_row) {
+// With null pages where nothing is computed: only the size counts.
+Part allocate_part(const TensorView& source, WeightFormat format, int64_t first_row,
+                   bool with_pages) {
   Part part;
   part.format = format;
   part.first_row = first_row;
@@ -91,6 +93,7 @@ Part allocate_part(const TensorView& source, WeightFormat format, int64_t first_
   if (part.group_bytes > std::numeric_limits<int64_t>::max() / 2 / part.num_groups()) {
     fail(ErrorCode::kOutOfMemory, "cannot pack a matrix of ", source.shape.to_string());
   }
+  if (!with_pages) return part;
   const auto bytes = static_cast<size_t>(part.bytes());
   void* pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) {
@@ -102,6 +105,7 @@ Part allocate_part(const TensorView& source, WeightFormat format, int64_t first_
 }
 
 void pack_part(Backend& backend, const TensorView& source, Part& part) {
+  if (!backend.computes()) return;
   constexpr int64_t kGroupsPerChunk = 4;
   const int64_t cols = source.shape[1];
   const int64_t row_bytes = dtype_bytes(source.dtype, cols);
@@ -149,7 +153,8 @@ PackedMatrix pack_matrices(Backend& backend, std::span<const TensorView> parts,
             : (source.encoding != nullptr
                    ? encoded_weight_format(source)
                    : exact_weight_format(source.dtype, impl->kernels->bfloat16_format));
-    impl->parts.push_back(allocate_part(source, format, impl->rows));
+    impl->parts.push_back(allocate_part(source, format, impl->rows, backend.computes()));
+    backend.add_packed_bytes(impl->parts.back().bytes());
     if (source.encoding != nullptr) {
       impl->parts.back().order = packed_column_order(format, source);
     }
@@ -335,7 +340,7 @@ void Plan::prepare(ConstMatrixView x) {
   auto convert = [&](int64_t chunk, int worker) {
     prepare_chunk(x, chunk, ordered + worker * ordered_bytes);
   };
-  if (chunks == 1) {
+  if (chunks == 1 && backend_.computes()) {
     convert(0, 0);
   } else {
     backend_.pool().run(chunks, convert);

@@ -14,7 +14,7 @@ template <typename F>
 void run_rows(Backend& backend, int64_t rows, double row_ns, F&& fn) {
   constexpr double kInlineNs = 15000.0;
   constexpr double kChunkNs = 6000.0;
-  if (rows <= 0) return;
+  if (rows <= 0 || !backend.computes()) return;
   const double total = row_ns * static_cast<double>(rows);
   if (backend.num_threads() == 1 || rows == 1 || total < kInlineNs) {
     fn(int64_t{0}, rows);

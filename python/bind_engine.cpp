@@ -21,7 +21,8 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
                              const std::string& compute_dtype, int num_threads,
                              int64_t context_size, int64_t prefill_chunk, const std::string& isa,
                              const std::string& after_video, int64_t encoder_cache_bytes,
-                             bool draft_module, const py::object& progress) {
+                             bool draft_module, const std::string& kv_dtype,
+                             const py::object& progress) {
   if (encoder_cache_bytes < 0)
     refuse("expected encoder_cache_bytes of at least 0 (keep nothing), found " +
            std::to_string(encoder_cache_bytes));
@@ -35,6 +36,7 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
   options.context_size = context_size;
   options.prefill_chunk = prefill_chunk;
   options.isa = isa;
+  options.kv_dtype = kv_dtype;
   options.progress = [&](double fraction, const std::string& stage) {
     throw_if_must_stop();
     const WithGil acquire;
@@ -250,7 +252,8 @@ void bind_engine(py::module_& module) {
            py::arg("compute_dtype") = "auto", py::arg("num_threads") = 0,
            py::arg("context_size") = 0, py::arg("prefill_chunk") = 512, py::arg("isa") = "",
            py::arg("after_video") = "", py::arg("encoder_cache_bytes") = int64_t{256} << 20,
-           py::arg("draft_module") = false, py::arg("progress") = py::none())
+           py::arg("draft_module") = false, py::arg("kv_dtype") = "",
+           py::arg("progress") = py::none())
       .def(
           "logits",
           [](Engine& self, const py::object& input_ids, const py::object& images,

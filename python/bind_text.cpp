@@ -1,5 +1,6 @@
 // Errors, tokenizers, templates and the questions that need no model.
 #include "onnuri/error.h"
+#include "onnuri/plan.h"
 #include "onnuri/text.h"
 #include "python/bindings.h"
 
@@ -78,6 +79,34 @@ void bind_text(py::module_& module) {
       "inspect",
       [](const py::object& path) { return json_object(inspect_model_json(path_from(path))); },
       py::arg("path"));
+  module.def(
+      "plan",
+      [](const py::object& path, int64_t context_size, int64_t concurrency,
+         const std::string& compute_dtype, const std::string& kv_dtype, int num_threads,
+         int64_t memory_bytes, const std::pair<int64_t, int64_t>& image_size, double sound_s,
+         bool check) {
+        PlanOptions options;
+        options.engine.context_size = context_size;
+        options.engine.compute_dtype = compute_dtype;
+        options.engine.kv_dtype = kv_dtype;
+        options.engine.num_threads = num_threads;
+        options.concurrency = concurrency;
+        options.memory_bytes = memory_bytes;
+        options.image_width = image_size.first;
+        options.image_height = image_size.second;
+        options.sound_s = sound_s;
+        const std::string where = path_from(path);
+        std::string text;
+        {
+          const WithoutGil release;
+          text = check ? check_plan_json(where, options) : plan_model_json(where, options);
+        }
+        return json_object(text);
+      },
+      py::arg("path"), py::kw_only(), py::arg("context_size") = 0, py::arg("concurrency") = 1,
+      py::arg("compute_dtype") = "auto", py::arg("kv_dtype") = "", py::arg("num_threads") = 0,
+      py::arg("memory_bytes") = 0, py::arg("image_size") = py::make_tuple(1920, 1080),
+      py::arg("sound_s") = 30.0, py::arg("check") = false);
   module.def("devices", [] { return json_object(devices_json()); });
 }
 

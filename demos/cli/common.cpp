@@ -32,6 +32,9 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check(CLI::IsMember({"auto", "float32"}));
   command.add_option("-c,--context", options.context, "Longest sequence in tokens; 0 is automatic")
       ->check(CLI::NonNegativeNumber);
+  command
+      .add_option("--kv-type", options.kv_type, "Type of keys and values; automatic unless given")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   command.add_flag(
       "--draft-module", options.draft_module,
       "Guess ahead with the checkpoint's own prediction module: the same answer, sooner");
@@ -58,15 +61,21 @@ std::string resolve_model(const ModelOptions& options) {
   });
 }
 
-std::unique_ptr<Engine> load_engine(const ModelOptions& options) {
-  const std::string path = resolve_model(options);
-  ProgressBar bar(!options.quiet);
+EngineOptions engine_options(const ModelOptions& options) {
   EngineOptions engine;
   engine.compute_dtype = options.compute;
   engine.num_threads = options.threads;
   engine.isa = options.isa;
   engine.context_size = options.context;
+  engine.kv_dtype = options.kv_type;
   engine.load_draft_module = options.draft_module;
+  return engine;
+}
+
+std::unique_ptr<Engine> load_engine(const ModelOptions& options) {
+  const std::string path = resolve_model(options);
+  ProgressBar bar(!options.quiet);
+  EngineOptions engine = engine_options(options);
   InterruptGuard guard;
   engine.progress = [&bar](double fraction, const std::string& stage) {
     bar.update(fraction, stage);

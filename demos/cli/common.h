@@ -27,6 +27,7 @@ struct ModelOptions {
   std::string isa;
   std::string compute = "auto";
   int64_t context = 0;
+  std::string kv_type;
   bool draft_module = false;
   bool json = false;
   bool quiet = false;
@@ -37,6 +38,9 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 
 /// A path that exists, or the local path of a named model, pulled first when it is not there yet.
 std::string resolve_model(const ModelOptions& options);
+
+/// Without progress.
+EngineOptions engine_options(const ModelOptions& options);
 
 std::unique_ptr<Engine> load_engine(const ModelOptions& options);
 
@@ -87,6 +91,7 @@ void add_transcribe_command(CLI::App& app);
 void add_describe_command(CLI::App& app);
 void add_embed_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
+void add_plan_command(CLI::App& app);
 void add_devices_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
 void add_perplexity_command(CLI::App& app);

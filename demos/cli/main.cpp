@@ -16,6 +16,7 @@ constexpr const char* kFooter =
     "  onnuri transcribe whisper-base speech.mp3\n"
     "  onnuri describe ./PaddleOCR-VL street.jpg -p \"Read the signs.\"\n"
     "  onnuri inspect model.gguf\n"
+    "  onnuri plan ./K-EXAONE-236B --context 262144\n"
     "  onnuri perplexity model.gguf text.txt\n"
     "  onnuri bench qwen2.5-coder-0.5b\n"
     "\nExit codes: 0 success, 1 error, 2 wrong usage, 130 interrupted.";
@@ -36,6 +37,7 @@ int main(int argc, char** argv) {
   add_describe_command(app);
   add_embed_command(app);
   add_inspect_command(app);
+  add_plan_command(app);
   add_bench_command(app);
   add_perplexity_command(app);
   add_devices_command(app);

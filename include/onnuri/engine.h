@@ -51,7 +51,9 @@ struct EngineOptions {
   int num_threads = 0;                 ///< 0: one per core this process may use
   int64_t context_size = 0;            ///< longest sequence in tokens; 0: min(model's, 32768)
   int64_t prefill_chunk = 512;         ///< prompt tokens per forward pass
-  std::string isa;                     ///< "" best, or a kernel table's name: "ref", "avx2", ...
+  /// Of keys and values: "f32", "f16", "bf16"; "": f32 with float32, else f16.
+  std::string kv_dtype;
+  std::string isa;  ///< "" best, or a kernel table's name: "ref", "avx2", ...
   int64_t max_media_bytes = int64_t{512} << 20;  ///< decoded sound and pictures of one request
   /// Where the text after a video starts on models with several position axes: "longest_side"
   /// (its start + the longer side of its grid; transformers 5.23) or "maximum" (the largest

@@ -29,12 +29,13 @@ from ._onnuri import (
     Usage,
     devices,
     inspect,
+    plan,
     render_chat_template,
 )
 
 __all__ = [
     "Choice", "Engine", "Error", "GenerateResult", "StepLogProbs", "Stream", "TokenEvent",
-    "TokenLogProb", "Tokenizer", "ToolCall", "ToolCallDelta", "Transcript", "TranscriptSegment", "Usage", "devices", "inspect",
+    "TokenLogProb", "Tokenizer", "ToolCall", "ToolCallDelta", "Transcript", "TranscriptSegment", "Usage", "devices", "inspect", "plan",
     "render_chat_template",
 ]
 

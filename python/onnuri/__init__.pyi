@@ -132,6 +132,7 @@ class Engine:
         num_threads: int = 0, context_size: int = 0, prefill_chunk: int = 512, isa: str = "",
         after_video: Literal["", "longest_side", "maximum"] = "",
         encoder_cache_bytes: int = 268435456, draft_module: bool = False,
+        kv_dtype: Literal["", "f32", "f16", "bf16"] = "",
         progress: Callable[[float, str], object] | None = None,
     ) -> None: ...
     def logits(
@@ -191,4 +192,10 @@ class Tokenizer:
 
 def render_chat_template(template: str, **variables: Any) -> str: ...
 def inspect(path: Path) -> dict[str, Any]: ...
+def plan(
+    path: Path, *, context_size: int = 0, concurrency: int = 1,
+    compute_dtype: Literal["auto", "float32"] = "auto",
+    kv_dtype: Literal["", "f32", "f16", "bf16"] = "", num_threads: int = 0, memory_bytes: int = 0,
+    image_size: tuple[int, int] = (1920, 1080), sound_s: float = 30.0, check: bool = False,
+) -> dict[str, Any]: ...
 def devices() -> dict[str, Any]: ...

@@ -1,0 +1,87 @@
+// What a text engine holds in memory, and one pass that is as large as any will be.
+#include <algorithm>
+#include <numeric>
+
+#include "core/check.h"
+#include "core/tensor_meter.h"
+#include "engine/model_facts.h"
+#include "engine/text_engine.h"
+
+namespace onnuri {
+namespace {
+
+Waveform silence(double seconds, int64_t sample_rate_hz) {
+  Waveform sound;
+  sound.sample_rate_hz = sample_rate_hz;
+  sound.samples.assign(static_cast<size_t>(seconds * static_cast<double>(sample_rate_hz)), 0.0f);
+  return sound;
+}
+
+}  // namespace
+
+Image grey_picture(int64_t width, int64_t height) {
+  Image image{height, width, {}};
+  image.rgb.assign(static_cast<size_t>(width * height * 3), 128);
+  return image;
+}
+
+MemoryUse TextEngine::kv_use(int64_t context) const {
+  MemoryUse use;
+  KvCacheOptions options = cache_->options();
+  options.max_tokens = context;
+  options.max_chunk = std::min(options.max_chunk, context);
+  const auto add = [&](const DecoderConfig& decoder) {
+    use.kv_full += KvCache::full_bytes(decoder, options);
+    use.kv_window += KvCache::window_bytes(decoder, options);
+  };
+  add(config_.decoder);
+  if (draft_cache_) add(decoder_->draft_config());
+  return use;
+}
+
+JsonValue TextEngine::kv_facts() const { return cache_facts(config_.decoder, cache_->options()); }
+
+MemoryUse TextEngine::memory_use() const {
+  MemoryUse use = kv_use(context_size_);
+  use.weights = backend_.packed_bytes();
+  use.mapped = decoder_->mapped_bytes();
+  use.scratch = backend_.scratch_bytes() + decoder_->workspace_bytes();
+  use.encoder_scratch = encoder_peak_;
+  return use;
+}
+
+void TextEngine::rehearse(const LargestPass& pass) {
+  const std::lock_guard lock(mutex_);
+  ONNURI_CHECK(!backend_.computes());  // the cache holds nothing that could be attended to
+  {
+    const TensorMeter meter;
+    if (image_encoder_ && pass.image_width > 0 && pass.image_height > 0)
+      image_encoder_->encode(grey_picture(pass.image_width, pass.image_height));
+    if (sound_encoder_ && pass.sound_s > 0) {
+      const Waveform sound = silence(pass.sound_s, config_.audio->mel.sample_rate_hz);
+      sound_encoder_->encode(std::span(&sound, 1));
+    }
+    encoder_peak_ = meter.peak_bytes();
+  }
+  const int64_t count = cache_->options().max_chunk;
+  const std::unique_ptr<KvSequence> kv = new_sequence();
+  ONNURI_CHECK(kv->reserve(context_size_));
+  const int64_t begin = context_size_ - count;  // attention is largest at the end
+  kv->advance(begin);
+  const std::vector<int32_t> ids(static_cast<size_t>(count), 0);
+  std::vector<int32_t> positions;
+  for (int64_t axis = 0; axis < config_.decoder.position_axes(); ++axis)
+    for (int64_t i = 0; i < count; ++i) positions.push_back(static_cast<int32_t>(begin + i));
+  const SequenceSlice slice{0, count, begin, kv.get(), context_size_};
+  const int64_t last = count - 1;
+  std::vector<float> logits(static_cast<size_t>(config_.decoder.vocab_size));
+  Batch batch;
+  batch.ids = ids;
+  batch.positions = positions;
+  batch.sequences = std::span(&slice, 1);
+  batch.logit_rows = std::span(&last, 1);
+  batch.num_logits = 1;
+  decoder_->forward(batch, matrix(logits.data(), 1, config_.decoder.vocab_size));
+}
+
+}  // namespace onnuri
