@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "core/check.h"
+#include "core/printable.h"
 #include "core/stored_pages.h"
 #include "engine/gguf_export.h"
 #include "engine/quantize_plan.h"
@@ -91,14 +92,34 @@ void write_gguf(const std::string& out, const GgufExport& model, const QuantizeO
   writer.commit();
 }
 
-// Writing over the file that is being read would pull it away.
-void check_target(const std::string& path, const std::string& out) {
+// Whether `out` is the model at `path`, or one of the files in its folder.
+bool is_part_of(const std::string& out, const std::string& path) {
   std::error_code error;
-  if (fs::equivalent(path, out, error)) {
-    fail(ErrorCode::kInvalidArgument, "expected a target beside the source, found ", out);
+  if (fs::equivalent(path, out, error)) return true;
+  if (!fs::is_directory(path, error)) return false;
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    std::error_code ignored;
+    if (it->is_regular_file(ignored) && fs::equivalent(it->path(), out, ignored)) return true;
   }
-  if (fs::is_directory(out, error)) {
-    fail(ErrorCode::kInvalidArgument, "expected a file to write, found the folder ", out);
+  return false;
+}
+
+void check_target(const std::string& path, const std::string& out, bool replace) {
+  std::error_code error;
+  const fs::file_status status = fs::status(out, error);
+  if (!fs::exists(status) && !fs::is_symlink(out, error)) return;
+  if (is_part_of(out, path)) {
+    fail(ErrorCode::kInvalidArgument, "expected a target beside the source, found ", in_quotes(out),
+         ", which the model is read from");
+  }
+  if (fs::exists(status) && !fs::is_regular_file(status)) {
+    fail(ErrorCode::kInvalidArgument, "expected a file to write, found ",
+         fs::is_directory(status) ? "the folder " : "", in_quotes(out),
+         fs::is_directory(status) ? "" : ", which is no plain file");
+  }
+  if (!replace) {
+    fail(ErrorCode::kInvalidArgument, "expected a file that does not exist yet, found ",
+         in_quotes(out), ", which is written over only when asked (--force)");
   }
 }
 
@@ -116,7 +137,7 @@ QuantizeResult quantize_model(const std::string& path, const std::string& out,
     return quantize_to_safetensors(open_model_files(path), out, options);
   }
   const Recipe& recipe = find_recipe(options.type);
-  check_target(path, out);
+  check_target(path, out, options.replace);
   const ModelFiles files = open_model_files(path);
   GgufExport model = files.is_gguf() ? copy_gguf(files) : export_gguf(files);
   for (PlannedTensor& t : model.tensors) {

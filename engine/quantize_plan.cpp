@@ -62,6 +62,10 @@ bool is_favoured(const std::string& name, int64_t num_layers) {
   return layer < eighth || layer >= num_layers - eighth || (layer - eighth) % 3 == 2;
 }
 
+bool is_plain_float(DType type) {
+  return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16;
+}
+
 int64_t cols_of(const Shape& shape) { return shape.rank() < 1 ? 1 : shape[-1]; }
 
 }  // namespace
@@ -115,8 +119,9 @@ DType choose_type(const Recipe& recipe, const PlannedTensor& tensor, int64_t num
   if (type == DType::kEncoded) {  // biases, norms, routers
     const bool is_plain = tensor.stored == DType::kF16 || tensor.stored == DType::kBF16;
     const bool may_stay = tensor.shape.rank() >= 2 && !tensor.name.ends_with(".bias");
-    return is_plain && may_stay ? tensor.stored : DType::kF32;
+    return is_plain && may_stay && recipe.type != DType::kF32 ? tensor.stored : DType::kF32;
   }
+  if (is_plain_float(recipe.type)) return type;
   const bool may_stay = is_block_quantized(tensor.stored) || is_encodable(tensor.stored);
   return may_stay && bits(tensor.stored) <= bits(type) ? tensor.stored : type;
 }
@@ -152,6 +157,16 @@ void decode_row(const PlannedTensor& tensor, const SourceParts& parts, int64_t r
   }
 }
 
+void check_half_range(const std::string& name, const std::vector<float>& values) {
+  constexpr float kLargest = 65504.0f;
+  for (const float value : values) {
+    if (std::fabs(value) > kLargest) {
+      fail(ErrorCode::kUnsupported, "tensor ", in_quotes(name), ": expected values up to ",
+           kLargest, " for f16, found ", value, "; bf16 and f32 hold it");
+    }
+  }
+}
+
 }  // namespace
 
 void encode_tensor(ThreadPool& pool, const PlannedTensor& tensor, const SourceParts& parts,
@@ -171,6 +186,7 @@ void encode_tensor(ThreadPool& pool, const PlannedTensor& tensor, const SourcePa
       std::vector<float> values(static_cast<size_t>(cols));
       for (int64_t r = count * chunk / num_chunks; r < count * (chunk + 1) / num_chunks; ++r) {
         decode_row(tensor, parts, begin + r, values);
+        if (tensor.type == DType::kF16) check_half_range(tensor.name, values);
         quantize_row(tensor.type, values.data(), cols, out.data() + r * row_bytes);
       }
     });

@@ -227,7 +227,8 @@ QuantizeResult quantize_to_safetensors(const ModelFiles& files, const std::strin
                                        const QuantizeOptions& options) {
   if (files.is_gguf()) {
     fail(ErrorCode::kUnsupported, "expected a checkpoint folder for type ", options.type,
-         ", found the GGUF file ", files.path);
+         ", found the GGUF file ", files.path, "; in GGUF the types of as many bits are ",
+         options.type == "int8" ? "q8_0" : "q4_0 and q4_k");
   }
   if (files.config.find("quantization_config") != nullptr) {
     fail(ErrorCode::kUnsupported,
@@ -241,7 +242,8 @@ QuantizeResult quantize_to_safetensors(const ModelFiles& files, const std::strin
   }
   std::error_code error;
   if (fs::exists(out, error)) {
-    fail(ErrorCode::kInvalidArgument, "expected a folder that does not exist yet, found ", out);
+    fail(ErrorCode::kInvalidArgument, "expected a folder that does not exist yet, found ",
+         in_quotes(out), "; folders are never written over");
   }
   const bool is_int4 = options.type == "int4";
   ThreadPool pool(options.num_threads);

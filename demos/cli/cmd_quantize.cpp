@@ -109,6 +109,8 @@ void add_quantize_command(CLI::App& app) {
   quantize->add_option("out", command->out, "The file, or for int8 and int4 the folder, to write")
       ->required()
       ->type_name("OUT");
+  quantize->add_flag("-f,--force", command->options.replace,
+                     "Write over a file that exists; never over the model itself, or a folder");
   quantize->add_option("--threads", command->model.threads, "Threads; 0 is one per core")
       ->check(CLI::NonNegativeNumber);
   quantize->add_flag("--json", command->model.json, "Print one JSON object");

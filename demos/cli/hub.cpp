@@ -245,6 +245,10 @@ bool parse_hub_name(const std::string& text, HubName& name) {
   for (const std::string& part : parts) {
     if (!is_plain(part, "._-") || part.front() == '.' || part.front() == '-') return false;
   }
+  // What ends like a file of weights is meant to be one.
+  for (const char* end : {".gguf", ".safetensors", ".json", ".bin"}) {
+    if (name.repository.ends_with(end)) return false;
+  }
   return is_plain(name.revision, "._-/") && name.revision.find("..") == std::string::npos;
 }
 

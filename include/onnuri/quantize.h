@@ -13,6 +13,7 @@ struct QuantizeOptions {
   std::string type = "q4_k";  ///< one of quantize_types()
   int64_t group_size = 32;    ///< of "int4": columns that share a scale, 32, 64 or 128
   int num_threads = 0;        ///< 0: one per core this process may use
+  bool replace = false;       ///< an existing file may be written over; folders never are
   ProgressCallback progress;  ///< may throw to stop; the target is then left as it was
 };
 
@@ -42,7 +43,9 @@ std::vector<std::string> gguf_families();
 /// another one with compressed-tensors weights; all others write a GGUF file, from GGUF or from a
 /// checkpoint folder of one of gguf_families() (others are refused before any weight is read).
 /// Embeddings and heads get more bits than the rest, norms and routers keep theirs, and weights
-/// that are stored in no more bits already stay as they are. `out` appears whole or not at all.
+/// that are stored in no more bits already stay as they are, but for the plain types f32, f16 and
+/// bf16, which everything is decoded to. `out` appears whole or not at all; it is never the model
+/// itself or a part of it.
 QuantizeResult quantize_model(const std::string& path, const std::string& out,
                               const QuantizeOptions& options);
 

@@ -53,6 +53,15 @@ def test_bad_checkpoints_fail_with_one_line(tmp_path):
     assert_fails(onnuri("complete", text, "x"), "GGUF", "text.gguf")
 
 
+@pytest.mark.parametrize("path", ["./nothing", "../nothing", "/nothing/here", "nothing.gguf",
+                                  "here/nothing.gguf", "here/model.safetensors", "here/"])
+def test_missing_paths_are_not_asked_for_at_a_hub(path):
+    env = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9"}
+    result = subprocess.run([CLI, "inspect", path], stdin=subprocess.DEVNULL, capture_output=True,
+                            text=True, timeout=120, env=env)
+    assert_fails(result, "not_found", f'found nothing at "{path}"')
+
+
 def copy_of(family, folder):
     folder.mkdir()
     for name in ("config.json", "model.safetensors"):

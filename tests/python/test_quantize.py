@@ -118,8 +118,62 @@ def test_smaller_types_are_not_widened_again(model, tmp_path):
     result = quantize(small, again, "-t", "q8_0", "--json")
     assert json.loads(result.stdout)["quantized"] == 0
     assert np.array_equal(logits(small), logits(again))
-    assert quantize(small, again, "-t", "q4_0").returncode == 0  # an old file is replaced
+    assert quantize(small, again, "-t", "q4_0", "--force").returncode == 0
     assert distance(logits(again), logits(small)) < 0.3
+
+
+@pytest.mark.parametrize("stored", ["q4_1", "bf16", "q8_0"])
+@pytest.mark.parametrize("kind", ["f32", "f16", "bf16"])
+def test_plain_types_decode_whatever_is_stored(model, tmp_path, stored, kind):
+    small, plain = tmp_path / "small.gguf", tmp_path / "plain.gguf"
+    assert quantize(model, small, "-t", stored).returncode == 0
+    assert quantize(small, plain, "-t", kind).returncode == 0
+    facts = json.loads(subprocess.run([CLI, "inspect", str(plain), "--json"], capture_output=True,
+                                      text=True, timeout=60).stdout)
+    assert set(facts["storage"]) <= {kind, "f32"} and kind in facts["storage"], facts["storage"]
+    assert distance(logits(plain), logits(small)) < {"f32": 1e-5, "f16": 2e-3, "bf16": 2e-2}[kind]
+
+
+def test_halves_that_would_overflow_are_refused(model, tmp_path):
+    folder = tmp_path / "wide"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((model / "config.json").read_bytes())
+    data = bytearray((model / "model.safetensors").read_bytes())
+    data[-4:] = struct.pack("<f", 70000.0)
+    (folder / "model.safetensors").write_bytes(data)
+    result = quantize(folder, tmp_path / "out.gguf", "-t", "f16")
+    assert result.returncode == 1 and "65504" in result.stderr and "70000" in result.stderr
+    assert quantize(folder, tmp_path / "out.gguf", "-t", "bf16").returncode == 0
+
+
+def test_targets_that_exist(model, tmp_path):
+    """Replaced only when asked; the model itself, a folder or a device never."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (source / name).write_bytes((model / name).read_bytes())
+    weights = (source / "model.safetensors").read_bytes()
+    out = tmp_path / "out.gguf"
+    out.write_text("mine")
+
+    def refused(*args):
+        result = quantize(*args)
+        assert result.returncode == 1 and result.stderr.count("\n") == 1, result.stderr
+        assert "invalid_argument" in result.stderr
+        return result.stderr
+    assert "--force" in refused(source, out, "-t", "q8_0")
+    assert out.read_text() == "mine"
+    assert quantize(source, out, "-t", "q8_0", "--force").returncode == 0
+    before = out.read_bytes()
+    link = tmp_path / "link.gguf"
+    link.symlink_to(out)
+    for target in (out, link, tmp_path / "." / "out.gguf"):
+        assert "read from" in refused(out, target, "-t", "q4_0", "-f")
+    assert "read from" in refused(source, source / "model.safetensors", "-t", "q4_0", "-f")
+    assert "folder" in refused(source, source, "-t", "int8", "-f")
+    assert "folder" in refused(source, tmp_path, "-t", "q4_0", "-f")
+    assert "no plain file" in refused(source, "/dev/null", "-t", "q4_0", "-f")
+    assert out.read_bytes() == before and (source / "model.safetensors").read_bytes() == weights
 
 
 @pytest.mark.parametrize("family", [
@@ -176,7 +230,8 @@ def test_refusals_leave_nothing_behind(model, tmp_path):
         assert list(tmp_path.iterdir()) == []
         return result.stderr
     assert "q4_k" in refused(model, tmp_path / "x.gguf", "--type", "q9_9")
-    assert "GGUF" in refused(GOLDEN / "gguf" / "qwen3.gguf", tmp_path / "x", "--type", "int8")
+    assert "q8_0" in refused(GOLDEN / "gguf" / "qwen3.gguf", tmp_path / "x", "--type", "int8")
+    assert "q4_k" in refused(GOLDEN / "gguf" / "qwen3.gguf", tmp_path / "x", "--type", "int4")
     assert "exaone_moe" in refused(GOLDEN / "vision" / "qwen2_5_vl", tmp_path / "x.gguf")
     for family, reason in [("axk1", "deepseek_v3"), ("motif", "gpt_oss"), ("vaetki", "gpt_oss"),
                            ("solar_pro", "mistral"), ("hyperclovax", "norms at other places"),
