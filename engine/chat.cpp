@@ -184,20 +184,30 @@ std::string token_text(const JsonValue& value) {
   return content && content->is_string() ? content->as_string("token") : std::string();
 }
 
+struct NamedTemplates {
+  std::string standard;
+  std::string tool_use;
+};
+
 // "chat_template" is a string, or a list of named ones.
-std::string template_text(const JsonValue& value) {
-  if (value.is_string()) return value.as_string("chat_template");
-  if (!value.is_array()) return {};
+NamedTemplates read_templates(const JsonValue& value) {
+  NamedTemplates out;
+  if (value.is_string()) out.standard = value.as_string("chat_template");
+  if (!value.is_array()) return out;
   std::string first;
   for (const JsonValue& item : value.as_array("chat_template")) {
     const JsonValue* name = item.find("name");
     const JsonValue* text = item.find("template");
     if (!text || !text->is_string()) continue;
     if (first.empty()) first = text->as_string("chat_template");
-    if (name && name->is_string() && name->as_string("chat_template") == "default")
-      return text->as_string("chat_template");
+    if (!name || !name->is_string()) continue;
+    if (name->as_string("chat_template") == "default")
+      out.standard = text->as_string("chat_template");
+    if (name->as_string("chat_template") == "tool_use")
+      out.tool_use = text->as_string("chat_template");
   }
-  return first;
+  if (out.standard.empty()) out.standard = std::move(first);
+  return out;
 }
 
 void add_assistant_parts(const ChatMessage& message, JsonValue& item) {
@@ -272,9 +282,11 @@ ChatRenderer::ChatRenderer(const ModelFiles& files, const Tokenizer& tokenizer,
   else
     read_folder(files.path);
   if (source_.empty()) source_ = family_template;
-  grammar_ = find_output_grammar(source_);
-  find_steering_tokens();
-  switch_ = find_reasoning_switch(source_);
+  // One that is for tools knows how calls are written; both may have the switch.
+  const std::string all = tool_source_.empty() ? source_ : tool_source_ + "\n" + source_;
+  grammar_ = find_output_grammar(all);
+  find_steering_tokens(all);
+  switch_ = find_reasoning_switch(all);
 }
 
 void ChatRenderer::find_special_tokens() {
@@ -290,7 +302,7 @@ void ChatRenderer::find_special_tokens() {
 }
 
 // Candidates are the grammar's markers, whatever looks like a tag in the template, and <|...|>.
-void ChatRenderer::find_steering_tokens() {
+void ChatRenderer::find_steering_tokens(const std::string& source) {
   constexpr size_t kLongest = 64;
   std::vector<std::string> found = {grammar_.think_open, grammar_.think_close, grammar_.turn_open};
   for (const auto* list : {&grammar_.header_ends, &grammar_.turn_ends, &grammar_.dropped})
@@ -299,8 +311,8 @@ void ChatRenderer::find_steering_tokens() {
     for (const std::string& mark : {tag.open, tag.close, tag.name_mark, tag.args_mark})
       found.push_back(mark);
   for (const auto& [open, close] : {std::pair{'<', '>'}, std::pair{'[', ']'}}) {
-    for (size_t at = source_.find(open); at != source_.npos; at = source_.find(open, at + 1)) {
-      const std::string rest = source_.substr(at, kLongest);
+    for (size_t at = source.find(open); at != source.npos; at = source.find(open, at + 1)) {
+      const std::string rest = source.substr(at, kLongest);
       const size_t end = rest.find(close);
       const size_t stop = rest.find_first_of(" \t\r\n'\"{}", 1);
       if (end != rest.npos && end > 1 && end < stop) found.push_back(rest.substr(0, end + 1));
@@ -324,8 +336,10 @@ void ChatRenderer::find_steering_tokens() {
 }
 
 void ChatRenderer::read_gguf(const JsonValue& metadata) {
-  if (const JsonValue* text = metadata.find("tokenizer.chat_template"))
-    source_ = template_text(*text);
+  if (const JsonValue* text = metadata.find("tokenizer.chat_template")) set_templates(*text);
+  if (const JsonValue* text = metadata.find("tokenizer.chat_template.tool_use");
+      text && text->is_string())
+    tool_source_ = text->as_string("tokenizer.chat_template.tool_use");
   constexpr std::pair<const char*, const char*> kTokens[] = {{"bos", "bos_token"},
                                                              {"eos", "eos_token"},
                                                              {"unknown", "unk_token"},
@@ -346,13 +360,27 @@ void ChatRenderer::read_folder(const std::string& folder_path) {
     if (!fs::is_regular_file(folder / name, ignored)) continue;
     const JsonValue config = parse_json(read_text_file((folder / name).string()), name);
     if (!config.is_object()) continue;
-    if (const JsonValue* text = config.find("chat_template")) source_ = template_text(*text);
+    if (const JsonValue* text = config.find("chat_template")) set_templates(*text);
     for (const auto& [key, value] : config.as_object(name))
       if (key.ends_with("_token") && !token_text(value).empty())
         variables_.set(key, token_text(value));
   }
   if (fs::is_regular_file(folder / "chat_template.jinja", ignored))
-    source_ = read_text_file((folder / "chat_template.jinja").string(), kMaxTemplateBytes);
+    set_templates(read_text_file((folder / "chat_template.jinja").string(), kMaxTemplateBytes));
+  const fs::path tool_use = folder / "additional_chat_templates" / "tool_use.jinja";
+  if (fs::is_regular_file(tool_use, ignored))
+    tool_source_ = read_text_file(tool_use.string(), kMaxTemplateBytes);
+}
+
+// What is read later replaces all of what was read before.
+void ChatRenderer::set_templates(const JsonValue& value) {
+  NamedTemplates found = read_templates(value);
+  source_ = std::move(found.standard);
+  tool_source_ = std::move(found.tool_use);
+}
+
+const std::string& ChatRenderer::source_for(const JsonValue& variables) const {
+  return !tool_source_.empty() && holds_items(variables.find("tools")) ? tool_source_ : source_;
 }
 
 JsonValue ChatRenderer::variables_for(const ChatInput& input) const {
@@ -380,7 +408,7 @@ JsonValue ChatRenderer::variables_for(const ChatInput& input) const {
 
 std::string ChatRenderer::render(const ChatInput& input) const {
   const JsonValue variables = variables_for(input);
-  return ChatTemplate::parse(source_)->render(variables);
+  return ChatTemplate::parse(source_for(variables))->render(variables);
 }
 
 namespace {
@@ -408,7 +436,7 @@ std::string place_media(const std::string& text, const ChatInput& input) {
 
 ChatPrompt ChatRenderer::encode(const ChatInput& input) const {
   JsonValue variables = variables_for(input);
-  const auto compiled = ChatTemplate::parse(source_);
+  const auto compiled = ChatTemplate::parse(source_for(variables));
   ChatPrompt prompt;
   prompt.has_tools = holds_items(variables.find("tools"));
   if (prompt.has_tools) prompt.tools = ToolSchemas(*variables.find("tools"));

@@ -55,6 +55,8 @@ class ChatRenderer {
 
   bool has_template() const { return !source_.empty(); }
   const std::string& source() const { return source_; }
+  /// The one for conversations with tools, where the checkpoint has one of its own.
+  const std::string& tool_source() const { return tool_source_; }
 
   /// The prompt text. Throws kUnsupported when the checkpoint has no template.
   std::string render(const ChatInput& input) const;
@@ -67,13 +69,16 @@ class ChatRenderer {
 
  private:
   void find_special_tokens();
-  void find_steering_tokens();
+  void find_steering_tokens(const std::string& source);
   void read_gguf(const JsonValue& metadata);
   void read_folder(const std::string& folder);
+  void set_templates(const JsonValue& value);
+  const std::string& source_for(const JsonValue& variables) const;
   JsonValue variables_for(const ChatInput& input) const;
   std::vector<int32_t> encode_disguised(const std::string& text, const Disguise& disguise) const;
 
   std::string source_;
+  std::string tool_source_;                               // empty: the same
   JsonValue variables_;                                   // bos_token and the like
   std::vector<std::pair<std::string, int32_t>> special_;  // spelling and id, longest first
   std::vector<std::string> steering_;  // markers that are one token, yet not a special one

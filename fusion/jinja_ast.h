@@ -40,6 +40,7 @@ struct Expr {
   Value constant;
   std::vector<ExprPtr> children;
   std::vector<std::pair<std::string, ExprPtr>> named;  // keyword arguments
+  ExprPtr unpacked, unpacked_named;  // what stands behind * and ** in a call; may be null
   std::vector<std::string> operators;
 };
 
@@ -72,18 +73,23 @@ struct Stmt {
     kFilter,
     kWith,
     kScope,
+    kBlock,
+    kAutoescape,
     kBreak,
     kContinue
   };
   Kind kind = Kind::kText;
   int line = 0;
-  std::string text;  // text; the macro's name
-  ExprPtr expr;      // printed; condition; iterated; assigned; call; filter chain (may be null)
+  std::string text;  // text; the macro's or the block's name
+  ExprPtr expr;      // printed; condition; iterated; assigned; call; filter chain (may be null);
+                     // whether to escape
   ExprPtr filter;    // the loop's `if`
   Target target;
   bool recursive = false;
-  std::vector<Parameter> parameters;                    // macro, call
-  std::vector<std::pair<Target, ExprPtr>> assignments;  // with
+  bool scoped = false;  // a named block that sees the names around it
+  bool uses_caller = false, uses_kwargs = false, uses_varargs = false;  // macro, call
+  std::vector<Parameter> parameters;                                    // macro, call
+  std::vector<std::pair<Target, ExprPtr>> assignments;                  // with
   Block body;
   Block otherwise;
 };

@@ -1,6 +1,9 @@
 // Statements of templates; see jinja_eval.h. Expressions are in jinja_expr.cpp.
 #include "fusion/jinja_eval.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "core/check.h"
 
 namespace onnuri::jinja {
@@ -45,6 +48,14 @@ struct Interpreter::Depth {
   Interpreter& interpreter;
 };
 
+struct Interpreter::Escaping {
+  Escaping(Interpreter& i, bool escapes)
+      : interpreter(i), before(std::exchange(i.escapes_, escapes)) {}
+  ~Escaping() { interpreter.escapes_ = before; }
+  Interpreter& interpreter;
+  bool before;
+};
+
 void Interpreter::step(uint64_t count) {
   steps_ += count;
   if (steps_ > limits_.steps) error("takes too many steps");
@@ -59,8 +70,20 @@ void Interpreter::error(const std::string& what) const {
   fail(ErrorCode::kInvalidArgument, "chat template line ", line_, ": ", what);
 }
 
+void Interpreter::keep(const Value& space) {
+  if (!namespaces_.empty() && equals(namespaces_.back(), space)) return;
+  charge(sizeof(Value));
+  namespaces_.push_back(space);
+}
+
+// The text of a block that became a value.
+Value Interpreter::finished(std::string text) const {
+  return escapes_ ? Value::markup(std::move(text)) : Value::string(std::move(text));
+}
+
 void Interpreter::write(std::string& out, const Value& value) {
-  const std::string text = value.str();
+  const std::string text =
+      escapes_ ? apply_filter(*this, "escape", value, {}).as_string() : value.str();
   charge(text.size());
   out += text;
   if (out.size() > limits_.output) error("writes too much text");
@@ -85,7 +108,8 @@ std::string Interpreter::render(const Block& block, const JsonValue& variables) 
   };
   const Breaker breaker{*this};
   std::string out;
-  run(block, inner(globals), out);
+  top_ = inner(globals);
+  run(block, top_, out);
   return out;
 }
 
@@ -118,7 +142,7 @@ Interpreter::Flow Interpreter::run(const Stmt& s, const ScopePtr& scope, std::st
     case Stmt::Kind::kFilter: {
       std::string text;
       run(s.body, inner(scope), text);
-      const Value input = Value::string(std::move(text));
+      const Value input = finished(std::move(text));
       write(out, eval_filter(*s.expr, scope, &input));
       break;
     }
@@ -128,6 +152,11 @@ Interpreter::Flow Interpreter::run(const Stmt& s, const ScopePtr& scope, std::st
       return run(s.body, own, out);
     }
     case Stmt::Kind::kScope: return run(s.body, inner(scope), out);
+    case Stmt::Kind::kBlock: return run(s.body, inner(s.scoped ? scope : top_), out);
+    case Stmt::Kind::kAutoescape: {
+      const Escaping escaping(*this, eval(*s.expr, scope).truth());
+      return run(s.body, inner(scope), out);
+    }
     case Stmt::Kind::kBreak: return Flow::kBreak;
     case Stmt::Kind::kContinue: return Flow::kContinue;
   }
@@ -216,7 +245,7 @@ void Interpreter::loop(const Stmt& s, const Value& iterable, int depth, const Sc
       if (args.positional.empty()) error("loop() needs what to walk over");
       std::string text;
       loop(s, args.positional[0], depth + 1, scope, text);
-      return Value::string(std::move(text));
+      return finished(std::move(text));
     });
   }
   LoopFacts facts(items, depth, recurse);
@@ -234,7 +263,7 @@ void Interpreter::loop(const Stmt& s, const Value& iterable, int depth, const Sc
 void Interpreter::run_set_block(const Stmt& s, const ScopePtr& scope) {
   std::string text;
   run(s.body, inner(scope), text);
-  Value value = Value::string(std::move(text));
+  Value value = finished(std::move(text));
   if (s.expr) value = eval_filter(*s.expr, scope, &value);
   assign(s.target, value, scope);
 }
@@ -265,33 +294,78 @@ void Interpreter::assign(const Target& target, const Value& value, const ScopePt
   if (target.attribute.starts_with('_'))
     error("expected members of a namespace without an underscore in front");
   object.set_member(target.attribute, value);
-  if (namespaces_.empty() || !equals(namespaces_.back(), object)) {
-    charge(sizeof(Value));
-    namespaces_.push_back(object);
-  }
+  keep(object);
 }
 
 Value Interpreter::make_macro(const Stmt& s, const ScopePtr& scope) {
   closures_.emplace_back(scope);
-  return Value::function([this, &s, scope](Interpreter&, const Args& args) {
-    const Depth guard(*this);
-    const ScopePtr own = inner(scope);
-    const Value* caller = args.find(args.positional.size(), "caller");
-    own->set("caller", caller != nullptr ? *caller : Value::undefined("caller"));
-    if (args.positional.size() > s.parameters.size())
-      error("macro " + s.text + " takes at most " + std::to_string(s.parameters.size()) +
-            " arguments");
-    for (size_t i = 0; i < s.parameters.size(); ++i) {
-      const Parameter& p = s.parameters[i];
-      const Value* given = args.find(i, p.name);
-      own->set(p.name, given != nullptr ? *given
-                       : p.fallback     ? eval(*p.fallback, own)
-                                        : Value::undefined(p.name));
-    }
-    std::string text;
+  List names;
+  for (const Parameter& p : s.parameters) names.push_back(Value::string(p.name));
+  Dict facts;
+  const auto add = [&](const char* name, Value v) {
+    facts.emplace_back(Value::string(name), std::move(v));
+  };
+  add("name", s.kind == Stmt::Kind::kMacro ? Value::string(s.text) : Value::none());
+  add("arguments", Value::tuple(std::move(names)));
+  add("catch_kwargs", Value::boolean(s.uses_kwargs));
+  add("catch_varargs", Value::boolean(s.uses_varargs));
+  add("caller", Value::boolean(s.uses_caller));
+  return Value::function(
+      [this, &s, scope, escapes = escapes_](Interpreter&, const Args& args) {
+        return call_macro(s, scope, escapes, args);
+      },
+      0, std::move(facts));
+}
+
+Value Interpreter::call_macro(const Stmt& s, const ScopePtr& scope, bool escapes,
+                              const Args& args) {
+  const Depth guard(*this);
+  const ScopePtr own = inner(scope);
+  set_special(s, args, *own);
+  for (size_t i = 0; i < s.parameters.size(); ++i) {
+    const Parameter& p = s.parameters[i];
+    const Value* given = args.find(i, p.name);
+    own->set(p.name, given != nullptr ? *given
+                     : p.fallback     ? eval(*p.fallback, own)
+                                      : Value::undefined(p.name));
+  }
+  std::string text;
+  // The body escapes as it was written, its text counts as the caller escapes.
+  {
+    const Escaping escaping(*this, escapes);
     run(s.body, own, text);
-    return Value::string(std::move(text));
-  });
+  }
+  return finished(std::move(text));
+}
+
+// caller, kwargs and varargs where the body reads them; other arguments that no parameter takes
+// are an error.
+void Interpreter::set_special(const Stmt& s, const Args& args, Scope& own) {
+  const size_t num_parameters = s.parameters.size();
+  Dict rest;
+  const Value* caller = nullptr;
+  for (const auto& [name, value] : args.named) {
+    const auto is_it = [&](const Parameter& p) { return p.name == name; };
+    const auto first_open = s.parameters.begin() + static_cast<ptrdiff_t>(std::min(
+                                                       args.positional.size(), num_parameters));
+    if (std::any_of(first_open, s.parameters.end(), is_it)) continue;
+    if (name == "caller" && s.uses_caller) {
+      caller = &value;
+    } else if (s.uses_kwargs) {
+      rest.emplace_back(Value::string(name), value);
+    } else {
+      error("macro " + s.text + " takes no keyword argument \"" + name + "\"");
+    }
+  }
+  if (args.positional.size() > num_parameters && !s.uses_varargs)
+    error("macro " + s.text + " takes at most " + std::to_string(num_parameters) + " arguments");
+  if (s.uses_caller) own.set("caller", caller != nullptr ? *caller : Value::undefined("caller"));
+  if (s.uses_kwargs) own.set("kwargs", Value::dict(std::move(rest)));
+  if (!s.uses_varargs) return;
+  List more;
+  for (size_t i = num_parameters; i < args.positional.size(); ++i)
+    more.push_back(args.positional[i]);
+  own.set("varargs", Value::tuple(std::move(more)));
 }
 
 }  // namespace onnuri::jinja

@@ -53,10 +53,15 @@ class Interpreter {
   /// Python finds keys by hash, and what can change has none.
   void require_hashable(const Value& value);
   bool contains(const Value& container, const Value& item);
+  /// A namespace that may hold itself: it is emptied at the end.
+  void keep(const Value& space);
+  /// Whether texts are escaped for HTML here.
+  bool escapes() const { return escapes_; }
 
  private:
   enum class Flow { kNormal, kBreak, kContinue };
   struct Depth;
+  struct Escaping;
 
   Flow run(const Block& block, const ScopePtr& scope, std::string& out);
   Flow run(const Stmt& stmt, const ScopePtr& scope, std::string& out);
@@ -67,6 +72,9 @@ class Interpreter {
   void run_call(const Stmt& stmt, const ScopePtr& scope, std::string& out);
   void assign(const Target& target, const Value& value, const ScopePtr& scope);
   Value make_macro(const Stmt& stmt, const ScopePtr& scope);
+  Value call_macro(const Stmt& stmt, const ScopePtr& scope, bool escapes, const Args& args);
+  void set_special(const Stmt& stmt, const Args& args, Scope& own);
+  Value finished(std::string text) const;
   void write(std::string& out, const Value& value);
 
   Value eval(const Expr& expr, const ScopePtr& scope);
@@ -79,6 +87,8 @@ class Interpreter {
   Limits limits_;
   std::vector<std::weak_ptr<Scope>> closures_;  // scopes that functions hold on to
   std::vector<Value> namespaces_;               // that were assigned to
+  ScopePtr top_;                                // what named blocks see
+  bool escapes_ = false;
   uint64_t steps_ = 0;
   size_t bytes_ = 0;
   int depth_ = 0;

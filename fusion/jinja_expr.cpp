@@ -34,7 +34,8 @@ bool is_constant(const Expr& e) {
       e.kind == Expr::Kind::kAttribute)
     return false;
   const auto constant = [](const ExprPtr& c) { return c == nullptr || is_constant(*c); };
-  return std::all_of(e.children.begin(), e.children.end(), constant) &&
+  return constant(e.unpacked) && constant(e.unpacked_named) &&
+         std::all_of(e.children.begin(), e.children.end(), constant) &&
          std::all_of(e.named.begin(), e.named.end(),
                      [&](const auto& arg) { return constant(arg.second); });
 }
@@ -68,7 +69,26 @@ Args Interpreter::eval_args(const Expr& e, size_t first, const ScopePtr& scope) 
   Args args;
   for (size_t i = first; i < e.children.size(); ++i)
     args.positional.push_back(eval(*e.children[i], scope));
+  if (e.unpacked) {
+    for (Value& item : iterate(eval(*e.unpacked, scope)))
+      args.positional.push_back(std::move(item));
+    charge(args.positional.size() * sizeof(Value));
+  }
   for (const auto& [name, expr] : e.named) args.named.emplace_back(name, eval(*expr, scope));
+  if (e.unpacked_named) {
+    const Value members = eval(*e.unpacked_named, scope);
+    if (!members.is_dict())
+      error("expected a mapping behind **, found " + std::string(members.type_name()));
+    charge(members.as_dict().size() * sizeof(Value));
+    for (const auto& [key, value] : members.as_dict()) {
+      if (!key.is_string()) error("expected names behind **");
+      const auto same = [&](const auto& given) { return given.first == key.as_string(); };
+      step(args.named.size());
+      if (std::any_of(args.named.begin(), args.named.end(), same))
+        error("two values for the argument \"" + key.as_string() + "\"");
+      args.named.emplace_back(key.as_string(), value);
+    }
+  }
   return args;
 }
 
@@ -414,6 +434,10 @@ Value floats(Interpreter& in, const std::string& op, double a, double b) {
 }  // namespace
 
 Value Interpreter::binary(const std::string& op, const Value& a, const Value& b) {
+  if (op == "~" && (a.is_markup() || b.is_markup()) && escapes_) {
+    return Value::markup(apply_filter(*this, "escape", a, {}).as_string() +
+                         apply_filter(*this, "escape", b, {}).as_string());
+  }
   if (op == "~") {
     std::string text = a.str();
     text += b.str();

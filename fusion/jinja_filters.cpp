@@ -87,9 +87,30 @@ Value length(Interpreter& in, const Value& v, const Args&) {
   in.error("expected something with a length, found " + std::string(v.type_name()));
 }
 
+// One part that is safe for HTML makes the whole so, the others being escaped.
+Value join_escaped(Interpreter& in, const Value& v, const Value& between, const Value& attribute) {
+  List items;
+  bool markup = between.is_markup();
+  for (const Value& item : in.iterate(v)) {
+    items.push_back(attribute.is_none() ? item : path(in, item, attribute));
+    markup = markup || items.back().is_markup();
+  }
+  const auto shown = [&](const Value& part) {
+    return markup ? apply_filter(in, "escape", part, {}).as_string() : part.str();
+  };
+  std::string out;
+  for (size_t i = 0; i < items.size(); ++i) {
+    const std::string piece = (i > 0 ? shown(between) : std::string()) + shown(items[i]);
+    in.charge(piece.size());
+    out += piece;
+  }
+  return markup ? Value::markup(std::move(out)) : text(std::move(out));
+}
+
 Value join(Interpreter& in, const Value& v, const Args& args) {
   const std::string between = args.get(0, "d", text("")).str();
   const Value attribute = args.get(1, "attribute", Value::none());
+  if (in.escapes()) return join_escaped(in, v, args.get(0, "d", text("")), attribute);
   std::string out;
   bool first = true;
   for (const Value& item : in.iterate(v)) {

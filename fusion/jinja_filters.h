@@ -12,5 +12,6 @@ using Filter = Value (*)(Interpreter&, const Value&, const Args&);
 
 /// A filter of texts or numbers, or nullptr.
 Filter find_scalar_filter(std::string_view name);
+Value wordwrap(Interpreter& in, const Value& v, const Args& args);
 
 }  // namespace onnuri::jinja

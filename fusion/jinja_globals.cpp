@@ -93,7 +93,44 @@ Value strftime_now(Interpreter& in, const Args& args) {
   return Value::string(std::move(out));
 }
 
-Value joiner(Interpreter&, const Args& args) {
+// Goes round its items: next(), current, reset().
+Value cycler(Interpreter& in, const Args& args) {
+  if (args.positional.empty() || !args.named.empty())
+    in.error("cycler takes one item and more, by position");
+  const List& items = args.positional;
+  int deepest = 0;
+  for (const Value& item : items) deepest = std::max(deepest, item.depth());
+  const auto at = std::make_shared<size_t>(0);
+  Dict facts;
+  for (const char* name : {"current", "pos", "items", "next", "reset"})
+    facts.emplace_back(Value::string(name), Value::tuple(items));
+  const Value out = Value::name_space(std::move(facts));
+  const auto show = [items, at](const Value& space) {
+    Dict& members = space.as_namespace();
+    if (members.size() < 2) return;  // at the end all is emptied
+    members[0].second = items[*at];
+    members[1].second = Value::integer(static_cast<int64_t>(*at));
+  };
+  in.keep(out);
+  show(out);
+  out.as_namespace()[3].second = Value::function(
+      [items, at, show, out](Interpreter&, const Args&) {
+        const Value now = items[*at];
+        *at = (*at + 1) % items.size();
+        show(out);
+        return now;
+      },
+      deepest);
+  out.as_namespace()[4].second = Value::function([at, show, out](Interpreter&, const Args&) {
+    *at = 0;
+    show(out);
+    return Value::none();
+  });
+  return out;
+}
+
+Value joiner(Interpreter& in, const Args& args) {
+  if (args.positional.size() + args.named.size() > 1) in.error("joiner takes one separator");
   const Value separator = args.get(0, "sep", Value::string(", "));
   const auto used = std::make_shared<bool>(false);
   return Value::function(
@@ -109,6 +146,7 @@ Value find_global(const std::string& name) {
   if (name == "range") return Value::function(range);
   if (name == "strftime_now") return Value::function(strftime_now);
   if (name == "joiner") return Value::function(joiner);
+  if (name == "cycler") return Value::function(cycler);
   if (name == "dict")
     return Value::function(
         [](Interpreter& in, const Args& args) { return Value::dict(members_of(in, args)); });

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "core/check.h"
 #include "fusion/utf8.h"
@@ -208,29 +209,56 @@ class Lexer {
     advance(end);
   }
 
-  void number() {
-    size_t end = pos_;
-    const auto digits = [&] {
-      while (end < source_.size() && (is_digit(source_[end]) || source_[end] == '_')) ++end;
+  // Behind digits of `base` from `at`, each parted from the next by one underscore at most.
+  size_t digits(size_t at, int base, bool parted_first = false) const {
+    const auto is_one = [&](size_t i) {
+      if (i >= source_.size()) return false;
+      const char c = source_[i];
+      if (base < 10) return c >= '0' && c < '0' + base;
+      return is_digit(c) || (base == 16 && ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')));
     };
-    digits();
-    bool is_float = false;
-    if (end + 1 < source_.size() && source_[end] == '.' && is_digit(source_[end + 1])) {
-      is_float = true;
-      ++end;
-      digits();
+    for (bool first = !parted_first;; first = false) {
+      const size_t next = !first && at < source_.size() && source_[at] == '_' ? at + 1 : at;
+      if (!is_one(next)) return at;
+      at = next + 1;
+    }
+  }
+
+  // A fraction and an exponent, if there are any.
+  size_t float_end(size_t at) const {
+    size_t end = at;
+    if (end < source_.size() && source_[end] == '.') {
+      const size_t fraction = digits(end + 1, 10);
+      if (fraction > end + 1) end = fraction;
     }
     if (end < source_.size() && (source_[end] == 'e' || source_[end] == 'E')) {
-      size_t at = end + 1;
-      if (at < source_.size() && (source_[at] == '+' || source_[at] == '-')) ++at;
-      if (at < source_.size() && is_digit(source_[at])) {
-        is_float = true;
-        end = at;
-        digits();
-      }
+      size_t power = end + 1;
+      if (power < source_.size() && (source_[power] == '+' || source_[power] == '-')) ++power;
+      const size_t past = digits(power, 10);
+      if (past > power) end = past;
     }
-    take(is_float ? Token::Kind::kFloat : Token::Kind::kInteger, end);
-    std::erase(tokens_.back().text, '_');
+    return end;
+  }
+
+  size_t integer_end() const {
+    if (source_[pos_] != '0') return digits(pos_, 10);
+    const char letter = pos_ + 1 < source_.size() ? source_[pos_ + 1] : '\0';
+    for (const auto& [name, base] : {std::pair{'x', 16}, std::pair{'o', 8}, std::pair{'b', 2}}) {
+      if (letter != name && letter != name - 'a' + 'A') continue;
+      const size_t end = digits(pos_ + 2, base, true);
+      if (end > pos_ + 2) return end;
+    }
+    return digits(pos_, 1);  // zeros; what else begins with one is two numbers
+  }
+
+  void number() {
+    const size_t whole = digits(pos_, 10);
+    const bool member = pos_ > 0 && source_[pos_ - 1] == '.';  // a.1.5 has no float
+    const size_t end = member ? whole : float_end(whole);
+    if (end > whole)
+      take(Token::Kind::kFloat, end);
+    else
+      take(Token::Kind::kInteger, integer_end());
   }
 
   void string(char mark) {

@@ -1,12 +1,17 @@
 // See jinja_parser.h. Recursive descent in the order of Jinja's own precedence.
 #include "fusion/jinja_parser.h"
 
+#include <algorithm>
 #include <array>
-#include <charconv>
 #include <initializer_list>
+#include <optional>
+#include <set>
+#include <utility>
 
 #include "core/check.h"
 #include "fusion/jinja_lexer.h"
+#include "fusion/jinja_names.h"
+#include "fusion/jinja_numbers.h"
 
 namespace onnuri::jinja {
 
@@ -154,6 +159,7 @@ class Parser {
       expect_tag_end();
       s.body = body_until("endmacro");
       if (peek().kind == Kind::kName) take();
+      find_specials(s);
     } else if (tag == "call") {
       s.kind = Stmt::Kind::kCall;
       if (peek().is_op("(")) s.parameters = parameters();
@@ -161,6 +167,7 @@ class Parser {
       if (s.expr->kind != Expr::Kind::kCall) unexpected("a call");
       expect_tag_end();
       s.body = body_until("endcall");
+      find_specials(s);
     } else if (tag == "filter") {
       s.kind = Stmt::Kind::kFilter;
       s.expr = filters(nullptr, true);
@@ -172,12 +179,19 @@ class Parser {
       s.kind = Stmt::Kind::kScope;
       expect_tag_end();
       s.body = body_until("endgeneration");
+    } else if (tag == "autoescape") {
+      s.kind = Stmt::Kind::kAutoescape;
+      s.expr = expression();
+      expect_tag_end();
+      s.body = body_until("endautoescape");
+    } else if (tag == "block") {
+      parse_block(s);
     } else if (tag == "break" || tag == "continue") {
       if (loops_ == 0) unexpected("a loop around " + tag);
       s.kind = tag == "break" ? Stmt::Kind::kBreak : Stmt::Kind::kContinue;
     } else {
-      static constexpr std::array<std::string_view, 8> kKnown = {
-          "include", "import", "from", "extends", "block", "do", "autoescape", "trans"};
+      static constexpr std::array<std::string_view, 6> kKnown = {"include", "import", "from",
+                                                                 "extends", "do",     "trans"};
       for (const std::string_view known : kKnown) {
         if (tag == known)
           fail(ErrorCode::kUnsupported, "expected a tag of the chat template subset, found \"", tag,
@@ -187,6 +201,39 @@ class Parser {
            "\" in chat template line ", s.line);
     }
     expect_tag_end();
+  }
+
+  // A place that other templates could fill; nobody extends a chat template.
+  void parse_block(Stmt& s) {
+    s.kind = Stmt::Kind::kBlock;
+    s.text = expect_identifier();
+    if (!blocks_.insert(s.text).second)
+      fail(ErrorCode::kCorruptData, "expected one block called \"", s.text,
+           "\", found another in chat template line ", s.line);
+    s.scoped = skip_name("scoped");
+    if (peek().is_name("required"))
+      fail(ErrorCode::kUnsupported, "expected blocks with a body, found a required one in chat ",
+           "template line ", s.line);
+    expect_tag_end();
+    const int loops = std::exchange(loops_, 0);
+    s.body = body_until("endblock");
+    loops_ = loops;
+    skip_name(s.text);
+  }
+
+  void find_specials(Stmt& s) const {
+    const SpecialNames names = find_special_names(s.body);
+    const auto declared = [&](std::string_view name) {
+      return std::find_if(s.parameters.begin(), s.parameters.end(),
+                          [&](const Parameter& p) { return p.name == name; });
+    };
+    s.uses_caller = names.caller;
+    s.uses_kwargs = names.kwargs && declared("kwargs") == s.parameters.end();
+    s.uses_varargs = names.varargs && declared("varargs") == s.parameters.end();
+    const auto caller = declared("caller");
+    if (names.caller && caller != s.parameters.end() && !caller->fallback)
+      fail(ErrorCode::kCorruptData, "expected a default for the parameter \"caller\" in chat ",
+           "template line ", s.line);
   }
 
   void parse_for(Stmt& s) {
@@ -297,7 +344,16 @@ class Parser {
       }
       Parameter p;
       p.name = expect_identifier();
+      const int line = peek().line;
       if (skip_op("=")) p.fallback = expression();
+      if (!p.fallback && !out.empty() && out.back().fallback)
+        fail(ErrorCode::kCorruptData, "expected a default for the parameter \"", p.name,
+             "\" behind one that has one, in chat template line ", line);
+      for (const Parameter& other : out) {
+        if (other.name == p.name)
+          fail(ErrorCode::kCorruptData, "expected parameters of different names, found two called ",
+               "\"", p.name, "\" in chat template line ", line);
+      }
       out.push_back(std::move(p));
     }
     return out;
@@ -448,18 +504,16 @@ class Parser {
         return constant(Value::string(std::move(text)));
       }
       case Kind::kInteger: {
-        int64_t v = 0;
-        const auto end = t.text.data() + t.text.size();
-        const auto result = std::from_chars(t.text.data(), end, v);
-        if (result.ec != std::errc() || result.ptr != end) unexpected("an integer of 64 bits");
+        const auto read = read_integer(t.text, 0);
+        if (!read || !read->fits) unexpected("an integer of 64 bits");
         take();
-        return constant(Value::integer(v));
+        return constant(Value::integer(read->value));
       }
       case Kind::kFloat: {
-        double v = 0;
-        std::from_chars(t.text.data(), t.text.data() + t.text.size(), v);
+        const std::optional<double> read = read_float(t.text);
+        if (!read) unexpected("a number");
         take();
-        return constant(Value::number(v));
+        return constant(Value::number(*read));
       }
       default: break;
     }
@@ -550,10 +604,15 @@ class Parser {
         if (skip_op(")")) break;
       }
       first = false;
-      if (peek().is_op("*") || peek().is_op("**"))
-        fail(ErrorCode::kUnsupported, "expected plain arguments, found unpacking in chat template",
-             " line ", peek().line);
-      if (peek().kind == Kind::kName && peek(1).is_op("=")) {
+      const bool named = peek().kind == Kind::kName && peek(1).is_op("=");
+      if (e.unpacked_named || (!named && !peek().is_op("**") && e.unpacked) ||
+          (!named && !peek().is_op("**") && !peek().is_op("*") && !e.named.empty()))
+        unexpected("arguments by position before those by name");
+      if (skip_op("*")) {
+        e.unpacked = expression();
+      } else if (skip_op("**")) {
+        e.unpacked_named = expression();
+      } else if (named) {
         std::string name = take().text;
         take();
         e.named.emplace_back(std::move(name), expression());
@@ -619,6 +678,7 @@ class Parser {
   size_t at_ = 0;
   int depth_ = 0;
   int loops_ = 0;
+  std::set<std::string> blocks_;
 };
 
 }  // namespace

@@ -3,9 +3,11 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <optional>
 
 #include "core/check.h"
 #include "fusion/jinja_filters.h"
+#include "fusion/jinja_numbers.h"
 #include "fusion/jinja_text.h"
 #include "fusion/utf8.h"
 
@@ -81,38 +83,38 @@ Value indent(Interpreter& in, const Value& v, const Args& args) {
   return like(v, std::move(out));
 }
 
+// A text that is no integer may still be a float: "42.23" becomes 42.
 Value to_int(Interpreter& in, const Value& v, const Args& args) {
   if (v.is_undefined()) in.error("\"" + v.undefined_name() + "\" is undefined");
   if (v.is_integral()) return Value::integer(v.as_int());
-  double d = 0;
-  if (v.is_string()) {
-    const std::string s = strip(v.as_string(), nullptr, true, true);
-    const char* begin = s.data() + (s.starts_with('+') ? 1 : 0);
-    int64_t i = 0;
-    const auto end = std::from_chars(begin, s.data() + s.size(), i);
-    if (end.ec == std::errc() && end.ptr == s.data() + s.size()) return Value::integer(i);
-    const auto f = std::from_chars(begin, s.data() + s.size(), d);
-    if (s.empty() || f.ec != std::errc() || f.ptr != s.data() + s.size())
-      return args.get(0, "default", Value::integer(0));
-  } else if (v.is_number()) {
-    d = v.as_double();
-  } else {
-    return args.get(0, "default", Value::integer(0));
+  const Value fallback = args.get(0, "default", Value::integer(0));
+  const auto whole = [&](double d) {
+    if (std::fabs(d) >= 9e18) in.error("expected integers of 64 bits");
+    return Value::integer(static_cast<int64_t>(d));
+  };
+  if (v.is_number()) {
+    if (std::isnan(v.as_double())) return fallback;
+    return whole(v.as_double());
   }
-  if (!std::isfinite(d)) return args.get(0, "default", Value::integer(0));
-  if (std::fabs(d) >= 9e18) in.error("expected integers of 64 bits");
-  return Value::integer(static_cast<int64_t>(d));
+  if (!v.is_string()) return fallback;
+  const std::string s = strip(v.as_string(), nullptr, true, true);
+  const Value base = args.get(1, "base", Value::integer(10));
+  if (base.is_integral()) {
+    if (const auto read = read_integer(s, base.as_int())) {
+      if (!read->fits) in.error("expected integers of 64 bits");
+      return Value::integer(read->value);
+    }
+  }
+  const std::optional<double> d = read_float(s);
+  return d && std::isfinite(*d) ? whole(*d) : fallback;
 }
 
 Value to_float(Interpreter& in, const Value& v, const Args& args) {
   if (v.is_undefined()) in.error("\"" + v.undefined_name() + "\" is undefined");
   if (v.is_number()) return Value::number(v.as_double());
   if (v.is_string()) {
-    const std::string s = strip(v.as_string(), nullptr, true, true);
-    double d = 0;
-    const auto end = std::from_chars(s.data(), s.data() + s.size(), d);
-    if (!s.empty() && end.ec == std::errc() && end.ptr == s.data() + s.size())
-      return Value::number(d);
+    const auto d = read_float(strip(v.as_string(), nullptr, true, true));
+    if (d) return Value::number(*d);
   }
   return args.get(0, "default", Value::number(0));
 }
@@ -232,6 +234,7 @@ constexpr std::pair<std::string_view, Filter> kFilters[] = {
     {"truncate", truncate},
     {"wordcount", wordcount},
     {"center", center},
+    {"wordwrap", wordwrap},
     {"format", format},
 };
 

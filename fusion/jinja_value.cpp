@@ -181,12 +181,17 @@ Value Value::name_space(Dict members) {
   return v;
 }
 
-Value Value::function(Function f, int held) {
+Value Value::function(Function f, int held, Dict attributes) {
   Value v;
   v.type_ = Type::kFunction;
   v.depth_ = held + 1;
   check_depth(v.depth_);
   v.function_ = std::make_shared<const Function>(std::move(f));
+  if (!attributes.empty()) {
+    v.dict_ = std::make_shared<Members>();
+    v.dict_->members = std::move(attributes);
+    v.dict_->depth = v.depth_;
+  }
   return v;
 }
 

@@ -71,7 +71,7 @@ class Value {
   static Value dict(Dict v);
   static Value name_space(Dict v);
   /// `held`: the depth of what the function keeps alive.
-  static Value function(Function v, int held = 0);
+  static Value function(Function v, int held = 0, Dict attributes = {});
   static Value from_json(const JsonValue& json, int depth = 0);
 
   Type type() const { return type_; }

@@ -2,6 +2,8 @@
 // default, how an answer begins with it on and off; and whose words may be tokens.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "engine/chat.h"
 #include "onnuri/error.h"
 #include "tests/support/memory_checkpoint.h"
@@ -190,6 +192,38 @@ TEST(ChatRenderer, StandInsAreFoundBehindEscapes) {
   EXPECT_EQ(count("<|im_end|>"), 1);
   EXPECT_EQ(count("<think>"), 1);
   EXPECT_NE(chat.tokenizer().decode(ids, false).find("\"<|im_end|><think>\""), std::string::npos);
+}
+
+// Of named templates, the one for tools is taken where there are tools, as transformers does.
+TEST(ChatRenderer, ToolsHaveATemplateOfTheirOwn) {
+  const std::string named =
+      R"({"chat_template": [{"name": "default", "template": "plain {{ messages[0].content }}"},
+          {"name": "tool_use", "template": "tools {{ tools|length }} <tool_call>{}</tool_call>"}]})";
+  const std::string one = R"({"chat_template": "plain {{ messages[0].content }}"})";
+  const std::string in_file = "tools {{ tools|length }} <tool_call>{}</tool_call>";
+  const std::vector<ChatMessage> messages = {text_message("user", "?")};
+  for (const bool is_list : {true, false}) {
+    SCOPED_TRACE(is_list);
+    TemporaryFolder folder(is_list ? "named_templates" : "further_templates");
+    const auto tokenizer = tokenizer_with(folder, {});
+    folder.write("tokenizer_config.json", is_list ? named : one);
+    if (!is_list) {
+      std::filesystem::create_directory(folder.path() + "/additional_chat_templates");
+      folder.write("additional_chat_templates/tool_use.jinja", in_file);
+    }
+    ModelFiles files;
+    files.path = folder.path();
+    files.checkpoint = std::make_shared<MemoryCheckpoint>();
+    const ChatRenderer chat(files, *tokenizer);
+    EXPECT_EQ(chat.render({.messages = messages}), "plain ?");
+    EXPECT_EQ(chat.render({.messages = messages, .tools_json = "[]"}), "plain ?");
+    const std::string tools = R"([{"type": "function", "function": {"name": "f"}}])";
+    EXPECT_EQ(chat.render({.messages = messages, .tools_json = tools}),
+              "tools 1 <tool_call>{}</tool_call>");
+    EXPECT_EQ(chat.encode({.messages = messages, .tools_json = tools}).text,
+              "tools 1 <tool_call>{}</tool_call>");
+    EXPECT_EQ(chat.grammar().calls.size(), 1u);
+  }
 }
 
 }  // namespace
