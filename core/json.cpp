@@ -20,6 +20,10 @@ std::string_view kind_of(const JsonValue& value) {
 
 [[noreturn]] void fail_kind(std::string_view expected, std::string_view where,
                             const JsonValue& value) {
+  if (value.is_number() && !value.is_int()) {
+    fail(ErrorCode::kCorruptData, where, ": expected ", expected, ", found ",
+         value.as_double(where));
+  }
   fail(ErrorCode::kCorruptData, where, ": expected ", expected, ", found ", kind_of(value));
 }
 

@@ -55,6 +55,19 @@ int64_t ConfigReader::size(std::string_view key) const {
 double ConfigReader::number(std::string_view key) const {
   return require(*this, key).as_double(place(key));
 }
+double ConfigReader::positive(std::string_view key) const {
+  const double value = number(key);
+  // What is kept as a float must not become 0 or infinity there.
+  if (!(value >= std::numeric_limits<float>::min() && value <= std::numeric_limits<float>::max()))
+    fail(ErrorCode::kCorruptData, "expected a positive number at ", place(key), ", found ", value);
+  return value;
+}
+int64_t ConfigReader::count(std::string_view key) const {
+  const int64_t value = integer(key);
+  if (value < 0 || value > std::numeric_limits<int32_t>::max())
+    fail(ErrorCode::kCorruptData, "expected a count at ", place(key), ", found ", value);
+  return value;
+}
 bool ConfigReader::boolean(std::string_view key) const {
   return require(*this, key).as_bool(place(key));
 }
@@ -76,6 +89,15 @@ int64_t ConfigReader::integer_or(std::string_view key, int64_t fallback) const {
 }
 double ConfigReader::number_or(std::string_view key, double fallback) const {
   return has(key) ? number(key) : fallback;
+}
+double ConfigReader::positive_or(std::string_view key, double fallback) const {
+  return has(key) ? positive(key) : fallback;
+}
+double ConfigReader::nonzero_or(std::string_view key, double fallback) const {
+  return has(key) && number(key) != 0.0 ? positive(key) : fallback;
+}
+int64_t ConfigReader::count_or(std::string_view key, int64_t fallback) const {
+  return has(key) ? count(key) : fallback;
 }
 bool ConfigReader::boolean_or(std::string_view key, bool fallback) const {
   return has(key) ? boolean(key) : fallback;
@@ -120,33 +142,35 @@ RopeScaling read_rope_scaling(const ConfigReader& scaling, int64_t max_position)
       scaling.has("rope_type") ? scaling.string("rope_type") : scaling.string_or("type", "default");
   if (type == "default" || type == "mrope") return out;
   const auto original = [&] {
-    return scaling.number_or("original_max_position_embeddings", static_cast<double>(max_position));
+    return scaling.positive_or("original_max_position_embeddings",
+                               static_cast<double>(max_position));
   };
   // Null under yarn stands for the ratio of the lengths; the key has to be there.
   if (type == "yarn" && scaling.contains("factor") && !scaling.has("factor"))
     out.factor =
-        static_cast<double>(max_position) / scaling.number("original_max_position_embeddings");
+        static_cast<double>(max_position) / scaling.positive("original_max_position_embeddings");
   else if (type != "longrope")
-    out.factor = scaling.number("factor");
-  if (!(out.factor > 0))
-    fail(ErrorCode::kCorruptData, "expected a positive number at ", scaling.place("factor"));
+    out.factor = scaling.positive("factor");
   // Dynamic scaling begins behind max_position_embeddings, where the context ends here.
   if (type == "dynamic") return out;
   if (type == "linear") {
     out.kind = RopeScaling::Kind::kLinear;
   } else if (type == "llama3") {
     out.kind = RopeScaling::Kind::kByWavelength;
-    out.low_freq_factor = scaling.number("low_freq_factor");
-    out.high_freq_factor = scaling.number("high_freq_factor");
+    out.low_freq_factor = scaling.positive("low_freq_factor");
+    out.high_freq_factor = scaling.positive("high_freq_factor");
+    if (out.high_freq_factor <= out.low_freq_factor)
+      fail(ErrorCode::kCorruptData, "expected more than low_freq_factor, ", out.low_freq_factor,
+           ", at ", scaling.place("high_freq_factor"), ", found ", out.high_freq_factor);
     out.original_max_position = original();
   } else if (type == "yarn") {
     out.kind = RopeScaling::Kind::kYarn;
     out.original_max_position = original();
-    out.beta_fast = scaling.number_or("beta_fast", 32.0);
-    out.beta_slow = scaling.number_or("beta_slow", 1.0);
-    out.mscale = scaling.number_or("mscale", 0.0);
-    out.mscale_all_dim = scaling.number_or("mscale_all_dim", 0.0);
-    out.attention_factor = scaling.number_or("attention_factor", 0.0);
+    out.beta_fast = scaling.positive_or("beta_fast", 32.0);
+    out.beta_slow = scaling.positive_or("beta_slow", 1.0);
+    out.mscale = scaling.nonzero_or("mscale", 0.0);
+    out.mscale_all_dim = scaling.nonzero_or("mscale_all_dim", 0.0);
+    out.attention_factor = scaling.positive_or("attention_factor", 0.0);
     out.truncate = scaling.boolean_or("truncate", true);
   } else {
     fail(ErrorCode::kUnsupported, "rope scaling \"", type, "\" at ", scaling.where(),
@@ -163,31 +187,39 @@ bool has_keys(const ConfigReader& config, std::string_view key) {
 
 }  // namespace
 
+namespace {
+
+double read_share(const ConfigReader& config, double fallback) {
+  constexpr std::string_view kKey = "partial_rotary_factor";
+  const double share = config.number_or(kKey, fallback);
+  if (!(share > 0 && share <= 1))
+    fail(ErrorCode::kCorruptData, "expected a share in (0, 1] at ", config.place(kKey), ", found ",
+         share);
+  return share;
+}
+
+}  // namespace
+
 RopeSettings read_rope(const ConfigReader& config, int64_t head_dim, std::string_view layer_type,
                        double theta_fallback) {
   RopeSettings out;
   const int64_t max_position = config.size("max_position_embeddings");
-  double partial = config.number_or("partial_rotary_factor", 1.0);
+  double partial = read_share(config, 1.0);
   const bool old_spelling = has_keys(config, "rope_scaling") && layer_type.empty();
   const char* place =
       old_spelling || !config.has("rope_parameters") ? "rope_scaling" : "rope_parameters";
   ConfigReader rope = config.has(place) ? config.sub(place) : config;
   if (!layer_type.empty() && rope.has(layer_type)) rope = rope.sub(layer_type);
   if (rope.has("rope_theta") || config.has("rope_theta") || theta_fallback <= 0)
-    out.theta = (rope.has("rope_theta") ? rope : config).number("rope_theta");
+    out.theta = (rope.has("rope_theta") ? rope : config).positive("rope_theta");
   else
     out.theta = theta_fallback;
   if (config.has(place)) out.scaling = read_rope_scaling(rope, max_position);
-  partial = rope.number_or("partial_rotary_factor", partial);
+  partial = read_share(rope, partial);
   // A length beside the rope keys wins over one among them.
   if (out.scaling.kind != RopeScaling::Kind::kNone &&
       config.has("original_max_position_embeddings"))
-    out.scaling.original_max_position = config.number("original_max_position_embeddings");
-  if (!(out.theta > 0))
-    fail(ErrorCode::kCorruptData, "rope theta is not positive in ", config.where());
-  if (!(partial > 0) || partial > 1)
-    fail(ErrorCode::kCorruptData, "expected a share in (0, 1] at ",
-         config.place("partial_rotary_factor"));
+    out.scaling.original_max_position = config.positive("original_max_position_embeddings");
   out.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
   if (out.rotary_dim < 2 || out.rotary_dim % 2 != 0)
     fail(ErrorCode::kCorruptData, "expected an even number of columns to turn, of head_dim ",
@@ -223,6 +255,9 @@ std::vector<bool> read_sliding_layers(const ConfigReader& config, int64_t num_la
   }
   int64_t period = fallback_pattern;
   if (pattern) period = pattern->as_int(config.place("sliding_window_pattern"));
+  if (pattern && period <= 0)
+    fail(ErrorCode::kCorruptData, "expected a positive number at ",
+         config.place("sliding_window_pattern"), ", found ", period);
   if (period <= 0)
     fail(ErrorCode::kCorruptData, "missing key at ", config.place("layer_types"), " or ",
          "sliding_window_pattern");

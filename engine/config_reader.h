@@ -31,6 +31,10 @@ class ConfigReader {
   /// A size: in [1, 2^31).
   int64_t size(std::string_view key) const;
   double number(std::string_view key) const;
+  /// A finite number above zero that float32 holds.
+  double positive(std::string_view key) const;
+  /// A count that may be zero: in [0, 2^31).
+  int64_t count(std::string_view key) const;
   bool boolean(std::string_view key) const;
   std::string string(std::string_view key) const;
   std::vector<std::string> strings(std::string_view key) const;
@@ -38,6 +42,10 @@ class ConfigReader {
   int64_t size_or(std::string_view key, int64_t fallback) const;
   int64_t integer_or(std::string_view key, int64_t fallback) const;
   double number_or(std::string_view key, double fallback) const;
+  double positive_or(std::string_view key, double fallback) const;
+  /// The same for keys whose 0 stands for absent.
+  double nonzero_or(std::string_view key, double fallback) const;
+  int64_t count_or(std::string_view key, int64_t fallback) const;
   bool boolean_or(std::string_view key, bool fallback) const;
   std::string string_or(std::string_view key, std::string fallback) const;
   /// One integer or a list of them; empty when absent.

@@ -86,9 +86,9 @@ DecoderConfig read_decoder(const ConfigReader& config, const ConfigDefaults& def
   else
     out.head_dim = derived_head_dim(out.hidden_size, out.num_heads, config.where());
   out.max_position = size_or_required(config, "max_position_embeddings", defaults.max_position);
-  out.norm_eps =
-      static_cast<float>(defaults.norm_eps > 0 ? config.number_or("rms_norm_eps", defaults.norm_eps)
-                                               : config.number("rms_norm_eps"));
+  out.norm_eps = static_cast<float>(defaults.norm_eps > 0
+                                        ? config.positive_or("rms_norm_eps", defaults.norm_eps)
+                                        : config.positive("rms_norm_eps"));
   out.tied_head = config.boolean_or("tie_word_embeddings", defaults.tied_head);
   finish_decoder_sizes(out, size_or_required(config, "num_hidden_layers", defaults.num_layers),
                        config.where(), defaults.shared_evenly);
@@ -125,17 +125,28 @@ void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder) {
   if (config.has("layer_types")) {
     sliding = read_sliding_layers(config, decoder.num_layers(), 0);
   } else {
-    const int64_t first = config.integer("max_window_layers");
+    const int64_t first = config.count("max_window_layers");
     for (int64_t i = 0; i < decoder.num_layers(); ++i) sliding.push_back(i >= first);
   }
   for (size_t i = 0; i < sliding.size(); ++i) decoder.layers[i].window = sliding[i] ? window : 0;
+}
+
+int64_t read_experts_per_token(const ConfigReader& config, int64_t num_experts) {
+  const char* key = config.has("num_experts_per_tok") || !config.has("experts_per_token")
+                        ? "num_experts_per_tok"
+                        : "experts_per_token";
+  const int64_t count = config.size(key);
+  if (count > num_experts)
+    fail(ErrorCode::kCorruptData, "expected at most the ", num_experts, " experts at ",
+         config.place(key), ", found ", count);
+  return count;
 }
 
 void read_softmax_experts(const ConfigReader& config, DecoderConfig& decoder,
                           bool always_renormalized) {
   MoeSpec& moe = decoder.moe;
   moe.num_experts = config.size_of_any({"num_experts", "num_local_experts"});
-  moe.num_experts_per_token = config.size("num_experts_per_tok");
+  moe.num_experts_per_token = read_experts_per_token(config, moe.num_experts);
   moe.intermediate_size = config.size("moe_intermediate_size");
   moe.router.renormalize = always_renormalized || config.boolean("norm_topk_prob");
   const int64_t step = config.size_or("decoder_sparse_step", 1);

@@ -108,6 +108,8 @@ int64_t read_window_or_null(const ConfigReader& config);
 /// "sliding_window" counts only with "use_sliding_window", then on the sliding "layer_types" or
 /// from layer "max_window_layers" on.
 void read_optional_windows(const ConfigReader& config, DecoderConfig& decoder);
+/// "num_experts_per_tok", or "experts_per_token" in old files: at most all of them.
+int64_t read_experts_per_token(const ConfigReader& config, int64_t num_experts);
 /// Experts scored by softmax over all of them, on every "decoder_sparse_step"-th layer that
 /// "mlp_only_layers" does not name.
 /// Weights sum to one when "norm_topk_prob" says so, or always.

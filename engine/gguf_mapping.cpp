@@ -53,7 +53,7 @@ DecoderConfig read_gguf_sizes(const ModelFiles& files, const ConfigReader& confi
   const auto count = static_cast<size_t>(num_layers);
   out.num_heads = uniform(config, "attention.head_count", count);
   out.max_position = config.size("context_length");
-  out.norm_eps = static_cast<float>(config.number("attention.layer_norm_rms_epsilon"));
+  out.norm_eps = static_cast<float>(config.positive("attention.layer_norm_rms_epsilon"));
   out.tied_head = files.checkpoint->find("output.weight").empty();
   out.layers.resize(count);
   if (!config.has("feed_forward_length") && config.has("expert_count")) return out;
@@ -87,25 +87,25 @@ void ignore_gguf_extras(const ConfigReader& config, ModelConfig& model) {
 RopeTable read_gguf_rope(const ModelFiles& files, const ConfigReader& config, int64_t head_dim,
                          RopeLayout layout, bool truncate_yarn) {
   RopeSettings rope;
-  rope.theta = config.number_or("rope.freq_base", 10000.0);
+  rope.theta = config.positive_or("rope.freq_base", 10000.0);
   rope.rotary_dim = config.size_or("rope.dimension_count", head_dim);
   if (rope.rotary_dim > head_dim || rope.rotary_dim % 2 != 0)
     fail(ErrorCode::kCorruptData, "expected an even number up to ", head_dim, " at ",
          config.place("rope.dimension_count"), ", found ", rope.rotary_dim);
   // Files older than the type key scale linearly.
   rope.scaling.factor =
-      config.number_or("rope.scaling.factor", config.number_or("rope.scale_linear", 1.0));
+      config.nonzero_or("rope.scaling.factor", config.nonzero_or("rope.scale_linear", 1.0));
   const std::string type =
       config.string_or("rope.scaling.type", rope.scaling.factor == 1.0 ? "none" : "linear");
   if (type == "linear") {
     rope.scaling.kind = RopeScaling::Kind::kLinear;
   } else if (type == "yarn") {
     rope.scaling.kind = RopeScaling::Kind::kYarn;
-    rope.scaling.original_max_position = config.number("rope.scaling.original_context_length");
+    rope.scaling.original_max_position = config.positive("rope.scaling.original_context_length");
     rope.scaling.truncate = truncate_yarn;
-    rope.scaling.attention_factor = config.number_or("rope.scaling.yarn_attn_factor", 0.0);
-    rope.scaling.beta_fast = config.number_or("rope.scaling.yarn_beta_fast", 32.0);
-    rope.scaling.beta_slow = config.number_or("rope.scaling.yarn_beta_slow", 1.0);
+    rope.scaling.attention_factor = config.nonzero_or("rope.scaling.yarn_attn_factor", 0.0);
+    rope.scaling.beta_fast = config.positive_or("rope.scaling.yarn_beta_fast", 32.0);
+    rope.scaling.beta_slow = config.positive_or("rope.scaling.yarn_beta_slow", 1.0);
   } else if (type != "none") {
     fail(ErrorCode::kUnsupported, "rope scaling \"", type, "\" at ",
          config.place("rope.scaling.type"), "; known: none, linear, yarn");

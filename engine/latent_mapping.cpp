@@ -75,7 +75,7 @@ DecoderConfig read_latent_decoder(const ConfigReader& config) {
          config.place("num_key_value_heads"),
          ": latent attention has as many key heads as query heads");
   out.max_position = config.size("max_position_embeddings");
-  out.norm_eps = static_cast<float>(config.number("rms_norm_eps"));
+  out.norm_eps = static_cast<float>(config.positive("rms_norm_eps"));
   out.tied_head = config.boolean_or("tie_word_embeddings", false);
   // Null means that queries come straight from the stream; classes differ in what absent means.
   if (config.has("q_lora_rank") || !config.contains("q_lora_rank"))
@@ -179,11 +179,11 @@ DecoderConfig read_gguf_latent_decoder(const ModelFiles& files, const ConfigRead
   finish_latent(out, out.num_layers(), files.path);
   out.rope_tables = {read_gguf_rope(files, config, mla.qk_rope_dim, RopeLayout::kPairs)};
   // The stored number is a tenth of mscale_all_dim; mscale is the same, so cosines keep their size.
-  const double log_multiplier = config.number_or("rope.scaling.yarn_log_multiplier", 0.0);
+  const double log_multiplier = config.nonzero_or("rope.scaling.yarn_log_multiplier", 0.0);
   if (config.string_or("rope.scaling.type", "none") == "yarn" && log_multiplier != 0.0) {
     RopeScaling scaling;
     scaling.kind = RopeScaling::Kind::kYarn;
-    scaling.factor = config.number("rope.scaling.factor");
+    scaling.factor = config.positive("rope.scaling.factor");
     scaling.mscale_all_dim = 10.0 * log_multiplier;
     out.attention_scale = latent_attention_scale(mla, scaling);
     out.rope_tables[0].attention_factor = 1.0f;

@@ -8,11 +8,26 @@
 
 namespace onnuri {
 
+namespace {
+
+void read_groups(const ConfigReader& config, MoeSpec& moe) {
+  const int64_t groups = moe.router.num_groups = config.size("n_group");
+  const int64_t kept = moe.router.num_groups_kept = config.size("topk_group");
+  if (moe.num_experts % groups != 0)
+    fail(ErrorCode::kCorruptData, "expected a number that divides the ", moe.num_experts,
+         " experts at ", config.place("n_group"), ", found ", groups);
+  if (kept > groups)
+    fail(ErrorCode::kCorruptData, "expected at most n_group, ", groups, ", at ",
+         config.place("topk_group"), ", found ", kept);
+}
+
+}  // namespace
+
 MoeSpec read_sigmoid_moe(const ConfigReader& config, std::string_view shared_key,
                          bool groups_required) {
   MoeSpec moe;
   moe.num_experts = config.size_of_any({"num_experts", "n_routed_experts", "num_local_experts"});
-  moe.num_experts_per_token = config.size("num_experts_per_tok");
+  moe.num_experts_per_token = read_experts_per_token(config, moe.num_experts);
   moe.intermediate_size = config.size("moe_intermediate_size");
   config.integer(shared_key);  // required
   moe.shared_intermediate_size = read_shared_width(config, shared_key, moe.intermediate_size, 0);
@@ -23,11 +38,10 @@ MoeSpec read_sigmoid_moe(const ConfigReader& config, std::string_view shared_key
   moe.router.score = RouterScore::kSigmoid;
   moe.router.correction_bias = true;
   if (groups_required || config.has("n_group") || config.has("topk_group")) {
-    moe.router.num_groups = config.size("n_group");
-    moe.router.num_groups_kept = config.size("topk_group");
+    read_groups(config, moe);
   }
   moe.router.renormalize = config.boolean("norm_topk_prob");
-  moe.router.scale = static_cast<float>(config.number("routed_scaling_factor"));
+  moe.router.scale = static_cast<float>(config.positive("routed_scaling_factor"));
   return moe;
 }
 
@@ -57,7 +71,7 @@ std::vector<bool> layers_by_count(const ConfigReader& config, int64_t num_layers
   constexpr std::string_view kFirstLast = "first_last_k_dense_replace";
   if (!config.has(kFirst) && !config.has(kFirstLast))
     fail(ErrorCode::kCorruptData, "missing key at ", config.place(kFirst), " or ", kFirstLast);
-  const int64_t num_dense = config.integer(config.has(kFirst) ? kFirst : kFirstLast);
+  const int64_t num_dense = config.count(config.has(kFirst) ? kFirst : kFirstLast);
   const int64_t period = config.size_or("moe_layer_freq", 1);
   std::vector<bool> sparse;
   for (int64_t i = 0; i < num_layers; ++i) sparse.push_back(i >= num_dense && i % period == 0);
@@ -96,8 +110,7 @@ void read_gguf_experts(const ModelFiles& files, const ConfigReader& config,
           ? config.size("expert_shared_feed_forward_length")
           : read_shared_width(config, "expert_shared_count", moe.intermediate_size, 0);
   moe.router.renormalize = config.boolean_or("expert_weights_norm", false);
-  const double scale = config.number_or("expert_weights_scale", 1.0);
-  moe.router.scale = scale == 0.0 ? 1.0f : static_cast<float>(scale);  // 0 stands for absent
+  moe.router.scale = static_cast<float>(config.nonzero_or("expert_weights_scale", 1.0));
   moe.router.num_groups = std::max<int64_t>(1, config.integer_or("expert_group_count", 1));
   moe.router.num_groups_kept =
       std::max<int64_t>(1, config.integer_or("expert_group_used_count", moe.router.num_groups));

@@ -93,7 +93,7 @@ TransformerConfig read_tower_layers(const ConfigReader& config, const TowerDefau
     fail(ErrorCode::kCorruptData, "expected ", t.num_heads, " heads to divide the hidden size ",
          t.hidden_size, " in ", config.where());
   t.head_dim = t.hidden_size / t.num_heads;
-  t.norm_eps = static_cast<float>(config.number_or("layer_norm_eps", defaults.norm_eps));
+  t.norm_eps = static_cast<float>(config.positive_or("layer_norm_eps", defaults.norm_eps));
   t.activation = read_tower_activation(config, "hidden_act", defaults.activation);
   return t;
 }

@@ -199,7 +199,7 @@ VideoConfig read_video(const ModelFiles& files) {
   VideoConfig out;
   out.min_pixels = read_area(config, "min_pixels", "shortest_edge");
   out.max_pixels = read_area(config, "max_pixels", "longest_edge");
-  out.frames_per_second = config.number_or("fps", out.frames_per_second);
+  out.frames_per_second = config.positive_or("fps", out.frames_per_second);
   out.min_frames = config.size_or("min_frames", out.min_frames);
   out.max_frames = config.size_or("max_frames", out.max_frames);
   return out;

@@ -53,7 +53,7 @@ ModelConfig map_gguf(const ModelFiles& files) {
 void add_module(const ModelFiles& files, const ConfigReader& config, NameTable& names,
                 ModelConfig& model) {
   const DecoderConfig& decoder = model.decoder;
-  const int64_t extra = std::min<int64_t>(config.integer_or("num_nextn_predict_layers", 0), 64);
+  const int64_t extra = std::min<int64_t>(config.count_or("num_nextn_predict_layers", 0), 64);
   const auto prefix = [&](int64_t i) {
     return "model.layers." + std::to_string(decoder.num_layers() + i) + ".";
   };

@@ -59,7 +59,10 @@ std::vector<bool> read_windows(const ConfigReader& config, DecoderConfig& decode
            list.size());
     for (size_t i = 0; i < list.size(); ++i) {
       const int64_t window = list[i].is_null() ? 0 : list[i].as_int(place);
-      decoder.layers[i].window = window > 0 ? window : 0;
+      if (window < 0)
+        fail(ErrorCode::kCorruptData, "expected widths of 0 and more at ", place, ", found ",
+             window);
+      decoder.layers[i].window = window;
       sliding.push_back(window > 0);
     }
     return sliding;

@@ -39,13 +39,13 @@ void fill_layers(DecoderConfig& decoder, const std::vector<bool>& sliding, int64
 ModelConfig map_gguf(const ModelFiles& files) {
   ModelConfig model = base_model(files, "gemma3");
   const ConfigReader config = gguf_config(files);
-  if (config.number_or("final_logit_softcapping", 0) > 0)
+  if (config.number_or("final_logit_softcapping", 0) != 0)
     fail(ErrorCode::kUnsupported, "logit soft-capping, at ",
          config.place("final_logit_softcapping"));
   DecoderConfig& decoder = model.decoder;
   decoder = read_gguf_decoder(files, config);
   RopeSettings local;
-  local.theta = config.number_or("rope.freq_base_swa", 10000.0);
+  local.theta = config.positive_or("rope.freq_base_swa", 10000.0);
   local.rotary_dim = decoder.head_dim;
   decoder.rope_tables = {make_table(local),
                          read_gguf_rope(files, config, decoder.head_dim, RopeLayout::kHalf)};
@@ -65,7 +65,7 @@ RopeSettings local_rope(const ConfigReader& config, int64_t head_dim) {
   if (config.has("rope_parameters"))
     return read_rope(config, head_dim, "sliding_attention", 10000.0);
   RopeSettings local;
-  local.theta = config.number_or("rope_local_base_freq", 10000.0);
+  local.theta = config.positive_or("rope_local_base_freq", 10000.0);
   local.rotary_dim = head_dim;
   return local;
 }
@@ -153,7 +153,7 @@ void read_text(const ConfigReader& config, DecoderConfig& decoder) {
                                   .tied_head = true});
   decoder.norm_form = NormForm::kOnePlusWeight;
   decoder.attention_scale =
-      static_cast<float>(1.0 / std::sqrt(config.number_or("query_pre_attn_scalar", 256.0)));
+      static_cast<float>(1.0 / std::sqrt(config.positive_or("query_pre_attn_scalar", 256.0)));
   const int64_t head_dim = decoder.head_dim;
   decoder.rope_tables = {make_table(local_rope(config, head_dim)),
                          make_table(read_rope(config, head_dim, "full_attention", 1e6))};

@@ -75,12 +75,11 @@ ModelConfig map(const ModelFiles& files) {
   if (!config.has("rope_parameters")) config.sub("rope_scaling");
   DecoderConfig& decoder = model.decoder;
   decoder.moe.num_experts = config.size_of_any({"num_local_experts", "num_experts"});
-  decoder.moe.num_experts_per_token =
-      config.size_of_any({"num_experts_per_tok", "experts_per_token"});
+  decoder.moe.num_experts_per_token = read_experts_per_token(config, decoder.moe.num_experts);
   decoder.moe.intermediate_size = config.size("intermediate_size");
   fill_layers(decoder, read_sliding_layers(config, decoder.num_layers(), 2),
-              config.size("sliding_window"), config.number_or("swiglu_alpha", kAlpha),
-              config.number_or("swiglu_limit", kLimit));
+              config.size("sliding_window"), config.positive_or("swiglu_alpha", kAlpha),
+              config.positive_or("swiglu_limit", kLimit));
   const bool bias = config.boolean_or("attention_bias", true);
   set_attention_biases(decoder, bias, bias);
   NameTable names;

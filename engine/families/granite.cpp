@@ -15,11 +15,7 @@ bool matches(const ModelFiles& files) {
 }
 
 float inverse(const ConfigReader& config, std::string_view key) {
-  const double value = config.number(key);
-  if (!(value > 0))
-    fail(ErrorCode::kCorruptData, "expected a positive number at ", config.place(key), ", found ",
-         value);
-  return static_cast<float>(1.0 / value);
+  return static_cast<float>(1.0 / config.positive(key));
 }
 
 ModelConfig map_gguf(const ModelFiles& files) {
@@ -29,11 +25,10 @@ ModelConfig map_gguf(const ModelFiles& files) {
     fail(ErrorCode::kUnsupported, "a mixture of experts in the granite architecture, at ",
          config.place("expert_count"));
   DecoderConfig& decoder = model.decoder;
-  // Writers leave out a scalar of 0, which stands for the usual one.
-  decoder.embed_scale = static_cast<float>(config.number_or("embedding_scale", 1.0));
-  decoder.residual_scale = static_cast<float>(config.number_or("residual_scale", 1.0));
-  if (config.has("attention.scale"))
-    decoder.attention_scale = static_cast<float>(config.number("attention.scale"));
+  decoder.embed_scale = static_cast<float>(config.nonzero_or("embedding_scale", 1.0));
+  decoder.residual_scale = static_cast<float>(config.nonzero_or("residual_scale", 1.0));
+  decoder.attention_scale = static_cast<float>(
+      config.nonzero_or("attention.scale", static_cast<double>(decoder.attention_scale)));
   decoder.logit_scale = inverse(config, "logit_scale");
   return model;
 }
@@ -44,9 +39,9 @@ ModelConfig map(const ModelFiles& files) {
       files, "granite", {.defaults = {.num_kv_heads = kAsManyAsHeads}, .theta = 10000.0});
   const ConfigReader config = text_config(files);
   DecoderConfig& decoder = model.decoder;
-  decoder.embed_scale = static_cast<float>(config.number("embedding_multiplier"));
-  decoder.residual_scale = static_cast<float>(config.number("residual_multiplier"));
-  decoder.attention_scale = static_cast<float>(config.number("attention_multiplier"));
+  decoder.embed_scale = static_cast<float>(config.positive("embedding_multiplier"));
+  decoder.residual_scale = static_cast<float>(config.positive("residual_multiplier"));
+  decoder.attention_scale = static_cast<float>(config.positive("attention_multiplier"));
   decoder.logit_scale = inverse(config, "logits_scaling");
   const bool bias = config.boolean_or("attention_bias", false);
   set_attention_biases(decoder, bias, bias);

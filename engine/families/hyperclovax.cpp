@@ -20,12 +20,12 @@ ModelConfig map(const ModelFiles& files) {
   ModelConfig model = read_text_model(files, "hyperclovax", rules);
   const ConfigReader config = text_config(files);
   DecoderConfig& decoder = model.decoder;
-  decoder.embed_scale = static_cast<float>(config.number("embedding_multiplier"));
-  decoder.residual_scale = static_cast<float>(config.number("residual_multiplier"));
-  decoder.logit_scale = static_cast<float>(config.number("logits_scaling"));
+  decoder.embed_scale = static_cast<float>(config.positive("embedding_multiplier"));
+  decoder.residual_scale = static_cast<float>(config.positive("residual_multiplier"));
+  decoder.logit_scale = static_cast<float>(config.positive("logits_scaling"));
   // Null stands for 1 / sqrt(head_dim).
   if (config.has("attention_multiplier"))
-    decoder.attention_scale = static_cast<float>(config.number("attention_multiplier"));
+    decoder.attention_scale = static_cast<float>(config.positive("attention_multiplier"));
   const bool bias = config.boolean_or("attention_bias", false);
   set_attention_biases(decoder, bias, bias);
   // Readers differ in what a missing use_post_norm means: the tensors tell.

@@ -34,7 +34,7 @@ DecoderConfig read_text(const ModelFiles& files, const ConfigReader& text) {
   if (stored_head) out.tied_head = false;
   out.rope_tables = {make_table(read_rope(text, out.head_dim, "", 10000.0))};
   const auto scalar = [&](std::string_view key, double fallback) {
-    return static_cast<float>(text.number_or(key, fallback));
+    return static_cast<float>(text.positive_or(key, fallback));
   };
   out.embed_scale = scalar("embedding_multiplier", 1.0);
   out.residual_scale = scalar("residual_multiplier", 1.0);

@@ -62,7 +62,7 @@ void read_eyes(const ModelFiles& files, const ConfigReader& config, ModelConfig&
   out.processor.enlarge_first = true;
   out.transformer.activation = Activation::kQuickGelu;
   const double width =
-      vision.number("mlp_ratio") * static_cast<double>(out.transformer.hidden_size);
+      vision.positive("mlp_ratio") * static_cast<double>(out.transformer.hidden_size);
   if (!(width >= 1 && width <= 1 << 20))
     fail(ErrorCode::kCorruptData, "expected a share of at most 2^20 at ", vision.place("mlp_ratio"),
          ", found one of ", width);

@@ -42,7 +42,7 @@ void read_heads(const ConfigReader& config, DecoderConfig& decoder) {
          config.place("num_attention_heads"), ", found ", decoder.num_heads);
   decoder.differential.num_noise_heads =
       grouped ? config.size("num_noise_heads") : decoder.num_heads / 2;
-  decoder.differential.norm_eps = static_cast<float>(config.number_or("attn_rms_norm_eps", 1e-5));
+  decoder.differential.norm_eps = static_cast<float>(config.positive_or("attn_rms_norm_eps", 1e-5));
   for (size_t i = 0; i < decoder.layers.size(); ++i) {
     LayerSpec& layer = decoder.layers[i];
     layer.mixer = grouped ? MixerKind::kGroupedDifferential : MixerKind::kDifferential;

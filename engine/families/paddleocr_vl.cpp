@@ -25,7 +25,7 @@ VisionConfig read_vision(const ModelFiles& files, const ConfigReader& vision) {
   t.hidden_size = vision.size("hidden_size");
   t.num_heads = vision.size("num_attention_heads");
   t.intermediate_size = vision.size("intermediate_size");
-  t.norm_eps = static_cast<float>(vision.number_or("layer_norm_eps", 1e-6));
+  t.norm_eps = static_cast<float>(vision.positive_or("layer_norm_eps", 1e-6));
   t.activation = Activation::kGeluTanh;
   t.rope = true;
   if (t.hidden_size % t.num_heads != 0)

@@ -67,7 +67,7 @@ ModelConfig map(const ModelFiles& files) {
     model.vision = read_window_vision(files, vision);
     model.projector = window_vision_projector(*model.vision, vision);
     model.vision->video = read_video(files);
-    model.video_tokens.positions_per_second = thinker.number("position_id_per_seconds");
+    model.video_tokens.positions_per_second = thinker.positive("position_id_per_seconds");
     model.video_tokens.after = AfterVideo::kMaximum;
     add_block_vision_names(names, thinker_prefixes("visual."), model.vision->transformer);
   } else {

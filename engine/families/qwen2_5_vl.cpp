@@ -32,7 +32,7 @@ ModelConfig map(const ModelFiles& files) {
   model.vision = read_window_vision(files, vision);
   model.projector = window_vision_projector(*model.vision, vision);
   model.vision->video = read_video(files);
-  model.video_tokens.positions_per_second = vision.number("tokens_per_second");
+  model.video_tokens.positions_per_second = vision.positive("tokens_per_second");
   read_vision_tokens(config, model.special);
 
   NameTable names;

@@ -67,7 +67,7 @@ void add_vision(const ModelFiles& files, const ConfigReader& thinker, NameTable&
   model.vision->video = read_video(files);
   model.projector = window_vision_projector(*model.vision, vision);
   model.deep_projector = tap_projector(*model.projector);
-  model.video_tokens.positions_per_second = thinker.number("position_id_per_seconds");
+  model.video_tokens.positions_per_second = thinker.positive("position_id_per_seconds");
   model.video_tokens.assumed_fps = 1.0;
   model.video_tokens.after = AfterVideo::kMaximum;
   add_block_vision_names(names, prefixes, model.vision->transformer);

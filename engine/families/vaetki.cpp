@@ -22,10 +22,7 @@ bool matches(const ModelFiles& files) {
 
 std::vector<RopeTable> read_tables(const ConfigReader& config, int64_t rotary_dim) {
   const auto table = [&](const char* key, const RopeScaling& scaling) {
-    const double theta = config.number(key);
-    if (!(theta > 0))
-      fail(ErrorCode::kCorruptData, "expected a positive number at ", config.place(key));
-    return make_rope_table(theta, rotary_dim, RopeLayout::kPairs, scaling);
+    return make_rope_table(config.positive(key), rotary_dim, RopeLayout::kPairs, scaling);
   };
   RopeScaling global;
   if (config.has("rope_scaling")) {

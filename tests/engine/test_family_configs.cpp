@@ -187,7 +187,7 @@ TEST(FamilyConfigs, HostileCountsAreRefused) {
   EXPECT_NE(error_of(config).find("num_shared_experts"), std::string::npos);
   config = stored_config("solar_open_100b");
   config.set("num_experts_per_tok", int64_t{129});
-  EXPECT_NE(error_of(config).find("num_experts_per_token"), std::string::npos);
+  EXPECT_NE(error_of(config).find("num_experts_per_tok"), std::string::npos);
 }
 
 /// What a GGUF file answers when one 32-bit count of its keys is another.
