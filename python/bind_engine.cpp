@@ -246,6 +246,7 @@ void bind_engine_text(py::class_<Engine>& engine) {
 
 void bind_engine(py::module_& module) {
   bind_results(module);
+  bind_batch(module);
   py::class_<Engine> engine(module, "Engine");
   engine
       .def(py::init(&load), Counted(), py::arg("path"), py::kw_only(), py::arg("device") = "cpu",

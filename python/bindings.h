@@ -43,6 +43,8 @@ ContentPart part_from(const py::dict& part);
 /// OpenAI-style messages: {"role": ..., "content": text or a list of parts, "tool_calls": ...}.
 std::vector<ChatMessage> messages_from(const py::object& object);
 
+void bind_batch(py::module_& module);
+
 // bind_request.cpp
 /// The request that generate()'s arguments describe; unknown names throw TypeError.
 GenerateRequest request_from(const Engine& engine, const py::object& input_ids,

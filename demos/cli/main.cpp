@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
   add_embed_command(app);
   add_inspect_command(app);
   add_plan_command(app);
+  add_batch_command(app);
   add_bench_command(app);
   add_perplexity_command(app);
   add_devices_command(app);

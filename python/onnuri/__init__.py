@@ -29,6 +29,7 @@ from ._onnuri import (
     Usage,
     devices,
     inspect,
+    run_batch,
     plan,
     render_chat_template,
 )
@@ -36,7 +37,7 @@ from ._onnuri import (
 __all__ = [
     "Choice", "Engine", "Error", "GenerateResult", "StepLogProbs", "Stream", "TokenEvent",
     "TokenLogProb", "Tokenizer", "ToolCall", "ToolCallDelta", "Transcript", "TranscriptSegment", "Usage", "devices", "inspect", "plan",
-    "render_chat_template",
+    "render_chat_template", "run_batch",
 ]
 
 _POLL_S = 0.1  # how often a waiting iterator lets Python look for Ctrl-C

@@ -192,6 +192,10 @@ class Tokenizer:
 
 def render_chat_template(template: str, **variables: Any) -> str: ...
 def inspect(path: Path) -> dict[str, Any]: ...
+def run_batch(
+    engine: Engine, input: Path, output: Path, *, model_name: str = "", restart: bool = False,
+    allow_files: bool = False, progress: Callable[[dict[str, int]], object] | None = None,
+) -> dict[str, int]: ...
 def plan(
     path: Path, *, context_size: int = 0, concurrency: int = 1,
     compute_dtype: Literal["auto", "float32"] = "auto",

@@ -9,7 +9,7 @@ import pytest
 
 CLI = os.environ.get("ONNURI_CLI")
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "text"
-COMMANDS = ["chat", "complete", "transcribe", "describe", "inspect", "plan", "perplexity", "bench",
+COMMANDS = ["chat", "complete", "transcribe", "describe", "inspect", "plan", "batch", "perplexity", "bench",
             "devices", "pull", "quantize"]
 pytestmark = pytest.mark.skipif(not CLI, reason="ONNURI_CLI names no command")
 
