@@ -59,6 +59,15 @@ class AddedTokens {
   void mark_model_tokens(const Has& has) {
     for (AddedToken& token : tokens_) token.in_model = has(token.id);
   }
+  /// What the vocabulary holds already keeps its id there, whatever the file says; `find` (text)
+  /// is below zero for the others.
+  template <typename Find>
+  void take_ids(const Find& find) {
+    for (AddedToken& token : tokens_) {
+      const int32_t id = find(token.content);
+      if (id >= 0) token.id = id;
+    }
+  }
   /// Call after the last token.
   void finish(const Normalizer& normalizer);
 

@@ -171,8 +171,12 @@ void BpeModel::finish() {
     for (size_t i = 0; i < byte_pairs_.size(); ++i)
       byte_pairs_[i] = lookup({byte_ids_[i >> 8], 0, 1}, {byte_ids_[i & 0xFF], 0, 1});
   }
+  const bool may_drop =
+      priorities_.empty() && options_.unk_id < 0 &&
+      !(options_.byte_fallback &&
+        std::all_of(byte_ids_.begin(), byte_ids_.end(), [](int32_t id) { return id >= 0; }));
   if (options_.byte_level || !options_.prefix.empty() || !options_.suffix.empty() ||
-      options_.ignore_merges || vocabulary_.find(kMark) < 0)
+      options_.ignore_merges || may_drop || vocabulary_.find(kMark) < 0)
     return;
   cut_before_mark_ = true;
   const auto note = [&](int32_t id) {
@@ -294,6 +298,12 @@ int32_t BpeModel::affixed(std::string_view text, bool first, bool last) const {
   return usable(vocabulary_.find(written));
 }
 
+bool BpeModel::has_bytes(std::string_view text) const {
+  return options_.byte_fallback && std::all_of(text.begin(), text.end(), [&](char b) {
+           return byte_ids_[static_cast<uint8_t>(b)] >= 0;
+         });
+}
+
 void BpeModel::split(std::string_view word, BpeScratch& scratch) const {
   auto& symbols = scratch.symbols;
   symbols.clear();
@@ -318,8 +328,8 @@ void BpeModel::split(std::string_view word, BpeScratch& scratch) const {
     const auto begin = static_cast<uint32_t>(pos);
     utf8::next(word, pos);
     const auto size = static_cast<uint32_t>(pos) - begin;
-    symbols.push_back(
-        {affixed(word.substr(begin, size), begin == 0, pos == word.size()), begin, size});
+    const int32_t id = affixed(word.substr(begin, size), begin == 0, pos == word.size());
+    if (id >= 0 || !drops(word.substr(begin, size))) symbols.push_back({id, begin, size});
   }
 }
 
@@ -332,8 +342,7 @@ void BpeModel::emit(std::string_view word, BpeScratch& scratch, std::vector<int3
       continue;
     }
     const std::string_view text = word.substr(s.begin, s.size);
-    const auto has_byte = [&](char b) { return byte_ids_[static_cast<uint8_t>(b)] >= 0; };
-    if (options_.byte_fallback && std::all_of(text.begin(), text.end(), has_byte)) {
+    if (has_bytes(text)) {
       for (const char b : text) out.push_back(byte_ids_[static_cast<uint8_t>(b)]);
       after_unk = false;
     } else if (options_.unk_id >= 0) {

@@ -106,6 +106,13 @@ class BpeModel {
   void encode_new(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& out) const;
   int32_t whole_word(std::string_view word, BpeScratch& scratch) const;
   int32_t affixed(std::string_view text, bool first, bool last) const;
+  /// Whether byte fallback has a token for each byte.
+  bool has_bytes(std::string_view text) const;
+  /// Whether a character that is no token vanishes, so that its neighbours meet: `tokenizers` does
+  /// so where nothing stands for what is unknown.
+  bool drops(std::string_view text) const {
+    return options_.unk_id < 0 && priorities_.empty() && !has_bytes(text);
+  }
   void split(std::string_view word, BpeScratch& scratch) const;
   void emit(std::string_view word, BpeScratch& scratch, std::vector<int32_t>& out) const;
   template <typename Lookup>

@@ -166,10 +166,12 @@ std::string replace_regex(std::string_view text, const Regex& regex, std::string
                           size_t most) {
   Regex::Matcher matcher(regex);
   std::string out;
+  if (text.empty()) return out;
+  Regex::Walk walk(matcher, text);
   size_t from = 0;
   size_t begin = 0;
   size_t end = 0;
-  while (matcher.find(text, from, begin, end)) {
+  while (walk.next(begin, end)) {
     out += text.substr(from, begin - from);
     out += to;
     require_text(out.size(), most, kWhere);
@@ -248,6 +250,7 @@ void Normalizer::parse(const JsonValue& json, int depth) {
       step.regex = std::make_shared<const Regex>(regex->as_string(where), where);
     } else {
       step.pattern = pattern.at("String", where).as_string(where);
+      if (step.pattern.empty()) step.regex = std::make_shared<const Regex>("", where);
     }
   } else if (type == "Precompiled") {
     step.kind = Kind::kCharsmap;
@@ -293,6 +296,7 @@ std::string Normalizer::apply(std::string_view text, bool* lost_start) const {
         if (!out.empty()) out.insert(0, step.content);
         break;
       case Kind::kReplace:
+        // An empty string is found between all characters, as an empty expression is.
         out = step.regex ? replace_regex(out, *step.regex, step.content, most)
                          : replace_all(out, step.pattern, step.content, most, kWhere);
         break;

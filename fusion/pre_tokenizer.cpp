@@ -25,6 +25,43 @@ constexpr const char* kWordPattern =
     "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}]+|"
     "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}\\s]+";
 
+// Runs of one script. Kana and the long-vowel mark count as Han; spaces and what has no script go
+// with what stands before them, and are dropped at the start of a word. Only names of Unicode 14,
+// since any PCRE2 that knows no name of a list knows none of it; characters of younger scripts are
+// words of their own.
+std::string script_pattern() {
+  static constexpr const char* kScripts =
+      "Latin Hangul Cyrillic Greek Arabic Hebrew Thai Devanagari Inherited Armenian Georgian "
+      "Bengali Gurmukhi Gujarati Oriya Tamil Telugu Kannada Malayalam Sinhala Lao Tibetan Myanmar "
+      "Ethiopic Khmer Mongolian Bopomofo Yi Canadian_Aboriginal Cherokee Syriac Thaana Nko Ogham "
+      "Runic Tagalog Hanunoo Buhid Tagbanwa Limbu Tai_Le New_Tai_Lue Buginese Tai_Tham Balinese "
+      "Sundanese Batak Lepcha Ol_Chiki Glagolitic Coptic Tifinagh Braille Lisu Vai Bamum "
+      "Syloti_Nagri Phags_Pa Saurashtra Kayah_Li Rejang Javanese Cham Tai_Viet Meetei_Mayek "
+      "Linear_B Old_Italic Gothic Old_Permic Ugaritic Old_Persian Deseret Shavian Osmanya Osage "
+      "Elbasan Caucasian_Albanian Linear_A Cypriot Imperial_Aramaic Palmyrene Nabataean Hatran "
+      "Phoenician Lydian Meroitic_Hieroglyphs Meroitic_Cursive Kharoshthi Old_South_Arabian "
+      "Old_North_Arabian Manichaean Avestan Inscriptional_Parthian Inscriptional_Pahlavi "
+      "Psalter_Pahlavi Old_Turkic Old_Hungarian Brahmi Kaithi Sora_Sompeng Chakma Mahajani Sharada "
+      "Khojki Multani Khudawadi Grantha Newa Tirhuta Siddham Modi Takri Ahom Warang_Citi "
+      "Pau_Cin_Hau Bhaiksuki Marchen Cuneiform Anatolian_Hieroglyphs Mro Bassa_Vah Pahawh_Hmong "
+      "Miao Tangut Duployan SignWriting Adlam Mende_Kikakui Egyptian_Hieroglyphs Mandaic Samaritan "
+      "Soyombo Zanabazar_Square Masaram_Gondi Nushu Dogra Gunjala_Gondi Hanifi_Rohingya Makasar "
+      "Medefaidrin Old_Sogdian Sogdian Elymaic Nandinagari Nyiakeng_Puachue_Hmong Wancho "
+      "Chorasmian Dives_Akuru Khitan_Small_Script Yezidi Cypro_Minoan Old_Uyghur Tangsa Toto "
+      "Vithkuqi Carian Lycian";
+  const std::string east = "\\p{sc:Han}\\p{sc:Hiragana}\\p{sc:Katakana}\\x{30FC}";
+  const std::string rest = " \\p{sc:Unknown}";
+  std::string out = "[" + east + "][" + east + rest + "]*";
+  out += "|(?![ \\x{30FC}])\\p{sc:Common}(?:(?!\\x{30FC})[\\p{sc:Common}\\p{sc:Unknown}])*";
+  for (std::string_view names = kScripts; !names.empty();) {
+    const size_t size = std::min(names.find(' '), names.size());
+    const std::string one = "\\p{sc:" + std::string(names.substr(0, size)) + "}";
+    out += "|" + one + "[" + one + rest + "]*";
+    names.remove_prefix(std::min(size + 1, names.size()));
+  }
+  return out + "|[^" + rest + "][" + rest + "]*";
+}
+
 // A stretch of a word and whether the pattern matched it.
 struct Stretch {
   Span span;
@@ -104,24 +141,31 @@ void stretch(Span span, bool invert, std::vector<Stretch>& out, const Find& find
   if (from < span.end) out.push_back({{from, span.end}, invert});
 }
 
-template <typename Find>
-void split_all(Pieces& pieces, const Step& step, const Find& find) {
+// Every word becomes what `collect(span, stretches)` makes of it.
+template <typename Collect>
+void split_with(Pieces& pieces, const Step& step, const Collect& collect) {
   std::vector<Span> out;
   out.reserve(pieces.spans.size() + pieces.text.size() / 4);
   std::vector<Stretch> stretches;
   for (const Span& span : pieces.spans) {
-    stretch(span, step.invert, stretches,
-            [&](size_t from, size_t end, Span& match) { return find(span, from, end, match); });
+    collect(span, stretches);
     arrange(stretches, step.behavior, out);
   }
   std::erase_if(out, [](const Span& s) { return s.begin >= s.end; });
   pieces.spans = std::move(out);
 }
 
+template <typename Find>
+void split_all(Pieces& pieces, const Step& step, const Find& find) {
+  split_with(pieces, step, [&](const Span& span, std::vector<Stretch>& out) {
+    stretch(span, step.invert, out, find);
+  });
+}
+
 template <typename IsMatch>
 void split_characters(Pieces& pieces, const Step& step, const IsMatch& is_match) {
   const std::string_view text = pieces.text;
-  split_all(pieces, step, [&](const Span&, size_t from, size_t end, Span& match) {
+  split_all(pieces, step, [&](size_t from, size_t end, Span& match) {
     for (size_t pos = from; pos < end;) {
       match.begin = pos;
       const char32_t c = utf8::next(text, pos);
@@ -134,20 +178,34 @@ void split_characters(Pieces& pieces, const Step& step, const IsMatch& is_match)
 
 void split_regex(Pieces& pieces, const Step& step, Regex::Matcher& matcher) {
   const std::string_view text = pieces.text;
-  split_all(pieces, step, [&](const Span& span, size_t from, size_t, Span& match) {
-    // The pattern sees one word: its ends are the ends of the text.
+  split_with(pieces, step, [&](const Span& span, std::vector<Stretch>& out) {
+    // The pattern sees one word: its ends are the ends of the text. Empty matches cut too.
     const std::string_view word = text.substr(span.begin, span.end - span.begin);
-    size_t begin = 0;
-    size_t end = 0;
-    if (!matcher.find(word, from - span.begin, begin, end)) return false;
-    match = {span.begin + begin, span.begin + end};
+    Regex::Walk walk(matcher, word);
+    out.clear();
+    size_t from = 0, begin = 0, end = 0;
+    while (walk.next(begin, end)) {
+      if (begin > from) out.push_back({{span.begin + from, span.begin + begin}, step.invert});
+      out.push_back({{span.begin + begin, span.begin + end}, !step.invert});
+      from = end;
+    }
+    if (from < word.size()) out.push_back({{span.begin + from, span.end}, step.invert});
+  });
+}
+
+// Words of `length` characters each, the last one perhaps of fewer.
+void split_lengths(Pieces& pieces, const Step& step) {
+  const std::string_view text = pieces.text;
+  split_all(pieces, step, [&](size_t from, size_t end, Span& match) {
+    match = {from, from};
+    for (size_t i = 0; i < step.length && match.end < end; ++i) utf8::next(text, match.end);
     return true;
   });
 }
 
 void split_words(Pieces& pieces, const Step& step) {
   const std::string_view text = pieces.text;
-  split_all(pieces, step, [&](const Span&, size_t from, size_t end, Span& match) {
+  split_all(pieces, step, [&](size_t from, size_t end, Span& match) {
     match = {from, step.scanner->next(text.substr(0, end), from)};
     return true;
   });
@@ -155,7 +213,7 @@ void split_words(Pieces& pieces, const Step& step) {
 
 void split_string(Pieces& pieces, const Step& step) {
   const std::string_view text = pieces.text;
-  split_all(pieces, step, [&](const Span&, size_t from, size_t end, Span& match) {
+  split_all(pieces, step, [&](size_t from, size_t end, Span& match) {
     const size_t at = text.substr(0, end).find(step.text, from);
     if (at == text.npos || step.text.empty()) return false;
     match = {at, at + step.text.size()};
@@ -269,6 +327,20 @@ void PreTokenizer::parse(const JsonValue& json, int depth) {
     step.kind = Kind::kPunctuation;
     if (const JsonValue* behavior = json.find("behavior")) step.behavior = behavior_from(*behavior);
     add(std::move(step));
+  } else if (type == "UnicodeScripts") {
+    step.regex = std::make_shared<const Regex>(script_pattern(), kWhere);
+    step.behavior = SplitBehavior::kRemoved;
+    step.invert = true;
+    add(std::move(step));
+  } else if (type == "FixedLength") {
+    const JsonValue* length = json.find("length");
+    const int64_t characters = length == nullptr ? 5 : length->as_int(kWhere);
+    if (characters < 1)
+      fail(ErrorCode::kCorruptData, "expected a length above zero at ", kWhere, ", found ",
+           characters);
+    step.kind = Kind::kFixedLength;
+    step.length = static_cast<size_t>(characters);
+    add(std::move(step));
   } else if (type == "CharDelimiterSplit") {
     step.kind = Kind::kString;
     step.text = json.at("delimiter", kWhere).as_string(kWhere);
@@ -334,6 +406,7 @@ void PreTokenizer::apply(Pieces& pieces, Scratch& scratch) const {
         split_regex(pieces, step, *scratch[i]);
         break;
       case Kind::kString: split_string(pieces, step); break;
+      case Kind::kFixedLength: split_lengths(pieces, step); break;
       case Kind::kDigits:
         split_characters(pieces, step, [&](char32_t c) {
           return (step.classes->of(c) & CharClasses::kNumber) != 0;

@@ -37,6 +37,7 @@ class PreTokenizer {
     kDigits,
     kWhitespaceSplit,
     kPunctuation,
+    kFixedLength,
     kMetaspace,
     kPrefixSpace
   };
@@ -46,6 +47,7 @@ class PreTokenizer {
     std::shared_ptr<const WordScanner> scanner;  // does the same as the regex, where it is set
     std::shared_ptr<const CharClasses> classes;  // digits
     std::string text;                            // string pattern; metaspace's replacement
+    size_t length = 0;                           // characters of a word of fixed length
     SplitBehavior behavior = SplitBehavior::kIsolated;
     bool invert = false;
     bool individual_digits = false;

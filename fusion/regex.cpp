@@ -8,6 +8,7 @@
 #include <chrono>
 
 #include "core/check.h"
+#include "fusion/utf8.h"
 
 namespace onnuri {
 
@@ -146,6 +147,28 @@ Regex::Matcher::Matcher(const Regex& regex) : state_(new State) {
 Regex::Matcher::~Matcher() = default;
 
 bool Regex::Matcher::find(std::string_view text, size_t from, size_t& begin, size_t& end) {
+  return search(text, from, false, begin, end);
+}
+
+bool Regex::Matcher::find_any(std::string_view text, size_t from, size_t& begin, size_t& end) {
+  return search(text, from, true, begin, end);
+}
+
+bool Regex::Walk::next(size_t& begin, size_t& end) {
+  while (from_ <= text_.size() && matcher_.find_any(text_, from_, begin, end)) {
+    if (begin < end || end != last_) {
+      from_ = last_ = end;
+      return true;
+    }
+    if (from_ == text_.size()) break;
+    utf8::next(text_, from_);
+  }
+  from_ = text_.size() + 1;
+  return false;
+}
+
+bool Regex::Matcher::search(std::string_view text, size_t from, bool empty_too, size_t& begin,
+                            size_t& end) {
   State& s = *state_;
   uint32_t options = 0;
   while (from <= text.size()) {
@@ -164,8 +187,8 @@ bool Regex::Matcher::find(std::string_view text, size_t from, size_t& begin, siz
       s.give_up("backtracks without end");
     if (rc < 0) s.give_up("the matcher refuses");
     const size_t* span = pcre2_get_ovector_pointer(s.data);
-    if (span[1] > span[0]) {
-      s.consumed += span[1] - span[0];
+    if (span[1] > span[0] || empty_too) {
+      s.consumed += std::max(span[1] - span[0], size_t{1});
       if ((++s.looks & 255) == 0) s.check_pace();
       begin = span[0];
       end = span[1];

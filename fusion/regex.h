@@ -31,9 +31,27 @@ class Regex {
     /// Finds the next non-empty match in valid UTF-8 at or after `from`. False when there is none.
     bool find(std::string_view text, size_t from, size_t& begin, size_t& end);
 
+    /// The same with empty matches.
+    bool find_any(std::string_view text, size_t from, size_t& begin, size_t& end);
+
    private:
+    bool search(std::string_view text, size_t from, bool empty_too, size_t& begin, size_t& end);
+
     struct State;
     std::unique_ptr<State> state_;
+  };
+
+  /// All matches in a text in order, empty ones included unless they stand right behind another.
+  class Walk {
+   public:
+    Walk(Matcher& matcher, std::string_view text) : matcher_(matcher), text_(text) {}
+    bool next(size_t& begin, size_t& end);
+
+   private:
+    Matcher& matcher_;
+    std::string_view text_;
+    size_t from_ = 0;
+    size_t last_ = std::string_view::npos;  // where the match before ended
   };
 
   /// `text` with every character that has a meaning in patterns escaped.

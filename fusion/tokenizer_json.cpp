@@ -51,6 +51,7 @@ std::unique_ptr<Vocabulary> new_vocabulary(size_t model_tokens, const AddedToken
 }
 
 void add_added(Vocabulary& vocabulary, AddedTokens& added) {
+  added.take_ids([&](const std::string& text) { return vocabulary.find(text); });
   added.mark_model_tokens([&](int32_t id) { return vocabulary.contains(id); });
   for (const AddedToken& token : added.all())
     vocabulary.add(token.content, token.id, "tokenizer.json: added_tokens");
@@ -133,6 +134,7 @@ void read_unigram(const JsonValue& model, TokenizerParts& parts) {
   parts.unigram = std::make_unique<UnigramModel>(
       *parts.vocabulary, std::move(scores), static_cast<int32_t>(unk_id),
       flag(model, "byte_fallback", false), blocked_tokens(parts.added, parts.vocabulary->size()));
+  parts.unigram->refuse_unknown();
 }
 
 void read_word_piece(const JsonValue& model, bool whole_words_only, TokenizerParts& parts) {

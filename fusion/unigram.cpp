@@ -6,6 +6,8 @@
 #include <limits>
 #include <string>
 
+#include "core/check.h"
+#include "core/printable.h"
 #include "fusion/utf8.h"
 
 namespace onnuri {
@@ -68,7 +70,12 @@ void UnigramModel::encode(std::string_view word, UnigramScratch& scratch,
     const auto offer = [&](size_t at, double score, int32_t id) {
       frontier = std::max(frontier, at);
       Node& node = nodes[at];
-      if (!node.reached || score > node.score) node = {score, begin, id, true};
+      if (node.reached && score <= node.score) return;
+      if (id < 0 && refuses_unknown_)
+        fail(ErrorCode::kInvalidArgument,
+             "expected text of the vocabulary, which has no unknown token, found ",
+             in_quotes(word.substr(begin, at - begin)));
+      node = {score, begin, id, true};
     };
     trie_.walk(word, begin, [&](size_t at, int32_t id) {
       offer(at, sum(nodes[begin].score, scores_[static_cast<size_t>(id)]), id);

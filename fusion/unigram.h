@@ -36,6 +36,10 @@ class UnigramModel {
                bool byte_fallback, const std::vector<bool>& blocked,
                ScoreSums sums = ScoreSums::kDouble);
 
+  /// Without an unknown token, text that needs one is refused (as `tokenizers` does) instead of
+  /// dropped.
+  void refuse_unknown() { refuses_unknown_ = unk_id_ < 0; }
+
   void encode(std::string_view word, UnigramScratch& scratch, std::vector<int32_t>& out) const;
 
  private:
@@ -49,6 +53,7 @@ class UnigramModel {
   int32_t unk_id_;
   double unk_score_ = 0;
   bool byte_fallback_;
+  bool refuses_unknown_ = false;
   ScoreSums sums_;
   std::array<int32_t, 256> byte_ids_{};
   PieceTrie trie_;

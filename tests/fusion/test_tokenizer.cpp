@@ -89,6 +89,34 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
+// What is dropped, refused, or found although it is empty: small tokenizers, each for one rule
+// (tests/golden/make_corner_tokenizer_goldens.py).
+TEST(Tokenizer, CornersAgreeWithTheReference) {
+  const auto folder = std::filesystem::temp_directory_path() / "onnuri_tokenizer_corners";
+  std::filesystem::create_directories(folder);
+  const JsonValue all = read("corners.json");
+  EXPECT_GT(all.as_array("corners").size(), 60u);
+  for (const JsonValue& one : all.as_array("corners")) {
+    SCOPED_TRACE(one.at("name", "corner").as_string("name"));
+    std::ofstream(folder / "tokenizer.json") << one.at("tokenizer", "corner").dump();
+    const auto tokenizer = load_tokenizer(folder.string());
+    for (const JsonValue& row : one.at("cases", "corner").as_array("cases")) {
+      const auto& pair = row.as_array("case");
+      const std::string& text = pair[0].as_string("text");
+      SCOPED_TRACE(text);
+      if (pair[1].is_null()) {
+        EXPECT_THROW(tokenizer->encode(text, false, true), Error);
+        continue;
+      }
+      std::vector<int32_t> ids;
+      for (const JsonValue& id : pair[1].as_array("ids"))
+        ids.push_back(static_cast<int32_t>(id.as_int("id")));
+      EXPECT_EQ(tokenizer->encode(text, false, true), ids);
+    }
+  }
+  std::filesystem::remove_all(folder);
+}
+
 TEST(Tokenizer, SaysWhatItIs) {
   const std::pair<const char*, const char*> kinds[] = {{"gpt2", "BPE"},
                                                        {"unigram", "Unigram"},

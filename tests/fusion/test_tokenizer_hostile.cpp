@@ -168,8 +168,9 @@ TEST_F(HostileJson, TheSoundOneLoads) {
 TEST_F(HostileJson, UnknownComponentsAreNamed) {
   const auto unsupported = ErrorCode::kUnsupported;
   expect_refused(with(R"("normalizer":{"type":"Nmt"})"), unsupported, "Nmt");
-  expect_refused(with(R"("pre_tokenizer":{"type":"UnicodeScripts"})"), unsupported,
-                 "UnicodeScripts");
+  expect_refused(with(R"("pre_tokenizer":{"type":"Odd"})"), unsupported, "Odd");
+  expect_refused(with(R"("pre_tokenizer":{"type":"FixedLength","length":0})"),
+                 ErrorCode::kCorruptData, "length");
   expect_refused(with(R"("decoder":{"type":"CTC"})"), unsupported, "CTC");
   expect_refused(with(R"("post_processor":{"type":"Odd"})"), unsupported, "Odd");
   expect_refused(with("", R"({"type":"CharLevel","vocab":{}})"), unsupported, "CharLevel");
