@@ -119,7 +119,7 @@ class EmbedEngine final : public Engine, public MeasuredEngine {
   }
 
   FloatMatrix logits(std::span<const int32_t>, std::span<const Image>, std::span<const Waveform>,
-                     std::span<const Video>) override {
+                     std::span<const Video>, const GoOn&) override {
     only_vectors("logits()");
   }
   Transcript transcribe(const Waveform&, const TranscribeOptions&) override {

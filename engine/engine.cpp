@@ -30,11 +30,11 @@ PromptLayout Engine::prepare(std::span<const ChatMessage>, const std::string&) {
   fail(ErrorCode::kUnsupported, "this model takes no conversations");
 }
 
-double Engine::mean_nll(std::span<const int32_t>) {
+double Engine::mean_nll(std::span<const int32_t>, const GoOn&) {
   fail(ErrorCode::kUnsupported, "this model does not score text");
 }
 
-std::vector<double> Engine::token_nll(std::span<const int32_t>) {
+std::vector<double> Engine::token_nll(std::span<const int32_t>, const GoOn&) {
   fail(ErrorCode::kUnsupported, "this model does not score text");
 }
 

@@ -10,20 +10,21 @@ class GuardedEngine final : public Engine {
   explicit GuardedEngine(std::unique_ptr<Engine> inner) : inner_(std::move(inner)) {}
 
   FloatMatrix logits(std::span<const int32_t> ids, std::span<const Image> images,
-                     std::span<const Waveform> audios, std::span<const Video> videos) override {
+                     std::span<const Waveform> audios, std::span<const Video> videos,
+                     const GoOn& go_on) override {
     return guard_memory("compute logits",
-                        [&] { return inner_->logits(ids, images, audios, videos); });
+                        [&] { return inner_->logits(ids, images, audios, videos, go_on); });
   }
   PromptLayout prepare(std::span<const ChatMessage> messages,
                        const std::string& template_kwargs_json) override {
     return guard_memory("prepare a conversation",
                         [&] { return inner_->prepare(messages, template_kwargs_json); });
   }
-  double mean_nll(std::span<const int32_t> ids) override {
-    return guard_memory("score a text", [&] { return inner_->mean_nll(ids); });
+  double mean_nll(std::span<const int32_t> ids, const GoOn& go_on) override {
+    return guard_memory("score a text", [&] { return inner_->mean_nll(ids, go_on); });
   }
-  std::vector<double> token_nll(std::span<const int32_t> ids) override {
-    return guard_memory("score a text", [&] { return inner_->token_nll(ids); });
+  std::vector<double> token_nll(std::span<const int32_t> ids, const GoOn& go_on) override {
+    return guard_memory("score a text", [&] { return inner_->token_nll(ids, go_on); });
   }
   SamplingParams model_sampling() const override { return inner_->model_sampling(); }
   GenerateResult generate(const GenerateRequest& request, const TokenCallback& on_token) override {

@@ -61,13 +61,15 @@ class SpeechEngine final : public Engine, public MeasuredEngine {
   }
 
   FloatMatrix logits(std::span<const int32_t> ids, std::span<const Image> images,
-                     std::span<const Waveform> audios, std::span<const Video> videos) override {
+                     std::span<const Waveform> audios, std::span<const Video> videos,
+                     const GoOn& go_on) override {
     const std::lock_guard lock(mutex_);
     if (!images.empty() || !videos.empty() || audios.size() != 1 || ids.empty()) {
       fail(ErrorCode::kInvalidArgument, "expected token ids and one sound, found ", ids.size(),
            " ids, ", audios.size(), " sounds and ", images.size(), " images");
     }
     const FloatMatrix features = encode(audios[0]);
+    if (go_on && !go_on()) fail(ErrorCode::kCancelled, "stopped by the caller");
     decoder_->attend_to(state_, matrix(features.values.data(), features.rows, features.cols));
     FloatMatrix out{static_cast<int64_t>(ids.size()), config_.speech_decoder->vocab_size, {}};
     out.values.resize(static_cast<size_t>(out.rows * out.cols));

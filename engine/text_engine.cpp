@@ -217,8 +217,17 @@ void TextEngine::forward_tokens(KvSequence& kv, std::span<const int32_t> ids, in
   decoder_->forward(batch, matrix(logits, count, config_.decoder.vocab_size));
 }
 
+namespace {
+
+void check_go_on(const GoOn& go_on) {
+  if (go_on && !go_on()) fail(ErrorCode::kCancelled, "stopped by the caller");
+}
+
+}  // namespace
+
 FloatMatrix TextEngine::logits(std::span<const int32_t> input_ids, std::span<const Image> images,
-                               std::span<const Waveform> audios, std::span<const Video> videos) {
+                               std::span<const Waveform> audios, std::span<const Video> videos,
+                               const GoOn& go_on) {
   const std::lock_guard lock(mutex_);
   const PreparedPrompt prompt =
       prepare({input_ids.begin(), input_ids.end()}, {images, audios, videos});
@@ -233,6 +242,7 @@ FloatMatrix TextEngine::logits(std::span<const int32_t> input_ids, std::span<con
   }
   const std::unique_ptr<KvSequence> kv = new_sequence();
   for (int64_t begin = 0, end = 0; begin < out.rows; begin = end) {
+    check_go_on(go_on);
     end = chunk_end(prompt, begin);
     float* rows = out.values.data() + begin * out.cols;
     forward_chunk(prompt, *kv, begin, end - begin, Rows::kAll, rows);
@@ -240,12 +250,12 @@ FloatMatrix TextEngine::logits(std::span<const int32_t> input_ids, std::span<con
   return out;
 }
 
-double TextEngine::mean_nll(std::span<const int32_t> input_ids) {
-  const std::vector<double> nll = token_nll(input_ids);
+double TextEngine::mean_nll(std::span<const int32_t> input_ids, const GoOn& go_on) {
+  const std::vector<double> nll = token_nll(input_ids, go_on);
   return std::accumulate(nll.begin(), nll.end(), 0.0) / static_cast<double>(nll.size());
 }
 
-std::vector<double> TextEngine::token_nll(std::span<const int32_t> input_ids) {
+std::vector<double> TextEngine::token_nll(std::span<const int32_t> input_ids, const GoOn& go_on) {
   const std::lock_guard lock(mutex_);
   if (input_ids.size() < 2)
     fail(ErrorCode::kInvalidArgument, "expected at least two tokens, found ", input_ids.size());
@@ -257,6 +267,7 @@ std::vector<double> TextEngine::token_nll(std::span<const int32_t> input_ids) {
   std::vector<double> nll;
   nll.reserve(input_ids.size() - 1);
   for (int64_t begin = 0; begin < total; begin += options_.prefill_chunk) {
+    check_go_on(go_on);
     const int64_t count = std::min(options_.prefill_chunk, total - begin);
     forward_chunk(prompt, *kv, begin, count, Rows::kAll, logits.data());
     for (int64_t i = 0; i < count && begin + i + 1 < total; ++i)

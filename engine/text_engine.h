@@ -62,11 +62,12 @@ class TextEngine final : public Engine, public MeasuredEngine {
   TextEngine(const ModelFiles& files, ModelConfig config, const EngineOptions& options);
 
   FloatMatrix logits(std::span<const int32_t> input_ids, std::span<const Image> images,
-                     std::span<const Waveform> audios, std::span<const Video> videos) override;
+                     std::span<const Waveform> audios, std::span<const Video> videos,
+                     const GoOn& go_on) override;
   PromptLayout prepare(std::span<const ChatMessage> messages,
                        const std::string& template_kwargs_json) override;
-  double mean_nll(std::span<const int32_t> input_ids) override;
-  std::vector<double> token_nll(std::span<const int32_t> input_ids) override;
+  double mean_nll(std::span<const int32_t> input_ids, const GoOn& go_on) override;
+  std::vector<double> token_nll(std::span<const int32_t> input_ids, const GoOn& go_on) override;
   SamplingParams model_sampling() const override { return model_sampling_; }
   GenerateResult generate(const GenerateRequest& request, const TokenCallback& on_token) override;
   Transcript transcribe(const Waveform& audio, const TranscribeOptions& options) override;

@@ -69,6 +69,19 @@ py::dict layout_dict(const PromptLayout& layout) {
   return out;
 }
 
+// For calls without a callback of the user's: Ctrl-C and the end of Python end them.
+GoOn until_interrupted() {
+  return [last = std::chrono::steady_clock::now()]() mutable {
+    if (must_stop()) return false;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last < kSignalPeriod) return true;
+    last = now;
+    const WithGil acquire;
+    check_signals();
+    return true;
+  };
+}
+
 GenerateResult generate(Engine& engine, const py::object& input_ids, const py::object& prompt,
                         const py::object& messages, const py::object& callback,
                         const py::kwargs& options) {
@@ -223,8 +236,14 @@ void bind_results(py::module_& module) {
 
 void bind_engine_text(py::class_<Engine>& engine) {
   engine
-      .def("tokenize", &Engine::tokenize, py::arg("text"), py::arg("add_special_tokens") = false,
-           py::arg("parse_special_tokens") = true)
+      .def(
+          "tokenize",
+          [](Engine& self, const py::object& text, bool add_special_tokens,
+             bool parse_special_tokens) {
+            return self.tokenize(text_from("text", text), add_special_tokens, parse_special_tokens);
+          },
+          py::arg("text"), py::arg("add_special_tokens") = false,
+          py::arg("parse_special_tokens") = true)
       .def(
           "detokenize",
           [](Engine& self, const py::object& ids, bool skip_special_tokens) {
@@ -266,7 +285,7 @@ void bind_engine(py::module_& module) {
             FloatMatrix out;
             {
               const WithoutGil release;
-              out = self.logits(ids, pictures, waves, clips);
+              out = self.logits(ids, pictures, waves, clips, until_interrupted());
             }
             return array_from(std::move(out));
           },
@@ -292,7 +311,7 @@ void bind_engine(py::module_& module) {
           [](Engine& self, const py::object& input_ids) {
             const std::vector<int32_t> ids = ids_from(input_ids);
             const WithoutGil release;
-            return self.mean_nll(ids);
+            return self.mean_nll(ids, until_interrupted());
           },
           Counted(), py::arg("input_ids"))
       .def(
@@ -302,7 +321,7 @@ void bind_engine(py::module_& module) {
             std::vector<double> out;
             {
               const WithoutGil release;
-              out = self.token_nll(ids);
+              out = self.token_nll(ids, until_interrupted());
             }
             return py::array_t<double>(static_cast<py::ssize_t>(out.size()), out.data());
           },

@@ -71,8 +71,9 @@ void bind_text(py::module_& module) {
       .def_property_readonly("vocab_size", &TextTokenizer::vocab_size);
   module.def(
       "render_chat_template",
-      [](const std::string& source, const py::kwargs& variables) {
-        return render_chat_template(source, json_text("variables", variables));
+      [](const py::object& source, const py::kwargs& variables) {
+        return render_chat_template(text_from("template", source),
+                                    json_text("variables", variables));
       },
       py::arg("template"));
   module.def(

@@ -81,7 +81,8 @@ Score score_text(Engine& engine, const PerplexityOptions& options, const std::ve
     std::vector<int32_t> part(ids.begin() + static_cast<std::ptrdiff_t>(w.begin),
                               ids.begin() + static_cast<std::ptrdiff_t>(w.end));
     if (options.second_half && bos >= 0) part[0] = bos;
-    const std::vector<double> nll = engine.token_nll(part);
+    const std::vector<double> nll =
+        engine.token_nll(part, [] { return !InterruptGuard::interrupted(); });
     for (size_t t = w.score_from; t < w.end; ++t) {
       const double value = nll[t - w.begin - 1];
       score.sum += value;

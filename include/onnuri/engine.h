@@ -219,6 +219,9 @@ struct Transcript {
   double decode_ms = 0;
 };
 
+/// Asked between the chunks of a long call; false ends it with kCancelled. May throw.
+using GoOn = std::function<bool()>;
+
 /// A loaded model. Calls are serialised inside: an Engine may be used from several threads.
 /// Every method throws onnuri::Error and leaves the engine usable.
 class Engine {
@@ -232,8 +235,8 @@ class Engine {
   /// the expanded placeholders of all media, each kind in its order. For Whisper the ids are the
   /// decoder's and `audios` holds one waveform.
   virtual FloatMatrix logits(std::span<const int32_t> input_ids, std::span<const Image> images,
-                             std::span<const Waveform> audios,
-                             std::span<const Video> videos = {}) = 0;
+                             std::span<const Waveform> audios, std::span<const Video> videos = {},
+                             const GoOn& go_on = {}) = 0;
 
   /// The ids, positions and media spans that `messages` become; nothing is encoded. Speech models
   /// throw kUnsupported.
@@ -242,10 +245,10 @@ class Engine {
 
   /// Mean negative log-likelihood of each token after the first, in nats; exp of it is the
   /// perplexity. Keeps one chunk of logits at a time. Speech models throw kUnsupported.
-  virtual double mean_nll(std::span<const int32_t> input_ids);
+  virtual double mean_nll(std::span<const int32_t> input_ids, const GoOn& go_on = {});
 
   /// Negative log-likelihood in nats of each token after the first, (num_tokens - 1).
-  virtual std::vector<double> token_nll(std::span<const int32_t> input_ids);
+  virtual std::vector<double> token_nll(std::span<const int32_t> input_ids, const GoOn& go_on = {});
 
   /// The sampling parameters that the checkpoint recommends (generation_config.json, or the
   /// general.sampling keys of a GGUF file); greedy where it recommends nothing.

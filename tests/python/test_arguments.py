@@ -39,6 +39,13 @@ def test_half_pairs_in_messages(engine, name, message):
     refused(f"Unicode text for {name}", engine.generate, messages=[message])
 
 
+def test_half_pairs_in_texts(engine):
+    refused("Unicode text for text", engine.tokenize, HALF)
+    refused("text for text, found 5", engine.tokenize, 5)
+    refused("Unicode text for template", onnuri.render_chat_template, HALF)
+    refused("Unicode text for variables", onnuri.render_chat_template, "x", a=HALF)
+
+
 @pytest.mark.parametrize("options", [{"stop": HALF}, {"stop": ["x", HALF]}, {"regex": HALF},
                                      {"choice": [HALF]}, {"json_schema": {"const": HALF}},
                                      {"template_kwargs": {"a": HALF}}, {"tools": [{"name": HALF}]},
