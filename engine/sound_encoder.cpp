@@ -43,50 +43,69 @@ std::vector<SoundEncoder::Extent> SoundEncoder::measure(std::span<const Waveform
     check_sound(sound, mel.sample_rate_hz);
     longest = std::max(longest, static_cast<int64_t>(sound.samples.size()));
   }
+  const bool cut = mel.padded_samples > 0 && encoder_->config().joins_windows;
   std::vector<Extent> out;
-  for (const Waveform& sound : sounds) {
+  for (size_t i = 0; i < sounds.size(); ++i) {
+    const auto samples = static_cast<int64_t>(sounds[i].samples.size());
     Extent e;
+    e.sound = i;
     e.padded_samples = mel.padded_samples > 0 ? mel.padded_samples : longest;
-    e.num_samples = std::min(static_cast<int64_t>(sound.samples.size()), e.padded_samples);
-    e.num_frames = std::min((e.num_samples + mel.hop_length - 1) / mel.hop_length,
-                            mel_.num_frames(e.padded_samples));
-    if (e.num_frames < 1)
-      fail(ErrorCode::kInvalidArgument, "expected sound of at least ", mel.hop_length,
-           " samples, found ", sound.samples.size());
-    out.push_back(e);
+    do {
+      e.num_samples = std::min(samples - e.first_sample, e.padded_samples);
+      e.num_frames = std::min((e.num_samples + mel.hop_length - 1) / mel.hop_length,
+                              mel_.num_frames(e.padded_samples));
+      if (e.num_frames < 1)
+        fail(ErrorCode::kInvalidArgument, "expected sound of at least ", mel.hop_length,
+             " samples, found ", samples);
+      out.push_back(e);
+      e.first_sample += e.num_samples;
+    } while (cut && e.first_sample < samples);
   }
   return out;
 }
 
 std::vector<int64_t> SoundEncoder::count_tokens(std::span<const Waveform> sounds) const {
-  std::vector<int64_t> out;
-  for (const Extent& extent : measure(sounds)) out.push_back(encoder_->num_rows(extent.num_frames));
+  std::vector<int64_t> out(sounds.size());
+  for (const Extent& extent : measure(sounds))
+    out[extent.sound] += encoder_->num_rows(extent.num_frames);
   return out;
 }
 
 std::vector<Tensor> SoundEncoder::encode(std::span<const Waveform> sounds) const {
   const std::vector<Extent> extents = measure(sounds);
-  const int64_t mels = mel_.config().num_mels;
+  std::vector<int64_t> rows(sounds.size());
   int64_t longest_frames = 0;
-  for (const Extent& e : extents) longest_frames = std::max(longest_frames, e.num_frames);
+  for (const Extent& e : extents) {
+    longest_frames = std::max(longest_frames, e.num_frames);
+    rows[e.sound] += encoder_->num_rows(e.num_frames);
+  }
+  const int64_t width = encoder_->config().out_size();
   std::vector<Tensor> out;
-  for (size_t i = 0; i < sounds.size(); ++i) {
-    const Extent& e = extents[i];
-    const int64_t rows = encoder_->num_rows(e.num_frames);
-    out.emplace_back();
-    if (rows == 0) continue;
-    const int64_t frames =
-        std::min(mel_.num_frames(e.padded_samples), e.num_frames + kFramesBehind);
-    Tensor spectrogram(DType::kF32, {frames, mels});
-    const MatrixView mel = matrix(spectrogram.f32(), frames, mels);
-    const PaddedSignal signal{
-        std::span(sounds[i].samples).first(static_cast<size_t>(e.num_samples)), e.padded_samples};
-    LogMel::normalize(backend_->pool(), mel_.log_frames(backend_->pool(), signal, 0, mel), mel);
-    out.back() = Tensor(DType::kF32, {rows, encoder_->config().out_size()});
-    encoder_->encode({mel, e.num_frames, longest_frames},
-                     matrix(out.back().f32(), rows, encoder_->config().out_size()));
+  for (const int64_t count : rows)
+    out.push_back(count > 0 ? Tensor(DType::kF32, {count, width}) : Tensor());
+  std::vector<int64_t> done(sounds.size());
+  for (const Extent& e : extents) {
+    const int64_t count = encoder_->num_rows(e.num_frames);
+    if (count == 0) continue;
+    float* to = out[e.sound].f32() + done[e.sound] * width;
+    encode_window(sounds[e.sound], e, longest_frames, matrix(to, count, width));
+    done[e.sound] += count;
   }
   return out;
+}
+
+void SoundEncoder::encode_window(const Waveform& sound, const Extent& e, int64_t longest_frames,
+                                 MatrixView out) const {
+  const int64_t mels = mel_.config().num_mels;
+  const int64_t frames = std::min(mel_.num_frames(e.padded_samples), e.num_frames + kFramesBehind);
+  Tensor spectrogram(DType::kF32, {frames, mels});
+  const MatrixView mel = matrix(spectrogram.f32(), frames, mels);
+  const PaddedSignal signal{
+      std::span(sound.samples)
+          .subspan(static_cast<size_t>(e.first_sample), static_cast<size_t>(e.num_samples)),
+      e.padded_samples};
+  LogMel::normalize(backend_->pool(), mel_.log_frames(backend_->pool(), signal, 0, mel), mel);
+  encoder_->encode({mel, e.num_frames, longest_frames}, out);
 }
 
 std::unique_ptr<SoundEncoder> make_sound_encoder(const ModelConfig& config, const std::string& path,

@@ -21,7 +21,8 @@ void check_sound(const Waveform& sound, int64_t sample_rate_hz);
 
 /// Where the front end has no fixed window, all sounds of one request are silent up to the length
 /// of the longest, as the reference's feature extractor pads a batch: the last frame or two of a
-/// shorter sound see that silence.
+/// shorter sound see that silence. Where it has one, longer sounds end with it, or are cut into
+/// windows that know nothing of each other.
 class SoundEncoder {
  public:
   SoundEncoder(const ModelConfig& config, const std::string& path, TensorSource& source,
@@ -34,12 +35,17 @@ class SoundEncoder {
   std::vector<Tensor> encode(std::span<const Waveform> sounds) const;
 
  private:
+  /// One window of a sound.
   struct Extent {
+    size_t sound = 0;
+    int64_t first_sample = 0;
     int64_t num_samples = 0;     // that are heard
     int64_t padded_samples = 0;  // with the silence after them
     int64_t num_frames = 0;
   };
   std::vector<Extent> measure(std::span<const Waveform> sounds) const;
+  void encode_window(const Waveform& sound, const Extent& extent, int64_t longest_frames,
+                     MatrixView out) const;
 
   Backend* backend_;
   LogMel mel_;

@@ -40,6 +40,7 @@ struct AudioConfig {
   AudioPositions positions = AudioPositions::kTable;
   int64_t max_positions = 1500;  // rows of a chunk after the stem
   int64_t span_chunks = 0;       // chunks that attend to each other; 0: all
+  bool joins_windows = false;    // a sound longer than the padded one is cut into such windows
   bool mean_pairs = false;       // each two rows become one, an odd last one is dropped
   float norm_eps = 1e-5f;
   std::vector<int64_t> tail_sizes;  // products after the norm, GELU between them

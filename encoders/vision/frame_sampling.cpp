@@ -37,6 +37,12 @@ std::vector<int64_t> choose_frames(const VideoConfig& config, int64_t temporal_p
          total, " frames at ", fps, " per second");
   const double asked = static_cast<double>(total) / fps * config.frames_per_second;
   const auto low = static_cast<double>(config.min_frames);
+  if (config.frames == FrameRule::kLinspaceEven) {
+    const auto most = static_cast<double>(std::min(config.max_frames, total));
+    const auto count = static_cast<int64_t>(std::min(std::max(asked, low), most));
+    const int64_t whole = count / temporal_patch_size * temporal_patch_size;
+    return linspace(total, std::max(whole, std::min(temporal_patch_size, total)));
+  }
   if (config.frames == FrameRule::kLinspace) {
     const double whole = std::floor(std::min(asked, static_cast<double>(total)));
     const auto most = static_cast<double>(std::min(config.max_frames, total));

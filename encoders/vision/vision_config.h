@@ -66,8 +66,9 @@ enum class VisionPositions {
 
 /// Which frames of a video are looked at.
 enum class FrameRule {
-  kEvenFloor,  // an even share of the clip each, cut down to whole frames
-  kLinspace,   // first and last frame included, halves to even
+  kEvenFloor,     // an even share of the clip each, cut down to whole frames
+  kLinspace,      // first and last frame included, halves to even
+  kLinspaceEven,  // the same of a whole number of temporal patches
 };
 
 /// What differs from pictures when `temporal_patch_size` frames become one grid of patches.

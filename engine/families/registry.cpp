@@ -32,6 +32,7 @@ const std::vector<Family>& families() {
       qwen3_omni_family(),
       whisper_family(),
       hyperclovax_tiles_family(),
+      hyperclovax_omni_family(),
       hyperclovax_vision_family(),
       kanana_v_family(),
       deepseek_v3_family(),

@@ -29,6 +29,7 @@ Family qwen2_audio_family();
 Family qwen2_5_omni_family();
 Family qwen3_omni_family();
 Family whisper_family();
+Family hyperclovax_omni_family();
 Family hyperclovax_vision_family();
 Family hyperclovax_tiles_family();
 Family kanana_v_family();
