@@ -19,15 +19,36 @@ bool matches(const ModelFiles& files) {
 
 bool has_experts(const ConfigReader& text) { return text.has("moe_intermediate_size"); }
 
-/// Published files hold stacked experts as (in, out), others as (out, in).
+/// Which way a stacked tensor (experts, rows, columns) lies; kEither where it is square.
+enum class ExpertLayout { kAbsent, kEither, kOutIn, kInOut };
+
+ExpertLayout layout_of(const TensorView& stacked, int64_t out, int64_t in) {
+  if (stacked.empty() || stacked.shape.rank() != 3) return ExpertLayout::kAbsent;
+  const bool as_out_in = stacked.shape[1] == out && stacked.shape[2] == in;
+  const bool as_in_out = stacked.shape[1] == in && stacked.shape[2] == out;
+  if (as_out_in && as_in_out) return ExpertLayout::kEither;
+  if (as_out_in) return ExpertLayout::kOutIn;
+  return as_in_out ? ExpertLayout::kInOut : ExpertLayout::kAbsent;
+}
+
+/// Published files hold stacked experts as (in, out), files saved by transformers 5 as (out, in),
+/// under the same names. The two products of a layer cannot both be square, so that one of them
+/// tells where the other does not.
 bool experts_transposed(const ModelFiles& files, const DecoderConfig& decoder) {
+  const int64_t hidden = decoder.hidden_size, width = decoder.moe.intermediate_size;
   for (const std::string& prefix : kTextPrefixes) {
     for (int64_t i = 0; i < decoder.num_layers(); ++i) {
-      const TensorView fused = files.checkpoint->find(prefix + "layers." + std::to_string(i) +
-                                                      ".mlp.experts.gate_up_proj");
-      if (!fused.empty() && fused.shape.rank() == 3)
-        return fused.shape[1] == decoder.hidden_size &&
-               fused.shape[2] == 2 * decoder.moe.intermediate_size;
+      const std::string experts = prefix + "layers." + std::to_string(i) + ".mlp.experts.";
+      const TensorView fused = files.checkpoint->find(experts + "gate_up_proj");
+      const TensorView down = files.checkpoint->find(experts + "down_proj");
+      const ExpertLayout first = layout_of(fused, 2 * width, hidden);
+      const ExpertLayout second = layout_of(down, hidden, width);
+      if (first == ExpertLayout::kAbsent || second == ExpertLayout::kAbsent) continue;
+      const bool told = first != ExpertLayout::kEither && second != ExpertLayout::kEither;
+      if (told && first != second)
+        fail(ErrorCode::kCorruptData, "expected both products of the experts one way around at ",
+             experts, ", found ", fused.shape.to_string(), " and ", down.shape.to_string());
+      return first == ExpertLayout::kInOut || second == ExpertLayout::kInOut;
     }
   }
   return false;

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from make_vision_goldens import (END_ID, IMAGE_ID, SIZES, START_ID, VIDEO_ID, VOCAB, noise_image,
@@ -87,6 +87,26 @@ def qwen3_vl_moe():
             num_experts=4, num_experts_per_tok=2, moe_intermediate_size=20),
         vision_config=qwen3_vision(), tie_word_embeddings=False, **special_fields())
     return Qwen3VLMoeForConditionalGeneration(config), picture_processor(8, 0.5)
+
+
+def qwen3_vl_moe_hub():
+    """As published: experts (in, out), which shapes alone cannot tell of the square first product."""
+    from transformers import Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration
+
+    config = Qwen3VLMoeConfig(
+        text_config=dict(text_fields(head_dim=16, rope_parameters=dict(
+            ROPE, mrope_section=[4, 2, 2], mrope_interleaved=True)), num_hidden_layers=2,
+            num_experts=3, num_experts_per_tok=2, moe_intermediate_size=24),
+        vision_config=dict(qwen3_vision(), depth=3), tie_word_embeddings=False, **special_fields())
+    return Qwen3VLMoeForConditionalGeneration(config), picture_processor(8, 0.5)
+
+
+def turn_experts(file):
+    tensors = load_file(file)
+    for name, tensor in tensors.items():
+        if ".mlp.experts." in name:
+            tensors[name] = tensor.transpose(1, 2).contiguous()
+    save_file(tensors, file, metadata=dict(format="pt"))
 
 
 def exaone4_5():
@@ -217,6 +237,8 @@ def make(name, build, seed, folder):
     to = folder / name
     to.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(to)
+    if name == "qwen3_vl_moe_hub":
+        turn_experts(to / "model.safetensors")
     processor.save_pretrained(to)
     (to / "generation_config.json").unlink(missing_ok=True)
     save_file(tensors, to / "golden.safetensors",
@@ -240,7 +262,8 @@ def make(name, build, seed, folder):
 
 
 FAMILIES = dict(qwen2_vl=(qwen2_vl, 21), qwen3_vl=(qwen3_vl, 22), qwen3_vl_moe=(qwen3_vl_moe, 23),
-                exaone4_5=(exaone4_5, 24), qwen3_omni=(qwen3_omni, 25))
+                exaone4_5=(exaone4_5, 24), qwen3_omni=(qwen3_omni, 25),
+                qwen3_vl_moe_hub=(qwen3_vl_moe_hub, 26))
 
 
 def main():
