@@ -1,6 +1,8 @@
 // Vision encoder and projector of one checkpoint, side by side.
 #include "engine/image_encoder.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "encoders/vision/tiling.h"
 #include "encoders/vision/vision_encoder.h"
@@ -56,14 +58,16 @@ class PatchImageEncoder final : public ImageEncoder {
         deep_projectors_(std::move(deep_projectors)),
         frames_apart_(frames_apart) {}
 
-  std::vector<MediaGrid> grids(const Image& image) const override {
+  std::vector<MediaGrid> grids(const Image& image, PictureView) const override {
     const ImageProcessorConfig& p = encoder_->config().processor;
     const ImageSize size = smart_resize(p, {image.height, image.width});
     const int64_t factor = p.patch_size * p.merge_size;
     return {{1, projector_->out_h(size.height / factor), projector_->out_w(size.width / factor)}};
   }
 
-  EncodedMedia encode(const Image& image) override { return project(encoder_->forward(image)); }
+  EncodedMedia encode(const Image& image, PictureView) override {
+    return project(encoder_->forward(image));
+  }
 
   std::vector<MediaGrid> video_grids(const Video& video) const override {
     if (!encoder_->config().video) return ImageEncoder::video_grids(video);
@@ -124,6 +128,14 @@ std::string write_tiles(const TileText& t, int64_t grid_h, int64_t grid_w,
   return t.overview_first ? overview + grid : grid + overview;
 }
 
+Tensor with_newline(ConstMatrixView rows, const std::vector<float>& newline) {
+  Tensor out(DType::kF32, {rows.rows + 1, rows.cols});
+  for (int64_t r = 0; r < rows.rows; ++r)
+    std::copy_n(rows.row(r), rows.cols, out.f32() + r * rows.cols);
+  std::copy_n(newline.data(), rows.cols, out.f32() + rows.rows * rows.cols);
+  return out;
+}
+
 /// Pictures as tiles of one size: a run of tokens per tile, or all tiles joined into one run.
 class TileImageEncoder final : public ImageEncoder {
  public:
@@ -137,14 +149,17 @@ class TileImageEncoder final : public ImageEncoder {
         newline_(std::move(newline)),
         pool_(&pool) {}
 
-  std::vector<MediaGrid> grids(const Image& image) const override {
-    const TilePlan plan = plan_tiling(tiling(), {image.height, image.width});
+  std::vector<MediaGrid> grids(const Image& image, PictureView view) const override {
+    const TilePlan plan = plan_tiling(tiling(), {image.height, image.width}, view);
+    if (plan.square) return {{1, 1, tile_h() * tile_w() + (newline_.empty() ? 0 : 1)}};
     if (join_ && plan.grid_h > 0)
       return {{1, 1, join_plan(plan, image).num_rows(!newline_.empty())}};
     return std::vector<MediaGrid>(static_cast<size_t>(plan.num_tiles()), {1, tile_h(), tile_w()});
   }
 
-  EncodedMedia encode(const Image& image) override { return {encode_tiles(image), {}}; }
+  EncodedMedia encode(const Image& image, PictureView view) override {
+    return {encode_tiles(image, view), {}};
+  }
 
   std::string text(const Image& image, const std::string& token) const override {
     if (!text_) return {};
@@ -153,12 +168,13 @@ class TileImageEncoder final : public ImageEncoder {
   }
 
  private:
-  Tensor encode_tiles(const Image& image) {
-    const TilePlan plan = plan_tiling(tiling(), {image.height, image.width});
+  Tensor encode_tiles(const Image& image, PictureView view) {
+    const TilePlan plan = plan_tiling(tiling(), {image.height, image.width}, view);
     const std::vector<Image> tiles =
         cut_tiles(tiling(), plan, encoder_->config().processor.filter, image, pool_);
     VisionFeatures features = encoder_->forward(tiles);
     Tensor rows = projector_->forward(features);
+    if (plan.square && !newline_.empty()) return with_newline(rows_of(rows), newline_);
     if (!join_ || plan.grid_h == 0) return rows;
     return join_tiles(join_plan(plan, image), rows_of(rows),
                       newline_.empty() ? nullptr : newline_.data());

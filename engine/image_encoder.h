@@ -7,6 +7,7 @@
 
 #include "core/tensor.h"
 #include "core/tensor_source.h"
+#include "encoders/vision/vision_config.h"
 #include "engine/encoder_cache.h"
 #include "engine/model_config.h"
 #include "fusion/prompt.h"
@@ -21,9 +22,9 @@ class ImageEncoder {
   virtual ~ImageEncoder() = default;
   /// The runs of tokens that a picture becomes, known before it is encoded; text may stand between
   /// them. Throws kInvalidArgument for a picture that cannot be resized.
-  virtual std::vector<MediaGrid> grids(const Image& image) const = 0;
+  virtual std::vector<MediaGrid> grids(const Image& image, PictureView view) const = 0;
   /// Rows of all grids, one after the other, each in raster order: (tokens, hidden_size).
-  virtual EncodedMedia encode(const Image& image) = 0;
+  virtual EncodedMedia encode(const Image& image, PictureView view) = 0;
   /// The same for a video. Throws kUnsupported where the encoder takes pictures only.
   virtual std::vector<MediaGrid> video_grids(const Video& video) const;
   virtual EncodedMedia encode_video(const Video& video);

@@ -49,8 +49,9 @@ PreparedPrompt TextEngine::lay_out(std::vector<int32_t> ids, const RequestMedia&
   const auto in_order = [](const MediaSpan& a, const MediaSpan& b) {
     return a.first_token < b.first_token;
   };
+  prompt.view = picture_view(prompt.ids, media.images);
   if (seen && config_.special.image_placeholder >= 0)
-    prompt.spans = image_spans(prompt.ids, media.images);
+    prompt.spans = image_spans(prompt.ids, media.images, prompt.view);
   if (seen && config_.special.video_placeholder >= 0)
     for (const MediaSpan& span : video_spans(prompt.ids, media.videos))
       prompt.spans.push_back(span);
@@ -68,11 +69,31 @@ PreparedPrompt TextEngine::lay_out(std::vector<int32_t> ids, const RequestMedia&
   return prompt;
 }
 
+PictureView TextEngine::picture_view(std::span<const Image> images) const {
+  const bool has_rule = config_.vision && config_.vision->tiling &&
+                        config_.vision->tiling->square_among_others.has_value();
+  return has_rule && images.size() > 1 ? PictureView::kAmongOthers : PictureView::kAlone;
+}
+
+// Callers may have expanded each picture as if it were the only one, as the reference does with a
+// flat list. That makes more tokens of every picture, so that the number of them tells.
+PictureView TextEngine::picture_view(std::span<const int32_t> ids,
+                                     std::span<const Image> images) const {
+  if (picture_view(images) == PictureView::kAlone) return PictureView::kAlone;
+  int64_t alone = 0;
+  for (const Image& image : images)
+    for (const MediaGrid& grid : image_encoder_->grids(image, PictureView::kAlone))
+      alone += grid.num_tokens();
+  const auto found = std::count(ids.begin(), ids.end(), config_.special.image_placeholder);
+  return found == alone ? PictureView::kAlone : PictureView::kAmongOthers;
+}
+
 std::vector<MediaSpan> TextEngine::image_spans(std::span<const int32_t> ids,
-                                               std::span<const Image> images) const {
+                                               std::span<const Image> images,
+                                               PictureView view) const {
   std::vector<MediaGrid> grids;
   for (const Image& image : images)
-    for (const MediaGrid& grid : image_encoder_->grids(image)) grids.push_back(grid);
+    for (const MediaGrid& grid : image_encoder_->grids(image, view)) grids.push_back(grid);
   return find_media_spans(ids, config_.special.image_placeholder, grids);
 }
 
@@ -124,8 +145,10 @@ void TextEngine::find_visible_ends(PreparedPrompt& prompt) const {
 namespace {
 
 // What the encoders see of one medium, and nothing of where it came from.
-ContentKey content_key(const Image& image) {
-  return ContentHash().add("image").add(image.height).add(image.width).add(image.rgb).finish();
+ContentKey content_key(const Image& image, PictureView view) {
+  ContentHash hash;
+  hash.add(view == PictureView::kAlone ? "image" : "image among others");
+  return hash.add(image.height).add(image.width).add(image.rgb).finish();
 }
 
 ContentKey content_key(const Video& video) {
@@ -205,8 +228,9 @@ void TextEngine::encode_media(const RequestMedia& media, PreparedPrompt& prompt)
   };
   const SpecialTokens& special = config_.special;
   for (const Image& image : media.images)
-    place(encoded(content_key(image), prompt, [&] { return image_encoder_->encode(image); }),
-          special.image_placeholder, image_encoder_->grids(image).size());
+    place(encoded(content_key(image, prompt.view), prompt,
+                  [&] { return image_encoder_->encode(image, prompt.view); }),
+          special.image_placeholder, image_encoder_->grids(image, prompt.view).size());
   span = 0;
   for (const Video& video : media.videos)
     place(encoded(content_key(video), prompt, [&] { return image_encoder_->encode_video(video); }),
@@ -282,9 +306,10 @@ std::vector<int32_t> TextEngine::expand_media(std::vector<int32_t> ids,
                                               const DecodedMedia& media) const {
   if (!media.images.empty() && !config_.tile_text) {
     std::vector<MediaGrid> grids;
+    const PictureView view = picture_view(media.images);
     for (const Image& image : media.images) {
       MediaGrid all{1, 1, 0};
-      for (const MediaGrid& grid : image_encoder_->grids(image)) all.w += grid.num_tokens();
+      for (const MediaGrid& grid : image_encoder_->grids(image, view)) all.w += grid.num_tokens();
       grids.push_back(all);
     }
     ids = expand_placeholders(ids, config_.special.image_placeholder, grids);

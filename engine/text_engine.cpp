@@ -288,7 +288,7 @@ FloatMatrix TextEngine::encode_image(const Image& image) {
   if (!image_encoder_)
     fail(ErrorCode::kUnsupported, "expected a vision model: family ", config_.family,
          " has no eyes");
-  const Tensor rows = image_encoder_->encode(image).rows;
+  const Tensor rows = image_encoder_->encode(image, PictureView::kAlone).rows;
   FloatMatrix out{rows.shape()[0], rows.shape()[1], {}};
   out.values.assign(rows.f32(), rows.f32() + out.rows * out.cols);
   return out;

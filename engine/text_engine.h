@@ -34,8 +34,9 @@ struct PreparedPrompt {
   std::vector<SharedMedia> features;  // of each media item
   std::vector<SpanRows> rows;         // of each span, inside features
   std::vector<int32_t> visible_ends;  // (num_tokens) or empty, see SequenceSlice
-  std::string text;                   // of a conversation: the rendered prompt
-  int64_t encoder_passes = 0;         // media that were encoded, and those that had been before
+  PictureView view = PictureView::kAlone;
+  std::string text;            // of a conversation: the rendered prompt
+  int64_t encoder_passes = 0;  // media that were encoded, and those that had been before
   int64_t encoder_reused = 0;
   bool is_chat = false;
   bool has_tools = false;
@@ -103,8 +104,11 @@ class TextEngine final : public Engine, public MeasuredEngine {
   SharedMedia encoded(const ContentKey& key, PreparedPrompt& prompt, Encode&& encode);
   std::vector<SharedMedia> encoded_sounds(std::span<const Waveform> sounds, PreparedPrompt& prompt);
   void encode_media(const RequestMedia& media, PreparedPrompt& prompt);
-  std::vector<MediaSpan> image_spans(std::span<const int32_t> ids,
-                                     std::span<const Image> images) const;
+  std::vector<MediaSpan> image_spans(std::span<const int32_t> ids, std::span<const Image> images,
+                                     PictureView view) const;
+  /// How the pictures of a prompt are seen: by their number, and as its placeholders were expanded.
+  PictureView picture_view(std::span<const Image> images) const;
+  PictureView picture_view(std::span<const int32_t> ids, std::span<const Image> images) const;
   std::vector<MediaSpan> video_spans(std::span<const int32_t> ids,
                                      std::span<const Video> videos) const;
   std::vector<MediaSpan> sound_spans(std::span<const int32_t> ids,

@@ -131,6 +131,19 @@ void read_tile_colors(const ModelFiles& files, VisionConfig& vision) {
   vision.processor.std = read_triple(config, "image_std");
 }
 
+std::array<uint8_t, 3> read_mean_color(const ConfigReader& processor) {
+  read_triple(processor, "image_mean");
+  const std::string place = processor.place("image_mean");
+  std::array<uint8_t, 3> out{};
+  for (size_t c = 0; c < out.size(); ++c) {
+    const double mean = processor.find("image_mean")->as_array(place)[c].as_double(place);
+    if (!(mean >= 0 && mean <= 1))
+      fail(ErrorCode::kCorruptData, "expected shares of one at ", place, ", found ", mean);
+    out[c] = static_cast<uint8_t>(mean * 255);
+  }
+  return out;
+}
+
 int64_t read_side(const ConfigReader& config, std::string_view key) {
   const JsonValue* value = config.find(key);
   if (value != nullptr && !value->is_object()) return bounded(config, key, 0, kMaxImageSide);

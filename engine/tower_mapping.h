@@ -2,6 +2,7 @@
 // tensors. Two shapes: with a class token and a norm before the layers, or with neither.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,8 @@ VisionConfig read_tower(const ConfigReader& vision, const TowerDefaults& default
 void read_tile_colors(const ModelFiles& files, VisionConfig& vision);
 /// Reader of preprocessor_config.json; throws kNotFound without it.
 ConfigReader preprocessor(const ModelFiles& files);
+/// The mean of the normalisation as a colour, cut down to whole levels.
+std::array<uint8_t, 3> read_mean_color(const ConfigReader& processor);
 /// A square or a short side: a number, {"height": h, "width": h} or {"shortest_edge": s}.
 int64_t read_side(const ConfigReader& config, std::string_view key);
 

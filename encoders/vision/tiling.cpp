@@ -178,6 +178,26 @@ Image crop_middle(const Image& image, const TileConfig& config, ResizeFilter fil
   return crop(resized, (size.height - tile.height) / 2, (size.width - tile.width) / 2, tile);
 }
 
+/// The overview of the square around a picture. The resampler takes columns first where both sides
+/// shrink alike, and borders of one colour stay what they are, so that the square, whose area knows
+/// no limit, is never made: a few rows at a time are widened, then the few columns are heightened.
+Image square_overview(const Image& image, const TileConfig& config, ResizeFilter filter,
+                      ThreadPool* pool) {
+  constexpr int64_t kRows = 64;
+  const std::array<uint8_t, 3>& color = *config.square_among_others;
+  const ImageSize tile = config.tile;
+  const int64_t side = std::max(image.height, image.width);
+  Image narrow{image.height, tile.width, {}};
+  narrow.rgb.reserve(static_cast<size_t>(image.height * tile.width * 3));
+  for (int64_t y = 0; y < image.height; y += kRows) {
+    const ImageSize strip{std::min(kRows, image.height - y), side};
+    const Image rows = pad(crop(image, y, 0, {strip.height, image.width}), strip, color);
+    const Image resized = resample(rows, strip.height, tile.width, filter, pool);
+    narrow.rgb.insert(narrow.rgb.end(), resized.rgb.begin(), resized.rgb.end());
+  }
+  return resample(pad(narrow, {side, tile.width}, color), tile.height, tile.width, filter, pool);
+}
+
 /// Cuts the canvas into cells of the grid; those at the far edges may be smaller.
 std::vector<Image> cut_grid(const Image& canvas, const TilePlan& plan) {
   std::vector<Image> out;
@@ -191,29 +211,9 @@ std::vector<Image> cut_grid(const Image& canvas, const TilePlan& plan) {
   return out;
 }
 
-}  // namespace
-
-TilePlan plan_tiling(const TileConfig& config, ImageSize size) {
-  if (size.height <= 0 || size.width <= 0)
-    fail(ErrorCode::kInvalidArgument, "expected a picture with pixels, found ", size.height, "x",
-         size.width);
-  const auto longer = static_cast<double>(std::max(size.height, size.width));
-  if (longer > kMaxAspectRatio * static_cast<double>(std::min(size.height, size.width)))
-    fail(ErrorCode::kInvalidArgument, "expected a picture with sides at most 200 : 1, found ",
-         size.height, "x", size.width);
-  TilePlan plan;
-  switch (config.rule) {
-    case TileRule::kStretch:
-    case TileRule::kCrop: break;
-    case TileRule::kPanAndScan: plan_pan_and_scan(config, size, plan); break;
-    case TileRule::kBestGrid: plan_best_grid(config, size, plan); break;
-    case TileRule::kWholeGrid: plan_whole_grid(config, size, plan); break;
-  }
-  return plan;
-}
-
-std::vector<Image> cut_tiles(const TileConfig& config, const TilePlan& plan, ResizeFilter filter,
-                             const Image& image, ThreadPool* pool) {
+/// The tiles of one rule, each config.tile.
+std::vector<Image> cut_by_rule(const TileConfig& config, const TilePlan& plan, ResizeFilter filter,
+                               const Image& image, ThreadPool* pool) {
   const auto resized = [&](const Image& from, ImageSize to) {
     return resample(from, to.height, to.width, filter, pool);
   };
@@ -237,6 +237,39 @@ std::vector<Image> cut_tiles(const TileConfig& config, const TilePlan& plan, Res
       break;
     }
   }
+  return tiles;
+}
+
+}  // namespace
+
+TilePlan plan_tiling(const TileConfig& config, ImageSize size, PictureView view) {
+  if (size.height <= 0 || size.width <= 0)
+    fail(ErrorCode::kInvalidArgument, "expected a picture with pixels, found ", size.height, "x",
+         size.width);
+  const auto longer = static_cast<double>(std::max(size.height, size.width));
+  if (longer > kMaxAspectRatio * static_cast<double>(std::min(size.height, size.width)))
+    fail(ErrorCode::kInvalidArgument, "expected a picture with sides at most 200 : 1, found ",
+         size.height, "x", size.width);
+  TilePlan plan;
+  plan.square = view == PictureView::kAmongOthers && config.square_among_others.has_value();
+  if (plan.square) return plan;
+  switch (config.rule) {
+    case TileRule::kStretch:
+    case TileRule::kCrop: break;
+    case TileRule::kPanAndScan: plan_pan_and_scan(config, size, plan); break;
+    case TileRule::kBestGrid: plan_best_grid(config, size, plan); break;
+    case TileRule::kWholeGrid: plan_whole_grid(config, size, plan); break;
+  }
+  return plan;
+}
+
+std::vector<Image> cut_tiles(const TileConfig& config, const TilePlan& plan, ResizeFilter filter,
+                             const Image& image, ThreadPool* pool) {
+  std::vector<Image> tiles;
+  if (plan.square)
+    tiles.push_back(square_overview(image, config, filter, pool));
+  else
+    tiles = cut_by_rule(config, plan, filter, image, pool);
   if (config.seen != config.tile)
     for (Image& tile : tiles) tile = crop(tile, 0, 0, config.seen);
   return tiles;

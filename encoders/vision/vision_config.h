@@ -41,6 +41,9 @@ enum class TileRule {
   kWholeGrid,   // the picture stretched to a grid of tiles; then the stretched picture
 };
 
+/// Whether a picture is the only one of its prompt.
+enum class PictureView { kAlone, kAmongOthers };
+
 struct TileConfig {
   TileRule rule = TileRule::kStretch;
   ImageSize tile;
@@ -54,6 +57,8 @@ struct TileConfig {
   int64_t min_crop = 256;           // kPanAndScan: shortest side of a piece
   int64_t max_crops = 4;
   double min_ratio = 1.2;  // long side / short side from which on there are pieces
+  // Among others a picture is one tile, a square of it with borders of this colour.
+  std::optional<std::array<uint8_t, 3>> square_among_others;
 };
 
 enum class VisionPositions {

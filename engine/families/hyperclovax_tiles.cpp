@@ -85,13 +85,7 @@ void read_tiling(const ConfigReader& config, const ConfigReader& processor, Mode
            processor.place(key), ", found ", read_side(processor, key));
   const bool square = processor.boolean("pad_to_square");
   tiling.keep_shape = square;
-  for (size_t c = 0; c < 3; ++c) {
-    const std::string place = processor.place("image_mean");
-    const double mean = processor.find("image_mean")->as_array(place)[c].as_double(place);
-    if (!(mean >= 0 && mean <= 1))
-      fail(ErrorCode::kCorruptData, "expected shares of one at ", place, ", found ", mean);
-    tiling.border[c] = static_cast<uint8_t>(mean * 255);
-  }
+  tiling.border = read_mean_color(processor);
   if (config.boolean("anyres")) {
     read_grids(config, processor, side, tiling);
     const bool cut = config.boolean("unpad");

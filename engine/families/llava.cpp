@@ -111,6 +111,8 @@ ModelConfig map(const ModelFiles& files) {
   } else {
     read_grids(config, preprocessor(files), *model.vision->tiling);
     model.tile_join = TileJoinConfig{true, one_vision ? read_max_tiles(config) : 0};
+    if (one_vision)
+      model.vision->tiling->square_among_others = read_mean_color(preprocessor(files));
   }
 
   ProjectorConfig projector;

@@ -54,8 +54,8 @@ class TileGolden : public ::testing::TestWithParam<const char*> {
     return Engine::load(folder_, options);
   }
 
-  void expect_logits(const FloatMatrix& found) const {
-    const TensorView expected = golden_->find("logits");
+  void expect_logits(const FloatMatrix& found, const char* name = "logits") const {
+    const TensorView expected = golden_->find(name);
     ASSERT_EQ((Shape{found.rows, found.cols}), expected.shape);
     const double error = largest_error(found, expected) / deviation(expected);
     RecordProperty("logits_error_in_deviations", std::to_string(error));
@@ -114,6 +114,20 @@ TEST_P(TileGolden, GreedyTokensAgree) {
     const GenerateResult result = engine->generate(request, {});
     EXPECT_EQ(result.token_ids, tokens) << "prefill chunks of " << chunk;
   }
+}
+
+// Where the reference cuts only the picture that is the only one of its prompt.
+TEST_P(TileGolden, PicturesAmongOthersAgree) {
+  const TensorView ids = golden_->find("among_ids");
+  if (ids.empty()) GTEST_SKIP() << "every picture is seen alike";
+  const std::vector<int32_t> among(ids.as<int32_t>(), ids.as<int32_t>() + ids.num_elements());
+  const auto engine = load();
+  for (int round = 0; round < 2; ++round) {  // the second from the cache of encoded pictures
+    expect_logits(engine->logits(among, images_, {}), "among_logits");
+    expect_logits(engine->logits(ids_, images_, {}));
+  }
+  const std::vector<Image> one(images_.begin(), images_.begin() + 1);
+  EXPECT_THROW(engine->logits(among, one, {}), Error);
 }
 
 TEST_P(TileGolden, RefusesPicturesThatDoNotFitThePrompt) {

@@ -7,8 +7,7 @@ random (one to four pictures of odd sizes, words between them, for some families
 numbers of frames) go through Engine.prepare here and through the processor and get_rope_index there.
 The checkpoints have no tokenizer; one of printable bytes is put beside them, with the family's own
 marker tokens at the ids of its config. Written against transformers 5.23 with torchvision 0.29;
-what is not installed is said. Exit status 1 where anything differs. Known: LLaVA-OneVision cuts a
-picture into tiles only where it is the only one of a prompt; here every picture is cut.
+what is not installed is said. Exit status 1 where anything differs.
 """
 
 import argparse

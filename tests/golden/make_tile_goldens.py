@@ -8,7 +8,9 @@ stored exactly. The pictures are not stored: tests/support/noise_image.h draws t
 
 Per family, tests/golden/vision/<family>/:
   config.json, preprocessor_config.json, model.safetensors   as save_pretrained writes them
-  golden.safetensors   input_ids (T), logits (T, V), features_<k> (tokens, hidden), generated (16)
+  golden.safetensors   input_ids (T), logits (T, V), features_<k> (tokens, hidden), generated (16);
+                       LLaVA-OneVision: among_ids, among_logits, the pictures given as several of one
+                       prompt, each of which is then a single view
 
 usage: make_tile_goldens.py [family ...]
 """
@@ -175,6 +177,18 @@ FAMILIES = {
 NESTED = {"gemma3_vision", "gemma3_crops", "idefics3", "smolvlm"}
 
 
+def among_others(model, processor, images):
+    """Several pictures of one prompt: nested in a list they are not cut into tiles."""
+    pixels = processor(images=[images], return_tensors="pt")
+    assert pixels["batch_num_images"].tolist() == [len(images)]
+    run = (model.config.vision_config.image_size // model.config.vision_config.patch_size) ** 2 + 1
+    ids = torch.tensor([prompt_ids([[run]] * len(images))])
+    with torch.no_grad():
+        logits = model(input_ids=ids, **{k: pixels[k] for k in (
+            "pixel_values", "image_sizes", "batch_num_images")}).logits[0]
+    return dict(among_ids=ids[0].int(), among_logits=logits)
+
+
 def prompt_ids(runs_of_images):
     """Runs of placeholders with other tokens between them and between pictures."""
     ids = [1, 17]
@@ -221,12 +235,14 @@ def make(name, folder):
     print(name, "runs", runs, "tokens", ids.shape[1], "std", logits.std().item(),
           "smallest margin", (top[:, 0] - top[:, 1]).min().item(), generated.tolist())
 
+    tensors = dict(input_ids=ids[0].int(), logits=logits, generated=generated.int())
+    if name == "llava_onevision":
+        tensors.update(among_others(model, processor, images))
     to = folder / name
     to.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(to)
     processor.save_pretrained(to)
     (to / "generation_config.json").unlink(missing_ok=True)
-    tensors = dict(input_ids=ids[0].int(), logits=logits, generated=generated.int())
     for k, f in enumerate(split_features(features, [sum(r) for r in runs])):
         tensors[f"features_{k}"] = f.contiguous()
     save_file(tensors, to / "golden.safetensors",
