@@ -345,7 +345,7 @@ void Interpreter::set_special(const Stmt& s, const Args& args, Scope& own) {
   Dict rest;
   const Value* caller = nullptr;
   for (const auto& [name, value] : args.named) {
-    const auto is_it = [&](const Parameter& p) { return p.name == name; };
+    const auto is_it = [&wanted = name](const Parameter& p) { return p.name == wanted; };
     const auto first_open = s.parameters.begin() + static_cast<ptrdiff_t>(std::min(
                                                        args.positional.size(), num_parameters));
     if (std::any_of(first_open, s.parameters.end(), is_it)) continue;

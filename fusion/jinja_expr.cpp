@@ -82,7 +82,7 @@ Args Interpreter::eval_args(const Expr& e, size_t first, const ScopePtr& scope) 
     charge(members.as_dict().size() * sizeof(Value));
     for (const auto& [key, value] : members.as_dict()) {
       if (!key.is_string()) error("expected names behind **");
-      const auto same = [&](const auto& given) { return given.first == key.as_string(); };
+      const auto same = [&k = key](const auto& given) { return given.first == k.as_string(); };
       step(args.named.size());
       if (std::any_of(args.named.begin(), args.named.end(), same))
         error("two values for the argument \"" + key.as_string() + "\"");
