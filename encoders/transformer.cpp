@@ -1,6 +1,7 @@
 // The encoder forward pass. Pre-norm layers over packed rows:
 //
 //   h += o(attention(rope(q), rope(k), v of norm1(h)))     inside segments, bidirectional
+//        [+ v + conv(v)]                                   each column for itself
 //   h += down(act(gate) * up of norm2(h))                  or fc2(act(fc1(norm2(h))))
 //
 // Rows are independent outside attention, so the feed-forward runs in blocks of rows whose
@@ -33,7 +34,8 @@ struct LayerWeights {
   std::vector<float> o_bias;
   PackedMatrix in;  // fc1, or gate above up
   std::vector<float> in_bias;
-  PackedMatrix out;  // fc2, or down
+  std::vector<float> memory;  // (memory_taps, heads * head_dim) or empty
+  PackedMatrix out;           // fc2, or down
   std::vector<float> out_bias;
 };
 
@@ -105,6 +107,18 @@ class LayerLoader {
     w.o = pack_matrix(backend_, source_.get(prefix + "o.weight", Shape{config_.hidden_size, width}),
                       compute_);
     if (config_.o_bias) w.o_bias = read_vector(source_, prefix + "o.bias", config_.hidden_size);
+    load_memory(prefix, w);
+  }
+
+  void load_memory(const std::string& prefix, LayerWeights& w) {
+    const int64_t taps = config_.memory_taps, width = config_.hidden_size;
+    if (taps == 0) return;
+    std::vector<float> stored(static_cast<size_t>(width * taps));
+    dequantize(source_.get(prefix + "memory.weight", Shape{width, 1, taps}), stored.data());
+    w.memory.resize(stored.size());
+    for (int64_t c = 0; c < width; ++c)
+      for (int64_t k = 0; k < taps; ++k)
+        w.memory[static_cast<size_t>(k * width + c)] = stored[static_cast<size_t>(c * taps + k)];
   }
 
   void load_ffn(const std::string& prefix, LayerWeights& w) {
@@ -167,6 +181,11 @@ void check_config(const TransformerConfig& c, const std::string& prefix) {
   if (c.num_kv_heads < 0 || c.num_heads % c.kv_heads() != 0)
     fail(ErrorCode::kCorruptData, "expected key heads that divide the ", c.num_heads,
          " query heads of the encoder \"", prefix, "\", found ", c.num_kv_heads);
+  if (c.memory_taps != 0 && (c.memory_taps < 0 || c.memory_taps % 2 == 0 || c.memory_taps > 4096 ||
+                             c.kv_heads() * c.head_dim != c.hidden_size))
+    fail(ErrorCode::kCorruptData, "expected an odd number of memory taps below 4096 and values of ",
+         c.hidden_size, " columns in the encoder \"", prefix, "\", found ", c.memory_taps, " over ",
+         c.kv_heads() * c.head_dim);
   if (c.rope && c.head_dim % 2 != 0)
     fail(ErrorCode::kCorruptData, "expected an even head size for rope in the encoder \"", prefix,
          "\", found ", c.head_dim);
@@ -199,12 +218,32 @@ std::unique_ptr<Transformer> Transformer::load(const TransformerConfig& config,
 
 namespace {
 
-void normalize(Backend& backend, const TransformerConfig& config, ConstMatrixView x,
+void normalize(Backend& backend, const TransformerConfig& config, float eps, ConstMatrixView x,
                const NormWeights& w, MatrixView y) {
   if (config.norm == EncoderNorm::kRmsNorm)
-    rms_norm(backend, x, w.weight.data(), 0.0f, config.norm_eps, y);
+    rms_norm(backend, x, w.weight.data(), 0.0f, eps, y);
   else
-    layer_norm(backend, x, w.weight.data(), w.bias.data(), config.norm_eps, y);
+    layer_norm(backend, x, w.weight.data(), w.bias.data(), eps, y);
+}
+
+/// h += v + its convolution along the rows of each segment.
+void add_memory(Backend& backend, const std::vector<float>& memory, int64_t taps,
+                const Transformer::Segments& segments, ConstMatrixView v, MatrixView h) {
+  if (!backend.computes()) return;
+  for (size_t s = 0; s + 1 < segments.size(); ++s) {
+    const int64_t begin = segments[s], end = segments[s + 1];
+    backend.pool().run(end - begin, [&](int64_t i, int) {
+      const int64_t row = begin + i, first = row - taps / 2;
+      float* to = h.row(row);
+      for (int64_t c = 0; c < v.cols; ++c) to[c] += v.row(row)[c];
+      for (int64_t k = 0; k < taps; ++k) {
+        if (first + k < begin || first + k >= end) continue;
+        const float* from = v.row(first + k);
+        const float* weight = memory.data() + k * v.cols;
+        for (int64_t c = 0; c < v.cols; ++c) to[c] += weight[c] * from[c];
+      }
+    });
+  }
 }
 
 }  // namespace
@@ -232,7 +271,7 @@ void Transformer::forward(
     const Segments& segments = segments_of_layer(i);
     ONNURI_CHECK(!segments.empty() && segments.front() == 0 && segments.back() == h.rows);
 
-    normalize(backend, c, h, w.norm1, normed);
+    normalize(backend, c, c.norm_eps, h, w.norm1, normed);
     linear(backend, normed, w.qkv, data_or_null(w.qkv_bias), qkv);
     if (c.rope)  // q and k lie side by side: all their heads in one pass
       apply_rope(backend, RopeLayout::kHalf, c.num_heads + c.kv_heads(), c.head_dim, c.head_dim,
@@ -242,6 +281,9 @@ void Transformer::forward(
                      attended, c.causal);
     const LinearTask out{&w.o, data_or_null(w.o_bias), h, true};
     linear(backend, attended, {&out, 1});
+    if (c.memory_taps > 0)
+      add_memory(backend, w.memory, c.memory_taps, segments,
+                 columns(qkv, width + kv_width, kv_width), h);
 
     feed_forward(h, i);
     if (after_layer) after_layer(i, h);
@@ -264,7 +306,7 @@ void Transformer::feed_forward(MatrixView h, int64_t layer) const {
     const MatrixView y = rows(up, 0, count);
     const MatrixView z = rows(gated, 0, count);
     const MatrixView target = rows(h, begin, count);
-    normalize(*backend_, c, target, w.norm2, x);
+    normalize(*backend_, c, c.ffn_norm_eps > 0 ? c.ffn_norm_eps : c.norm_eps, target, w.norm2, x);
     linear(*backend_, x, w.in, data_or_null(w.in_bias), y);
     if (c.gated_ffn)
       glu(*backend_, GluParams{glu_kind(c.activation), 0.0f, 0.0f}, y, z);

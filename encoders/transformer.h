@@ -25,11 +25,13 @@ struct TransformerConfig {
   int64_t intermediate_size = 0;
   EncoderNorm norm = EncoderNorm::kLayerNorm;
   float norm_eps = 1e-6f;
+  float ffn_norm_eps = 0;                        // of the second norm; 0: norm_eps
   bool gated_ffn = false;                        // down(act(gate) * up), else fc2(act(fc1))
   Activation activation = Activation::kGeluErf;  // with gated_ffn: kSilu
   bool q_bias = true, k_bias = true, v_bias = true, o_bias = true, ffn_bias = true;
-  bool rope = false;    // half layout over the whole head
-  bool causal = false;  // rows see themselves and what is before them in their segment
+  bool rope = false;        // half layout over the whole head
+  int64_t memory_taps = 0;  // odd: values also pass a convolution over neighbouring rows; 0: none
+  bool causal = false;      // rows see themselves and what is before them in their segment
 
   int64_t kv_heads() const { return num_kv_heads > 0 ? num_kv_heads : num_heads; }
 };
@@ -37,6 +39,7 @@ struct TransformerConfig {
 // Canonical names, `prefix` prepended as it is ("vision."; i = layer):
 //   layers.i.{norm1,norm2}.{weight,bias}   layers.i.{q,k,v,o}.{weight,bias}
 //   layers.i.{fc1,fc2}.{weight,bias}  or  layers.i.{gate,up,down}.{weight,bias}
+//   layers.i.memory.weight (hidden_size, 1, memory_taps), with memory_taps
 // A fused qkv tensor is mapped by the family as row ranges.
 
 class Transformer {

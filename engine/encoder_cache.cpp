@@ -3,7 +3,7 @@
 namespace onnuri {
 
 int64_t EncodedMedia::num_bytes() const {
-  int64_t bytes = rows.num_bytes();
+  int64_t bytes = rows.num_bytes() + static_cast<int64_t>(codes.size() * sizeof(int32_t));
   for (const Tensor& deep : deep_rows) bytes += deep.num_bytes();
   return bytes;
 }

@@ -22,6 +22,7 @@ namespace onnuri {
 struct EncodedMedia {
   Tensor rows;                    // (num_tokens, hidden_size)
   std::vector<Tensor> deep_rows;  // one (num_tokens, hidden_size) per decoder layer that adds them
+  std::vector<int32_t> codes = {};  // of a medium that is spelt: tokens, in place of rows
   int64_t num_bytes() const;
 };
 

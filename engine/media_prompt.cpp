@@ -25,6 +25,7 @@ void TextEngine::spell_media(std::vector<int32_t>& ids, const RequestMedia& medi
 PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, const RequestMedia& media) {
   spell_media(ids, media);
   PreparedPrompt prompt = lay_out(std::move(ids), media);
+  spell_codes(media, prompt);
   encode_media(media, prompt);
   // Rows of pictures cover these ids; what looks them up needs some id of the vocabulary.
   if (config_.special.image_placeholder >= config_.decoder.vocab_size)
@@ -298,7 +299,7 @@ ChatPrompt TextEngine::encode_chat(ChatInput input, const DecodedMedia& media) c
   ChatPrompt chat = chat_->encode(input);
   check_tokenizer_ids(chat.ids, config_.decoder.vocab_size, path_);
   spell_media(chat.ids, media);
-  chat.ids = expand_media(std::move(chat.ids), media);
+  chat.ids = expand_codes(expand_media(std::move(chat.ids), media), media);
   return chat;
 }
 

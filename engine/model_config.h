@@ -77,6 +77,8 @@ struct TileText {
   bool overview_first = true;
 };
 
+struct CodesConfig;
+
 struct ModelConfig {
   std::string family;  // "qwen3", "gemma3", ...
   std::string model_name;
@@ -92,8 +94,9 @@ struct ModelConfig {
   bool media_sees_ahead = false;     // tokens of a picture see each other in the decoder
   std::optional<AudioConfig> audio;  // of sound
   std::optional<SpeechDecoderConfig> speech_decoder;
-  MtpSpec mtp;                            // the prediction module that the checkpoint offers
-  std::vector<std::string> mtp_prefixes;  // its stored tensors, ignored when it is not loaded
+  std::shared_ptr<const CodesConfig> codes;  // of media as words, engine/code_encoder.h
+  MtpSpec mtp;                               // the prediction module that the checkpoint offers
+  std::vector<std::string> mtp_prefixes;     // its stored tensors, ignored when it is not loaded
   SpecialTokens special;
   TensorNameMap names;                        // canonical -> stored, all rooms
   std::string chat_template;                  // where the checkpoint has none

@@ -9,6 +9,7 @@
 #include "decoder/kv_cache.h"
 #include "engine/answer_format.h"
 #include "engine/chat.h"
+#include "engine/code_encoder.h"
 #include "engine/engine_lock.h"
 #include "engine/image_encoder.h"
 #include "engine/memory_use.h"
@@ -109,6 +110,11 @@ class TextEngine final : public Engine, public MeasuredEngine {
   /// How the pictures of a prompt are seen: by their number, and as its placeholders were expanded.
   PictureView picture_view(std::span<const Image> images) const;
   PictureView picture_view(std::span<const int32_t> ids, std::span<const Image> images) const;
+  // engine/code_prompt.cpp
+  /// Placeholders of codes become the codes of the media, where the prompt has any.
+  void spell_codes(const RequestMedia& media, PreparedPrompt& prompt);
+  /// Room for the codes of media, where the prompt has one placeholder for each.
+  std::vector<int32_t> expand_codes(std::vector<int32_t> ids, const DecodedMedia& media) const;
   std::vector<MediaSpan> video_spans(std::span<const int32_t> ids,
                                      std::span<const Video> videos) const;
   std::vector<MediaSpan> sound_spans(std::span<const int32_t> ids,
@@ -156,6 +162,7 @@ class TextEngine final : public Engine, public MeasuredEngine {
   std::unique_ptr<ImageEncoder> image_encoder_;
   EncoderCache encoder_cache_;
   std::unique_ptr<SoundEncoder> sound_encoder_;
+  std::shared_ptr<CodeEncoder> code_encoder_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<KvCache> draft_cache_;  // of the module that predicts further tokens, or null

@@ -27,6 +27,7 @@ enum class AudioStem {
 enum class AudioPositions {
   kTable,     // stored with the weights
   kSinusoid,  // sines beside cosines, timescales up to 10000
+  kRope,      // queries and keys turn, timescales up to 10000
 };
 
 /// A tower: spectrogram, stem, positions, the shared transformer, pooling, norm, tail.
@@ -34,6 +35,7 @@ struct AudioConfig {
   LogMelConfig mel;
   TransformerConfig transformer;
   AudioStem stem = AudioStem::kConv1d;
+  int64_t first_stride = 1;    // of kConv1d
   int64_t stem_channels = 0;   // of kConv2d
   int64_t chunk_frames = 0;    // mel frames that the stem and the positions see at once; 0: all
   bool chunks_padded = false;  // the last chunk is silent up to the length of the longest one
@@ -42,6 +44,7 @@ struct AudioConfig {
   int64_t span_chunks = 0;       // chunks that attend to each other; 0: all
   bool joins_windows = false;    // a sound longer than the padded one is cut into such windows
   bool mean_pairs = false;       // each two rows become one, an odd last one is dropped
+  bool last_norm = true;         // behind the layers
   float norm_eps = 1e-5f;
   std::vector<int64_t> tail_sizes;  // products after the norm, GELU between them
 

@@ -38,6 +38,29 @@ std::vector<float> sinusoids(int64_t rows, int64_t width) {
   return out;
 }
 
+/// As the table of an axis: cos, sin (rows, head_dim / 2), timescales up to 10000.
+struct RopeTables {
+  std::vector<float> cos, sin;
+};
+
+RopeTables rope_tables(int64_t rows, int64_t head_dim) {
+  RopeTables out;
+  for (int64_t t = 0; t < rows; ++t)
+    for (int64_t i = 0; i < head_dim; i += 2) {
+      const float rate =
+          1.0f / std::pow(10000.0f, static_cast<float>(i) / static_cast<float>(head_dim));
+      out.cos.push_back(std::cos(static_cast<float>(t) * rate));
+      out.sin.push_back(std::sin(static_cast<float>(t) * rate));
+    }
+  return out;
+}
+
+int64_t rows_of_stem(const AudioConfig& config, int64_t num_frames) {
+  if (config.first_stride > 1)
+    num_frames = (num_frames + config.first_stride - 1) / config.first_stride;
+  return stem_rows(config.stem, num_frames);
+}
+
 void check_config(const AudioConfig& c) {
   const auto require = [](bool good, const char* what) {
     if (!good) fail(ErrorCode::kCorruptData, "expected ", what, " in the audio config");
@@ -45,12 +68,19 @@ void check_config(const AudioConfig& c) {
   require(c.max_positions > 0 && c.max_positions <= kMaxSize, "1 to 2^20 positions");
   require(c.chunk_frames >= 0 && c.chunk_frames <= kMaxSize, "chunks of at most 2^20 frames");
   require(c.chunk_frames > 0 || c.span_chunks == 0, "chunks for windows of them");
-  require(c.chunk_frames == 0 || stem_rows(c.stem, c.chunk_frames) <= c.max_positions,
+  require(c.chunk_frames == 0 || rows_of_stem(c, c.chunk_frames) <= c.max_positions,
           "chunks that the positions cover");
   require(c.span_chunks >= 0 && c.span_chunks <= kMaxSize, "windows of at most 2^20 chunks");
   require(c.stem == AudioStem::kConv1d || (c.stem_channels > 0 && c.stem_channels <= kMaxSize),
           "1 to 2^20 channels of convolutions");
-  require(c.positions == AudioPositions::kTable || c.transformer.hidden_size % 2 == 0,
+  require(c.first_stride > 0 && c.first_stride <= 16 &&
+              (c.first_stride == 1 || (c.stem == AudioStem::kConv1d && c.chunk_frames == 0)),
+          "a stride of 1 to 16, of one convolution over whole sounds");
+  require(c.transformer.rope == (c.positions == AudioPositions::kRope) &&
+              (!c.transformer.rope || c.chunk_frames == 0),
+          "heads that turn instead of other positions, over whole sounds");
+  require(c.last_norm || !c.tail_sizes.empty(), "a norm or products behind the layers");
+  require(c.positions != AudioPositions::kSinusoid || c.transformer.hidden_size % 2 == 0,
           "an even hidden size for sinusoids");
 }
 
@@ -67,11 +97,13 @@ std::unique_ptr<AudioEncoder> AudioEncoder::load(const AudioConfig& config, Tens
   e->stem_ = AudioStemLayers::load(config, source, backend, compute);
   if (config.positions == AudioPositions::kTable)
     e->positions_ = read_floats(source, "audio.positions.weight", {config.max_positions, hidden});
-  else
+  else if (config.positions == AudioPositions::kSinusoid)
     e->positions_ = sinusoids(config.max_positions, hidden);
   e->transformer_ = Transformer::load(config.transformer, source, "audio.", backend, compute);
-  e->norm_weight_ = read_floats(source, "audio.norm.weight", {hidden});
-  e->norm_bias_ = read_floats(source, "audio.norm.bias", {hidden});
+  if (config.last_norm) {
+    e->norm_weight_ = read_floats(source, "audio.norm.weight", {hidden});
+    e->norm_bias_ = read_floats(source, "audio.norm.bias", {hidden});
+  }
   e->load_tail(source, compute);
   return e;
 }
@@ -90,9 +122,9 @@ void AudioEncoder::load_tail(TensorSource& source, ComputeType compute) {
 
 int64_t AudioEncoder::stem_rows_of(int64_t num_frames) const {
   const int64_t chunk = config_.chunk_frames;
-  if (chunk == 0) return stem_rows(config_.stem, num_frames);
-  return num_frames / chunk * stem_rows(config_.stem, chunk) +
-         stem_rows(config_.stem, num_frames % chunk);
+  if (chunk == 0) return rows_of_stem(config_, num_frames);
+  return num_frames / chunk * rows_of_stem(config_, chunk) +
+         rows_of_stem(config_, num_frames % chunk);
 }
 
 int64_t AudioEncoder::num_rows(int64_t num_frames) const {
@@ -103,7 +135,7 @@ int64_t AudioEncoder::num_rows(int64_t num_frames) const {
 void AudioEncoder::encode(const MelInput& input, MatrixView out) const {
   const int64_t frames = input.num_frames;
   const bool too_long =
-      config_.chunk_frames == 0 && stem_rows(config_.stem, frames) > config_.max_positions;
+      config_.chunk_frames == 0 && rows_of_stem(config_, frames) > config_.max_positions;
   if (frames < 1 || too_long) {
     fail(ErrorCode::kInvalidArgument, "expected sound of 1 to ",
          config_.chunk_frames == 0 ? 2 * config_.max_positions : kMaxSize, " frames, found ",
@@ -129,6 +161,7 @@ void AudioEncoder::run_stem(const MelInput& input, int64_t first_frame, int64_t 
                             MatrixView h) const {
   const int64_t chunk = config_.chunk_frames;
   const auto add_positions = [&](MatrixView part) {
+    if (positions_.empty()) return;
     add_scaled(*backend_, matrix(positions_.data(), part.rows, part.cols), 1.0f, part);
   };
   if (chunk == 0) {
@@ -148,7 +181,7 @@ void AudioEncoder::run_stem(const MelInput& input, int64_t first_frame, int64_t 
         std::copy_n(mel.row(t), mel.cols, padded.f32() + t * mel.cols);
       mel = matrix(padded.f32(), longest, mel.cols);
     }
-    const MatrixView part{h.row(row), stem_rows(config_.stem, count), h.cols, h.stride};
+    const MatrixView part{h.row(row), rows_of_stem(config_, count), h.cols, h.stride};
     stem_->forward(mel, part);
     add_positions(part);
     row += part.rows;
@@ -166,11 +199,13 @@ void AudioEncoder::encode_group(const MelInput& input, int64_t first_frame, int6
   Transformer::Segments segments = {0};
   const int64_t span = config_.span_chunks == 0
                            ? rows
-                           : config_.span_chunks * stem_rows(config_.stem, config_.chunk_frames);
+                           : config_.span_chunks * rows_of_stem(config_, config_.chunk_frames);
   while (segments.back() < rows) segments.push_back(std::min(segments.back() + span, rows));
   const std::function<const Transformer::Segments&(int64_t)> segments_of_layer =
       [&](int64_t) -> const Transformer::Segments& { return segments; };
-  transformer_->forward(h, segments_of_layer, nullptr, nullptr);
+  RopeTables rope;
+  if (config_.transformer.rope) rope = rope_tables(rows, config_.transformer.head_dim);
+  transformer_->forward(h, segments_of_layer, rope.cos.data(), rope.sin.data());
   finish(h, out);
 }
 
@@ -185,7 +220,7 @@ void AudioEncoder::finish(MatrixView h, MatrixView out) const {
     layer_norm(*backend_, x, norm_weight_.data(), norm_bias_.data(), config_.norm_eps, y);
   };
   if (tail_.empty()) return norm(out);
-  norm(x);
+  if (config_.last_norm) norm(x);
   Tensor buffer;
   for (size_t i = 0; i < tail_.size(); ++i) {
     const bool last = i + 1 == tail_.size();

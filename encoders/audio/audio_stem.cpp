@@ -35,7 +35,9 @@ void copy_first_rows(ConstMatrixView from, MatrixView to) {
 class Conv1dStem final : public AudioStemLayers {
  public:
   Conv1dStem(const AudioConfig& config, TensorSource& source, Backend& backend)
-      : backend_(backend), hidden_(config.transformer.hidden_size) {
+      : backend_(backend),
+        hidden_(config.transformer.hidden_size),
+        first_stride_(config.first_stride) {
     weight1_ = load_conv(source, "audio.conv1.weight", config.mel.num_mels);
     weight2_ = load_conv(source, "audio.conv2.weight", hidden_);
     bias1_ = load_f32(source, "audio.conv1.bias", {hidden_});
@@ -43,11 +45,12 @@ class Conv1dStem final : public AudioStemLayers {
   }
 
   void forward(ConstMatrixView mel, MatrixView out) const override {
-    Tensor first(DType::kF32, {mel.rows, hidden_});
-    const MatrixView x = matrix(first.f32(), mel.rows, hidden_);
-    conv1d(backend_, mel, weight1_, bias1_.f32(), kKernel, 1, 1, x);
+    const int64_t frames = (mel.rows - 1) / first_stride_ + 1;
+    Tensor first(DType::kF32, {frames, hidden_});
+    const MatrixView x = matrix(first.f32(), frames, hidden_);
+    conv1d(backend_, mel, weight1_, bias1_.f32(), kKernel, first_stride_, 1, x);
     activate(backend_, Activation::kGeluErf, x, x);
-    const int64_t rows = halved(mel.rows);
+    const int64_t rows = halved(frames);
     if (rows == out.rows) {
       conv1d(backend_, x, weight2_, bias2_.f32(), kKernel, 2, 1, out);
     } else {
@@ -68,6 +71,7 @@ class Conv1dStem final : public AudioStemLayers {
 
   Backend& backend_;
   int64_t hidden_;
+  int64_t first_stride_;
   PackedMatrix weight1_, weight2_;
   Tensor bias1_, bias2_;
 };

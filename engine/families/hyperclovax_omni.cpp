@@ -1,8 +1,11 @@
-// HyperCLOVA X SEED Omni: a text model on plain positions, eyes of Qwen2.5-VL and one more product,
-// ears of Qwen2-Audio over windows of 30 s and products of their own.
+// HyperCLOVA X SEED Omni: a text model on plain positions; pictures and sounds reach it twice, as
+// words of its vocabulary and as rows of features. Eyes of Qwen2.5-VL and one more product, ears of
+// Qwen2-Audio over windows of 30 s and products of their own; for the words, where the checkpoint
+// holds them, a SigLIP tower with a codebook and a tokeniser of sounds.
 // Source: the published checkpoint's own modelling and processing files.
 #include "core/check.h"
 #include "engine/audio_mapping.h"
+#include "engine/code_encoder.h"
 #include "engine/decoder_mapping.h"
 #include "engine/families/registry.h"
 #include "engine/text_engine.h"
@@ -11,6 +14,17 @@
 
 namespace onnuri {
 namespace {
+
+const std::vector<std::string> kCodeTower = {"model.discrete_vision_model.encoder.",
+                                             "discrete_vision_model.encoder."};
+const std::vector<std::string> kCodeTable = {"model.discrete_vision_model.",
+                                             "discrete_vision_model."};
+const std::vector<std::string> kCodeEars = {"model.discrete_audio_model.", "discrete_audio_model."};
+
+constexpr int64_t kCodeWindowSeconds = 80;
+constexpr int64_t kShortestSamples = 400;
+constexpr int64_t kDigits = 8;  // of a sound's code, to base 3
+constexpr int64_t kNumSoundCodes = 6561;
 
 /// Several generations share the class names; this one hears.
 bool matches(const ModelFiles& files) {
@@ -78,6 +92,149 @@ void read_ears(const ConfigReader& config, ModelConfig& model) {
   model.special.audio_placeholder = token(config, "audio_start_id", "audio_token_id");
 }
 
+/// The first extent of a stored tensor, 0 where there is none.
+int64_t stored_rows(const ModelFiles& files, const std::vector<std::string>& prefixes,
+                    const std::string& name) {
+  for (const std::string& prefix : prefixes)
+    if (const TensorView found = files.checkpoint->find(prefix + name); !found.empty())
+      return found.shape.rank() > 0 ? found.shape[0] : 0;
+  return 0;
+}
+
+/// The token of code 0; all codes are words of the vocabulary.
+int32_t first_code(const ConfigReader& config, std::string_view key, int64_t count,
+                   int64_t vocab_size) {
+  const int64_t first = config.size(key);
+  if (first > vocab_size - count)
+    fail(ErrorCode::kCorruptData, "expected ", count, " tokens below ", vocab_size, " from ",
+         config.place(key), " on, found ", first);
+  return static_cast<int32_t>(first);
+}
+
+/// "discrete_image_ratios" of preprocessor_config.json, width to height; one square without them.
+std::vector<PictureShape> read_shapes(const ModelFiles& files) {
+  constexpr std::string_view kKey = "discrete_image_ratios";
+  std::vector<PictureShape> out;
+  const auto add = [&](int32_t w, int32_t h) {
+    out.push_back({static_cast<double>(w) / static_cast<double>(h),
+                   "<|vision_ratio_" + std::to_string(w) + ":" + std::to_string(h) + "|>"});
+  };
+  const ConfigReader processor(files.preprocessor_config, "preprocessor_config.json");
+  if (const JsonValue* list = processor.find(kKey))
+    for (const JsonValue& pair : list->as_array(processor.place(kKey))) {
+      JsonValue holder = JsonValue(JsonValue::Object{});
+      holder.set("pair", pair);
+      const std::vector<int32_t> sides = ConfigReader(holder, processor.place(kKey)).ids("pair");
+      if (sides.size() != 2 || sides[0] < 1 || sides[1] < 1)
+        fail(ErrorCode::kCorruptData, "expected pairs of positive numbers at ",
+             processor.place(kKey));
+      add(sides[0], sides[1]);
+    }
+  if (out.empty()) add(1, 1);
+  return out;
+}
+
+void read_picture_codes(const ModelFiles& files, const ConfigReader& config, int64_t vocab_size,
+                        CodesConfig& codes) {
+  constexpr const char* kTable = "bottleneck.regularizer.embedding.weight";
+  if (stored_rows(files, kCodeTable, kTable) == 0) return;
+  const ConfigReader own = config.sub("discrete_vision_config");
+  TowerDefaults published = siglip_defaults();
+  published.hidden_size = 1152;
+  published.intermediate_size = 4304;
+  published.num_layers = 27;
+  published.num_heads = 16;
+  published.image_size = 384;
+  published.patch_size = 14;
+  VisionConfig vision = read_tower(own, published);
+  vision.processor.filter = ResizeFilter::kBicubic;
+  vision.processor.mean = vision.processor.std = {0.5f, 0.5f, 0.5f};
+  vision.post_norm = false;
+  const int64_t layers = vision.transformer.num_layers;
+  const int64_t kept = layers + 1 + own.integer_or("select_layer_id", -2);
+  if (kept < 1 || kept > layers)
+    fail(ErrorCode::kUnsupported, "expected rows behind one of ", layers, " layers at ",
+         own.place("select_layer_id"));
+  vision.transformer.num_layers = kept;
+  codes.vision = vision;
+  codes.table.in_size = vision.transformer.hidden_size;
+  codes.table.num_codes = stored_rows(files, kCodeTable, kTable);
+  codes.table.code_size = stored_rows(files, kCodeTable, "bottleneck.in_linear.weight");
+  codes.table.unit_length = own.boolean_or("l2_normalized", true);
+  codes.image_placeholder = token(config, "discrete_image_start_id", "discrete_image_token_id");
+  codes.first_image_code =
+      first_code(config, "discrete_image_unit_0_id", codes.table.num_codes, vocab_size);
+  codes.shapes = read_shapes(files);
+  codes.row_end = "<|vision_eol|>";
+  codes.picture_end = "<|vision_eof|>";
+}
+
+void read_sound_codes(const ModelFiles& files, const ConfigReader& config, int64_t vocab_size,
+                      CodesConfig& codes) {
+  if (stored_rows(files, kCodeEars, "encoder.conv1.weight") == 0) return;
+  const ConfigReader own = config.sub("discrete_audio_config");
+  AudioConfig audio;
+  audio.mel.num_mels = own.size_or("n_mels", 128);
+  audio.mel.padded_samples = 0;
+  TransformerConfig& t = audio.transformer;
+  t.num_layers = own.size_or("n_audio_layer", 6);
+  t.hidden_size = own.size_or("n_audio_state", 1280);
+  t.num_heads = own.size_or("n_audio_head", 20);
+  if (t.num_layers > kMaxDecoderLayers || t.hidden_size > 1 << 20 ||
+      t.hidden_size % t.num_heads != 0)
+    fail(ErrorCode::kCorruptData, "expected heads that divide the ", t.hidden_size,
+         " columns of at most ", kMaxDecoderLayers, " layers in ", own.where());
+  t.head_dim = t.hidden_size / t.num_heads;
+  t.intermediate_size = 4 * t.hidden_size;
+  t.norm_eps = 1e-6f;
+  t.ffn_norm_eps = 1e-5f;
+  t.k_bias = false;
+  t.rope = true;
+  t.memory_taps = own.size_or("fsmn_kernel_size", 31);
+  audio.first_stride = 2;
+  audio.positions = AudioPositions::kRope;
+  audio.max_positions = 2048;
+  audio.last_norm = false;
+  audio.tail_sizes = {kDigits};
+  codes.audio = audio;
+  codes.window_samples = kCodeWindowSeconds * audio.mel.sample_rate_hz;
+  codes.shortest_samples = kShortestSamples;
+  codes.audio_placeholder = token(config, "discrete_audio_start_id", "discrete_audio_token_id");
+  codes.first_audio_code =
+      first_code(config, "discrete_audio_unit_0_id", kNumSoundCodes, vocab_size);
+}
+
+void add_code_names(NameTable& names) {
+  const auto add = [&](const std::vector<std::string>& prefixes, const std::string& canonical,
+                       const std::string& stored) {
+    add_prefixed_names(names, prefixes, canonical, {stored});
+  };
+  add(kCodeTable, "codes.table", "bottleneck.regularizer.embedding.weight");
+  add(kCodeTower, "code_vision.positions", "embeddings.position_embedding.weight");
+  const std::string eye = "code_vision.layers.#.", eye_from = "encoder.layers.#.";
+  const std::string ear = "code_audio.layers.#.", ear_from = "encoder.blocks.#.";
+  add(kCodeEars, ear + "memory.weight", ear_from + "attn.fsmn_block.weight");
+  for (const std::string kind : {".weight", ".bias"}) {
+    add(kCodeTable, "codes.task" + kind, "encode_task_layer.0" + kind);
+    add(kCodeTable, "codes.in" + kind, "bottleneck.in_linear" + kind);
+    add(kCodeTable, "codes.project" + kind, "bottleneck.regularizer.embedding_proj" + kind);
+    add(kCodeTower, "code_vision.patch" + kind, "embeddings.patch_embedding" + kind);
+    for (const std::string part : {"1", "2"}) {
+      add(kCodeTower, eye + "norm" + part + kind, eye_from + "layer_norm" + part + kind);
+      add(kCodeTower, eye + "fc" + part + kind, eye_from + "mlp.fc" + part + kind);
+      add(kCodeEars, "code_audio.conv" + part + kind, "encoder.conv" + part + kind);
+    }
+    for (const std::string part : {"q", "k", "v"})
+      add(kCodeTower, eye + part + kind, eye_from + "self_attn." + part + "_proj" + kind);
+    add(kCodeTower, eye + "o" + kind, eye_from + "self_attn.out_proj" + kind);
+    const std::pair<const char*, const char*> parts[] = {
+        {"norm1", "attn_ln"}, {"norm2", "mlp_ln"}, {"q", "attn.query"}, {"k", "attn.key"},
+        {"v", "attn.value"},  {"o", "attn.out"},   {"fc1", "mlp.0"},    {"fc2", "mlp.2"}};
+    for (const auto& [to, from] : parts) add(kCodeEars, ear + to + kind, ear_from + from + kind);
+    add(kCodeEars, "code_audio.tail1" + kind, "quantizer._codebook.project_down" + kind);
+  }
+}
+
 NameTable make_names(const TransformerConfig& eyes) {
   NameTable names;
   const std::vector<std::string> outer = {"model.", ""};
@@ -88,6 +245,7 @@ NameTable make_names(const TransformerConfig& eyes) {
   add_audio_product(names, outer, "audio.tail1", "audio_projector.fc1");
   add_audio_product(names, outer, "audio.tail1", "audio_projector");
   add_audio_product(names, outer, "audio.tail2", "audio_projector.fc2");
+  add_code_names(names);
   return names;
 }
 
@@ -103,7 +261,11 @@ ModelConfig map(const ModelFiles& files) {
   model.special.image_placeholder = token(config, "img_start_id", "image_token_id");
   read_eyes(files, config, model);
   read_ears(config, model);
-  // What spells media as words of the vocabulary, and the compressor of a video's sound.
+  auto codes = std::make_shared<CodesConfig>();
+  read_picture_codes(files, config, model.decoder.vocab_size, *codes);
+  read_sound_codes(files, config, model.decoder.vocab_size, *codes);
+  if (codes->vision || codes->audio) model.codes = std::move(codes);
+  // What draws from codes and speaks them, and the compressor of a video's sound.
   for (const std::string outer : {"model.", ""})
     for (const std::string part :
          {"discrete_vision_model.", "discrete_audio_model.", "video_audio_compressor."})

@@ -40,6 +40,17 @@ TEST(FrameSampling, FirstToLast) {
             (Frames{0, 17, 33, 50, 66, 83, 100, 116, 133, 149, 166, 183, 199, 216, 232, 249}));
 }
 
+TEST(FrameSampling, FirstToLastInPairs) {
+  const FrameRule rule = FrameRule::kLinspaceEven;
+  EXPECT_EQ(chosen(rule, 30, 30), (Frames{0, 10, 19, 29}));
+  EXPECT_EQ(chosen(rule, 100, 25), (Frames{0, 14, 28, 42, 57, 71, 85, 99}));
+  EXPECT_EQ(chosen(rule, 7, 30), (Frames{0, 2, 4, 6}));
+  EXPECT_EQ(chosen(rule, 7, 2), (Frames{0, 1, 2, 4, 5, 6}));
+  EXPECT_EQ(chosen(rule, 3, 30), (Frames{0, 2}));
+  EXPECT_EQ(chosen(rule, 1, 1), (Frames{0}));
+  EXPECT_EQ(chosen(rule, 10'000'000, 1e-6).size(), 768u);
+}
+
 TEST(FrameSampling, NeverMoreThanAsked) {
   EXPECT_EQ(chosen(FrameRule::kEvenFloor, 10'000'000, 1e-6).size(), 768u);
   EXPECT_EQ(chosen(FrameRule::kLinspace, 10'000'000, 1e-6).size(), 768u);

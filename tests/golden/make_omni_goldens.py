@@ -16,7 +16,7 @@ and sounds are not stored: tests/support/noise_image.h and tests/encoders/signal
 
 Per checkpoint, tests/golden/omni/<name>/: config.json, preprocessor_config.json, model.safetensors
 under the published names, and golden.safetensors with sizes (pictures, 2), lengths (sounds),
-input_ids (T), logits (T, V), best (T), image_<k> and sound_<k> (tokens, hidden), generated (16), and where
+input_ids (T), logits (T, n) of some words, columns (n), best (T), image_<k> and sound_<k> (tokens, hidden), generated (16), and where
 media are spelt image_codes_<k>, sound_codes_<k>.
 
 usage: make_omni_goldens.py [--package FOLDER] [name ...]
@@ -237,7 +237,9 @@ class Omni(nn.Module):
         return torch.cat([out[i, :n] for i, n in enumerate(rows.tolist())])
 
     def tensors(self):
-        return {"model." + n: t for n, t in self.state_dict().items() if "filters" not in n}
+        tied = self.config["tie_word_embeddings"]
+        return {"model." + n: t for n, t in self.state_dict().items()
+                if not (tied and n == "language_model.lm_head.weight")}
 
 
 CODE_IDS = dict(discrete_image_start_id=IMAGE_CODE_ID, discrete_audio_start_id=AUDIO_CODE_ID,
@@ -297,14 +299,13 @@ def greedy(text, embeds):
 def compare_with_package(folder, sounds):
     """The tokeniser of sounds against s3tokenizer, at a size that the package allows."""
     from importlib.machinery import ModuleSpec
-    for name in ("onnx", "torchaudio", "einops", "tqdm"):
+    for name in ("onnx", "torchaudio", "einops"):
         module = types.ModuleType(name)
         module.__spec__ = ModuleSpec(name, None)
         sys.modules.setdefault(name, module)
     sys.modules["einops"].rearrange = lambda x, pattern: {
         "... d -> (...) d": lambda: x.reshape(-1, x.shape[-1]),
         "b n d -> b d n": lambda: x.transpose(1, 2)}[pattern]()
-    sys.modules["tqdm"].tqdm = lambda x, **_: x
     sys.path.insert(0, folder)
     from s3tokenizer.model_v2 import ModelConfig, S3TokenizerV2
     from s3tokenizer.utils import log_mel_spectrogram
@@ -383,8 +384,8 @@ def make(name, folder):
     for k, f in enumerate(heard):
         tensors[f"sound_{k}"] = f.contiguous()
     tensors["best"] = logits.argmax(-1).int()
-    if image_codes:  # of a large vocabulary every 61st word is kept
-        tensors["logits"] = logits[:, ::61].contiguous()
+    columns = torch.arange(0, logits.shape[1], 1 if logits.shape[1] < 256 else 301)
+    tensors |= dict(columns=columns.int(), logits=logits[:, columns].contiguous())
     save_file(tensors, to / "golden.safetensors",
               metadata=dict(transformers=transformers.__version__, torch=torch.__version__))
 
