@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "demos/cli/common.h"
+#include "demos/cli/media_options.h"
 #include "demos/cli/terminal.h"
 #include "onnuri/error.h"
 
@@ -21,24 +22,12 @@ struct ChatOptions {
   SamplingOptions sampling;
   std::string message;
   std::string system;
-  std::vector<std::string> images;
-  std::vector<std::string> audios;
-  std::vector<std::string> videos;
+  MediaOptions media_options;
+  std::vector<ContentPart> media;  // of the first message
   std::string template_kwargs;
   std::string reasoning;
   std::string tools_file;
 };
-
-std::vector<ContentPart> given_media(const ChatOptions& options) {
-  std::vector<ContentPart> media;
-  for (const std::string& path : options.images)
-    media.push_back({true, "", {MediaKind::kImage, path, {}}});
-  for (const std::string& path : options.audios)
-    media.push_back({true, "", {MediaKind::kAudio, path, {}}});
-  for (const std::string& path : options.videos)
-    media.push_back({true, "", {MediaKind::kVideo, path, {}}});
-  return media;
-}
 
 ChatMessage user_message(std::vector<ContentPart> media, const std::string& text) {
   ChatMessage message{"user", std::move(media)};
@@ -59,7 +48,7 @@ GenerateRequest request_for(const Engine& engine, const ChatOptions& options,
 
 void answer_once(Engine& engine, const ChatOptions& options, std::vector<ChatMessage> history,
                  const std::string& text) {
-  history.push_back(user_message(given_media(options), text));
+  history.push_back(user_message(options.media, text));
   const GenerateResult result =
       run_generation(engine, request_for(engine, options, std::move(history)), options.model.json);
   print_result(result, options.model);
@@ -170,7 +159,7 @@ class Conversation {
  private:
   void reset() {
     history_ = start_;
-    media_ = given_media(options_);
+    media_ = options_.media;
     questions_.clear();
   }
 
@@ -258,11 +247,11 @@ void add_chat_command(CLI::App& app) {
       "chat",
       "Talk to a model. With a MESSAGE (or piped input) it answers once, else it converses.");
   add_model_options(*command, options->model);
-  command->add_option("message", options->message, "What to say; `-` reads standard input");
+  CLI::Option* message =
+      command->add_option("message", options->message, "What to say; `-` reads standard input");
+  command->add_option("-p,--question", options->message, "The same as MESSAGE")->excludes(message);
   command->add_option("-s,--system", options->system, "System message");
-  command->add_option("--image", options->images, "A picture to show first (may be repeated)");
-  command->add_option("--audio", options->audios, "A sound to play first (may be repeated)");
-  command->add_option("--video", options->videos, "A video to show first (may be repeated)");
+  options->media_options.add_to(*command);
   command->add_option("--template-args", options->template_kwargs,
                       "JSON object of template variables, e.g. '{\"enable_thinking\": false}'");
   command
@@ -280,9 +269,11 @@ void add_chat_command(CLI::App& app) {
       "    with weather.json: [{\"type\": \"function\", \"function\": {\"name\": \"get_weather\",\n"
       "      \"description\": \"...\", \"parameters\": {\"type\": \"object\", \"properties\":\n"
       "      {\"city\": {\"type\": \"string\"}}}}}]\n"
+      "  onnuri chat ./Qwen3-Omni --image a.jpg --audio b.wav --image c.jpg -p \"Which one?\"\n"
       "  onnuri chat model.gguf \"A person as JSON\" --json-schema person.json\n"
       "  onnuri chat model.gguf \"Good or bad?\" --choice good --choice bad");
   command->callback([options] {
+    options->media = options->media_options.in_order();
     const std::unique_ptr<Engine> engine = load_engine(options->model);
     std::vector<ChatMessage> history;
     if (!options->system.empty()) history.push_back(text_message("system", options->system));

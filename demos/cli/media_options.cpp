@@ -1,0 +1,37 @@
+#include "demos/cli/media_options.h"
+
+namespace onnuri::cli {
+
+void MediaOptions::add_to(CLI::App& command) {
+  command_ = &command;
+  const auto add = [&](const char* name, MediaKind kind, const char* help) {
+    // One value each: what follows may be the message.
+    kinds_
+        [command.add_option(name, named_[kind], help)->type_name("FILE")->allow_extra_args(false)] =
+            kind;
+  };
+  add("--image", MediaKind::kImage, "A picture; may be repeated, the order of all media is kept");
+  add("--audio", MediaKind::kAudio, "A sound, likewise");
+  add("--video", MediaKind::kVideo, "A video, likewise");
+}
+
+void MediaOptions::add_pictures(CLI::App& command, const std::string& help) {
+  command_ = &command;
+  kinds_[command.add_option("images", pictures_, help)->type_name("IMAGE")] = MediaKind::kImage;
+}
+
+std::vector<ContentPart> MediaOptions::in_order() const {
+  std::vector<ContentPart> media;
+  if (command_ == nullptr) return media;
+  std::map<const CLI::Option*, size_t> taken;
+  for (const CLI::Option* option : command_->parse_order()) {
+    const auto found = kinds_.find(option);
+    if (found == kinds_.end()) continue;
+    const size_t at = taken[option]++;
+    if (at < option->results().size())
+      media.push_back({true, "", {found->second, option->results()[at], {}}});
+  }
+  return media;
+}
+
+}  // namespace onnuri::cli
