@@ -130,6 +130,32 @@ def make_templates():
         put("chat_template", f"{index:03}", source)
 
 
+SCHEMAS = [
+    {"type": "object", "properties": {"a": {"type": "integer", "minimum": -3, "maximum": 120}, "b": {"type": "string", "pattern": "^a+b?$"}},
+     "required": ["a"], "additionalProperties": False},
+    {"$defs": {"n": {"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#/$defs/n"}, "maxItems": 3}]}}, "$ref": "#/$defs/n"},
+    {"enum": ["가", 1.5, None, {"x": [True]}]}, {"allOf": [{"type": "number", "multipleOf": 5}, {"exclusiveMinimum": 0}]},
+    {"type": "string", "format": "date-time", "minLength": 2}, {"oneOf": [{"const": 1}, {"type": "string"}], "not": {"const": 2}},
+    {"type": "object", "patternProperties": {"^x": {}}, "propertyNames": {"maxLength": 4}, "minProperties": 1}]
+REGEXES = ["(a|b)*c{2,5}", "[^\\d\\s]+?|\\p{L}", "^가{0,3}(?:x|y)$", "\\u{1F600}\\x41[\\]-_]", "((((a?)+)*)){3}"]
+EBNF = ['root ::= item ("," item)*\nitem ::= [a-z]+ | "\\"" [^"]* "\\""', 'root ::= "a" root? "b" # nested\n', "root ::= (x | y){2,4}\nx ::= 'q'\ny ::= x x"]
+STREAMS = ['<think>\nhm\n</think>\n\nyes<tool_call>\n{"name": "f", "arguments": {"x": [1, "\\u00e9"]}}\n</tool_call>',
+           "<function=f><parameter=a>1 < 2</parameter></function>", '<|channel|>analysis<|message|>so<|end|><|start|>assistant to=functions.f<|message|>{"a":1}<|call|>',
+           "[f(a=1, b='x', c=[True, None]), g()]", '[TOOL_CALLS]f[ARGS]{"a": 1}', '{"name": "f", "parameters": {}}', "<thi", "안녕 <tool_call>{"]
+
+
+def make_grammars():
+    for kind, texts in [("s", map(json.dumps, SCHEMAS)), ("r", REGEXES), ("e", EBNF)]:
+        for index, text in enumerate(texts):
+            put("grammar", f"{kind}{index}", kind + text)
+
+
+def make_outputs():
+    for index, stream in enumerate(STREAMS):
+        for case in (0, 40, 80, 120):
+            put("output", f"{index}_{case}", bytes([case + index, 3]) + stream.encode())
+
+
 if __name__ == "__main__":
     shutil.rmtree(OUT, ignore_errors=True)
     make_safetensors()
@@ -138,6 +164,8 @@ if __name__ == "__main__":
     make_config()
     make_tokenizers()
     make_templates()
+    make_grammars()
+    make_outputs()
     count = sum(1 for path in OUT.rglob("*") if path.is_file())
     size = sum(path.stat().st_size for path in OUT.rglob("*") if path.is_file())
     print(f"{count} inputs, {size // 1000} kB")
