@@ -160,8 +160,12 @@ class EmbedEngine final : public Engine, public MeasuredEngine {
     out.set("vision_layers", config_.vision->transformer.num_layers);
     out.set("text_layers", e.text.transformer.num_layers);
     out.set("embedding_size", e.text.out_size);
-    out.set("image_height", config_.vision->tiling->tile.height);
-    out.set("image_width", config_.vision->tiling->tile.width);
+    if (config_.vision->tiling) {
+      out.set("image_height", config_.vision->tiling->tile.height);
+      out.set("image_width", config_.vision->tiling->tile.width);
+    } else {
+      out.set("max_patches", config_.vision->processor.max_patches);
+    }
     out.set("max_text_tokens", e.text.max_positions);
     out.set("vocab_size", e.text.vocab_size);
     // similarity = logit_scale * cosine + logit_bias, turned into shares by this function
@@ -175,6 +179,7 @@ class EmbedEngine final : public Engine, public MeasuredEngine {
 
  private:
   VisionFeatures features_of(const Image& image) {
+    if (!config_.vision->tiling) return vision_->forward(image);
     const TileConfig& tiling = *config_.vision->tiling;
     const TilePlan plan = plan_tiling(tiling, {image.height, image.width});
     return vision_->forward(
@@ -213,7 +218,7 @@ class EmbedEngine final : public Engine, public MeasuredEngine {
 
 std::unique_ptr<Engine> make_embed_engine(const ModelFiles& files, ModelConfig config,
                                           const EngineOptions& options) {
-  ONNURI_CHECK(config.vision && config.vision->tiling && config.embed);
+  ONNURI_CHECK(config.vision && config.embed);
   return std::make_unique<EmbedEngine>(files, std::move(config), options);
 }
 

@@ -1,5 +1,6 @@
 // Source: transformers 5.23, models/qwen2_vl/image_processing_qwen2_vl.py (smart_resize, patches),
-// models/paddleocr_vl/modular_paddleocr_vl.py (short sides), vision_utils.py (windows).
+// models/paddleocr_vl/modular_paddleocr_vl.py (short sides), vision_utils.py (windows),
+// models/siglip2/image_processing_siglip2.py (numbers of patches).
 #include "encoders/vision/image_processor.h"
 
 #include <algorithm>
@@ -38,6 +39,30 @@ void check_sides(double height, double width, const char* what) {
          height, "x", width);
 }
 
+/// Both sides up to whole patches, by the largest scale that a search by halves finds.
+ImageSize fill_patches(const ImageProcessorConfig& config, ImageSize size) {
+  if (size.height <= 0 || size.width <= 0)
+    fail(ErrorCode::kInvalidArgument, "expected a picture with pixels, found ", size.height, "x",
+         size.width);
+  constexpr double kPrecision = 1e-5;
+  const auto patch = static_cast<double>(config.patch_size);
+  const auto patches = [&](int64_t side, double scale) {
+    return std::max(1.0, std::ceil(static_cast<double>(side) * scale / patch));
+  };
+  double low = kPrecision / 10, high = 100.0;
+  while (high - low >= kPrecision) {
+    const double scale = (low + high) / 2;
+    const bool fits = patches(size.height, scale) * patches(size.width, scale) <=
+                      static_cast<double>(config.max_patches);
+    (fits ? low : high) = scale;
+  }
+  const double h = patches(size.height, low), w = patches(size.width, low);
+  if (h * w > static_cast<double>(config.max_patches))  // beyond what the search can shrink
+    fail(ErrorCode::kInvalidArgument, "expected a picture that fits ", config.max_patches,
+         " patches, found ", size.height, "x", size.width);
+  return {static_cast<int64_t>(h * patch), static_cast<int64_t>(w * patch)};
+}
+
 }  // namespace
 
 ImageSize enlarged(const ImageProcessorConfig& config, ImageSize size) {
@@ -51,6 +76,7 @@ ImageSize enlarged(const ImageProcessorConfig& config, ImageSize size) {
 }
 
 ImageSize smart_resize(const ImageProcessorConfig& config, ImageSize original) {
+  if (config.max_patches > 0) return fill_patches(config, original);
   const ImageSize size = enlarged(config, original);
   const auto factor = static_cast<double>(config.patch_size * config.merge_size);
   auto height = static_cast<double>(size.height);

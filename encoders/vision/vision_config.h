@@ -25,6 +25,7 @@ struct ImageProcessorConfig {
   int64_t temporal_patch_size = 1;  // a still picture is repeated this often
   int64_t min_pixels = 0;
   int64_t max_pixels = 0;
+  int64_t max_patches = 0;          // instead of areas: as large as so many patches allow
   bool stretch_short_side = false;  // bring a side below the factor up to it first
   bool enlarge_first = false;       // resize a picture with a side below the factor beforehand
   ResizeFilter filter = ResizeFilter::kBicubic;
@@ -64,6 +65,7 @@ struct TileConfig {
 enum class VisionPositions {
   kNone,
   kLearnedGridBilinear,  // four neighbours, half-pixel centres
+  kLearnedGridSmooth,    // the grid resampled without aliases, half-pixel centres
   kLearnedGridCorners,   // four neighbours, the outermost patches on the outermost rows
   kLearnedTable,         // one row per patch of the only grid there is
   kLearnedBucket,        // the row of the patch at the same fraction of a side x side grid
@@ -92,6 +94,8 @@ struct VisionConfig {
   std::optional<TileConfig> tiling;  // absent: one grid of any size per picture
   TransformerConfig transformer;     // its rope is axial: rows, then columns, of the patch grid
   bool patch_bias = false;
+  bool flat_patches =
+      false;                 // the patch matrix is stored as (D, P * P * 3): rows, columns, colours
   bool class_token = false;  // a learned row in front of the patches of every tile
   bool pre_norm = false;     // between positions and layers
   VisionPositions positions = VisionPositions::kNone;

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "encoders/vision/position_table.h"
 
 namespace onnuri {
 
@@ -135,7 +136,13 @@ void check_config(const VisionConfig& c) {
   require(p.merge_size > 0 && p.merge_size <= 64, "a merge size of 1 to 64");
   require(p.temporal_patch_size > 0 && p.temporal_patch_size <= 16,
           "a temporal patch size of 1 to 16");
-  require(c.tiling || (p.min_pixels >= 0 && p.max_pixels >= p.min_pixels && p.max_pixels > 0),
+  constexpr int64_t kMaxPatches = 1 << 16;
+  require(p.max_patches >= 0 && p.max_patches <= kMaxPatches &&
+              (p.max_patches == 0 || (!c.tiling && !c.video && p.merge_size == 1)),
+          "at most 2^16 patches of single pictures");
+  require(!c.flat_patches || p.temporal_patch_size == 1, "plain patches in a flat matrix");
+  require(c.tiling || p.max_patches > 0 ||
+              (p.min_pixels >= 0 && p.max_pixels >= p.min_pixels && p.max_pixels > 0),
           "0 <= min_pixels <= max_pixels");
   for (float std : p.std) require(std > 0, "positive standard deviations");
   require(!c.transformer.rope || c.transformer.head_dim % 4 == 0,
@@ -168,6 +175,22 @@ VisionEncoder::VisionEncoder(const VisionConfig& config, Backend& backend)
 
 VisionEncoder::~VisionEncoder() = default;
 
+namespace {
+
+/// Columns (pixel, colour) to (colour, pixel), in float32.
+Tensor colours_first(const TensorView& stored) {
+  const int64_t rows = stored.shape[0], pixels = stored.shape[1] / 3;
+  Tensor plain(DType::kF32, stored.shape), out(DType::kF32, stored.shape);
+  dequantize(stored, plain.f32());
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t p = 0; p < pixels; ++p)
+      for (int64_t c = 0; c < 3; ++c)
+        out.f32()[(r * 3 + c) * pixels + p] = plain.f32()[(r * pixels + p) * 3 + c];
+  return out;
+}
+
+}  // namespace
+
 std::unique_ptr<VisionEncoder> VisionEncoder::load(const VisionConfig& config, TensorSource& source,
                                                    const std::string& prefix, Backend& backend,
                                                    ComputeType compute) {
@@ -176,12 +199,14 @@ std::unique_ptr<VisionEncoder> VisionEncoder::load(const VisionConfig& config, T
   Weights& w = *model->weights_;
   const ImageProcessorConfig& p = config.processor;
   const int64_t hidden = config.transformer.hidden_size;
-  const Shape stored = p.temporal_patch_size == 1
+  const Shape stored = config.flat_patches ? Shape{hidden, p.patch_size * p.patch_size * 3}
+                       : p.temporal_patch_size == 1
                            ? Shape{hidden, 3, p.patch_size, p.patch_size}
                            : Shape{hidden, 3, p.temporal_patch_size, p.patch_size, p.patch_size};
   const int64_t width = 3 * p.temporal_patch_size * p.patch_size * p.patch_size;
-  w.patch = pack_matrix(
-      backend, source.get(prefix + "patch.weight", stored).reshaped(Shape{hidden, width}), compute);
+  const TensorView patch = source.get(prefix + "patch.weight", stored).reshaped({hidden, width});
+  w.patch = config.flat_patches ? pack_matrix(backend, colours_first(patch).view(), compute)
+                                : pack_matrix(backend, patch, compute);
   if (config.patch_bias) w.patch_bias = read_floats(source, prefix + "patch.bias", Shape{hidden});
   if (config.class_token) w.class_token = read_floats(source, prefix + "class_token", {hidden});
   if (config.positions != VisionPositions::kNone) {
@@ -278,6 +303,18 @@ void VisionEncoder::add_grid_positions(const PatchPlan& plan, MatrixView h) cons
   });
 }
 
+void VisionEncoder::add_smooth_positions(const PatchPlan& plan, MatrixView h) const {
+  const int64_t side = config_.position_grid_side;
+  const Tensor table = resample_positions(matrix(weights_->positions.data(), side * side, h.cols),
+                                          side, plan.grid_h, plan.grid_w);
+  backend_->pool().run(h.rows, [&](int64_t i, int) {
+    const int64_t row = plan.row[static_cast<size_t>(i)], col = plan.col[static_cast<size_t>(i)];
+    const float* from = table.f32() + (row * plan.grid_w + col) * h.cols;
+    float* to = h.row(i);
+    for (int64_t c = 0; c < h.cols; ++c) to[c] += from[c];
+  });
+}
+
 void VisionEncoder::add_table_positions(const PatchPlan& plan, MatrixView h) const {
   const int64_t side = config_.position_grid_side;
   const int64_t offset = config_.class_token ? 1 : 0;
@@ -314,6 +351,7 @@ Tensor VisionEncoder::embed(const PatchPlan& plan, const Tensor& patches) const 
     case VisionPositions::kNone: break;
     case VisionPositions::kLearnedGridCorners:
     case VisionPositions::kLearnedGridBilinear: add_grid_positions(plan, h); break;
+    case VisionPositions::kLearnedGridSmooth: add_smooth_positions(plan, h); break;
     case VisionPositions::kLearnedTable:
     case VisionPositions::kLearnedBucket: add_table_positions(plan, h); break;
   }

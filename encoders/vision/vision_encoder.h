@@ -50,6 +50,7 @@ class VisionEncoder {
   VisionEncoder(const VisionConfig& config, Backend& backend);
   Tensor embed(const PatchPlan& plan, const Tensor& patches) const;
   void add_grid_positions(const PatchPlan& plan, MatrixView h) const;
+  void add_smooth_positions(const PatchPlan& plan, MatrixView h) const;
   void add_table_positions(const PatchPlan& plan, MatrixView h) const;
   void norm(const std::vector<float>& weight, const std::vector<float>& bias, MatrixView h) const;
   VisionConfig config_;

@@ -1,7 +1,10 @@
 // CLIP and SigLIP: a vision and a text encoder whose vectors are compared. CLIP takes the class
 // token and the row of the text's end; SigLIP asks a learned question of the patches and takes the
-// text's last row. SigLIP 2 with one fixed size has SigLIP's config and tensors.
-// Source: transformers 5.23, models/clip and models/siglip.
+// text's last row. SigLIP 2 with one fixed size has SigLIP's config and tensors; the other kind
+// cuts pictures into a given number of patches, in grids of their own shape. Source:
+// transformers 5.23, models/clip, models/siglip and models/siglip2.
+#include <cmath>
+
 #include "core/check.h"
 #include "engine/decoder_mapping.h"
 #include "engine/embed_engine.h"
@@ -13,7 +16,8 @@ namespace onnuri {
 namespace {
 
 bool matches(const ModelFiles& files) {
-  return config_names(files, {"clip", "siglip"}, {"CLIPModel", "SiglipModel"});
+  return config_names(files, {"clip", "siglip", "siglip2"},
+                      {"CLIPModel", "SiglipModel", "Siglip2Model"});
 }
 
 TextTowerConfig read_text(const ConfigReader& text, bool clip, int64_t out_size) {
@@ -47,6 +51,34 @@ void read_size(const ConfigReader& processor, bool clip, TileConfig& tiling) {
   tiling.shortest_edge = read_side(processor, "size");
 }
 
+/// Pictures as large as a number of patches allows, positions from a table of another size.
+void read_patches(const ModelFiles& files, const ConfigReader& config, VisionConfig& vision) {
+  constexpr int64_t kMaxPatches = 1 << 16;
+  const ConfigReader processor = preprocessor(files);
+  const auto expect_bounded = [&](const ConfigReader& from, const char* key, int64_t fallback) {
+    const int64_t found = from.size_or(key, fallback);
+    if (found > kMaxPatches)
+      fail(ErrorCode::kCorruptData, "expected at most ", kMaxPatches, " at ", from.place(key),
+           ", found ", found);
+    return found;
+  };
+  const int64_t known = expect_bounded(config, "num_patches", 256);
+  const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(known))));
+  if (side * side != known)
+    fail(ErrorCode::kCorruptData, "expected a square number at ", config.place("num_patches"),
+         ", found ", known);
+  vision.tiling.reset();
+  vision.flat_patches = true;
+  vision.positions = VisionPositions::kLearnedGridSmooth;
+  vision.position_grid_side = side;
+  vision.processor.max_patches = expect_bounded(processor, "max_num_patches", 256);
+  const int64_t patch = processor.size_or("patch_size", 16);
+  if (patch != vision.processor.patch_size)
+    fail(ErrorCode::kCorruptData, "expected ", vision.processor.patch_size,
+         ", the encoder's patches, at ", processor.place("patch_size"), ", found ", patch);
+  if (!processor.has("resample")) vision.processor.filter = ResizeFilter::kBilinear;
+}
+
 NameTable make_names(bool clip, int64_t width) {
   NameTable names;
   add_tower_names(names, {"vision_model."});
@@ -77,16 +109,20 @@ NameTable make_names(bool clip, int64_t width) {
 
 ModelConfig map(const ModelFiles& files) {
   const ConfigReader config(files.config, "config.json");
-  const bool clip = config.string_or("model_type", "clip") == "clip";
+  const std::string type = config.string_or("model_type", "clip");
+  const bool clip = type == "clip";
   const JsonValue none(JsonValue::Object{});
   const auto part = [&](const char* key) {
     const JsonValue* value = config.find(key);
     return ConfigReader(value != nullptr ? *value : none, std::string("config.json: ") + key);
   };
-  ModelConfig model = base_model(files, clip ? "clip" : "siglip");
+  ModelConfig model = base_model(files, clip ? "clip" : type == "siglip2" ? "siglip2" : "siglip");
   model.vision = read_tower(part("vision_config"), clip ? clip_defaults() : siglip_defaults());
   read_tile_colors(files, *model.vision);
-  read_size(preprocessor(files), clip, *model.vision->tiling);
+  if (type == "siglip2")
+    read_patches(files, part("vision_config"), *model.vision);
+  else
+    read_size(preprocessor(files), clip, *model.vision->tiling);
   EmbedConfig embed;
   const int64_t width = model.vision->transformer.hidden_size;
   const int64_t out_size = clip ? config.size_or("projection_dim", 512) : width;
