@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <span>
+#include <string_view>
 
 #include "core/check.h"
 
@@ -27,6 +29,17 @@ T* checked(T* pointer) {
   if (pointer == nullptr)
     fail(ErrorCode::kOutOfMemory, "expected memory to decode media, found none");
   return pointer;
+}
+
+/// The index of a QuickTime file may lie in it compressed; libavformat then makes as many bytes of
+/// it as the file says, up to 2 GiB, and asks nobody. No camera or encoder of this century writes
+/// such.
+bool has_packed_index(std::span<const std::byte> bytes) {
+  constexpr std::string_view kStart = "dcomzlib", kEnd = "cmvd";
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  for (size_t at = text.find(kStart); at != text.npos; at = text.find(kStart, at + 1))
+    if (text.substr(at + kStart.size()).substr(0, 8).ends_with(kEnd)) return true;
+  return false;
 }
 
 }  // namespace
@@ -108,6 +121,9 @@ void FfmpegInput::open_format() {
     fail(ErrorCode::kCorruptData, "expected ", accept_.expected, ", found format '", found->name,
          "' in ", where());
   }
+  if (has_packed_index(bytes_.bytes()))
+    fail(ErrorCode::kUnsupported, "expected ", accept_.expected,
+         ", found one with a compressed index in ", where());
 
   format_ = checked(avformat_alloc_context());
   format_->pb = io_;

@@ -16,6 +16,7 @@
 #include "encoders/media/frame_to_rgb.h"
 #include "encoders/media/image_header.h"
 #include "encoders/media/media_decode.h"
+#include "encoders/media/tiff_tags.h"
 
 namespace onnuri {
 namespace {
@@ -80,6 +81,7 @@ FramePtr decode_frame(std::span<const std::byte> bytes, ImageFormat format,
     fail(ErrorCode::kOutOfMemory, "expected memory to decode ", where);
   std::memcpy(packet->data, bytes.data(), bytes.size());
   packet->flags |= AV_PKT_FLAG_KEY;
+  if (format == ImageFormat::kTiff) keep_pixel_tags({packet->data, bytes.size()});
   context->max_pixels = limits.max_pixels;
   context->thread_count = 1;
   context->idct_algo = FF_IDCT_INT;  // the slow and exact one, as libjpeg's default

@@ -122,6 +122,40 @@ void read_webp(Bytes bytes, ImageHeader& out) {
   }
 }
 
+/// Blocks of at most 255 bytes, a length in front of each, up to one of none; false where the file
+/// ends first.
+bool skip_blocks(Bytes bytes, size_t& at) {
+  while (at < bytes.size()) {
+    const auto length = std::to_integer<size_t>(bytes[at]);
+    at += 1 + length;
+    if (length == 0) return true;
+  }
+  return false;
+}
+
+/// Whole when the first picture of the file is.
+void read_gif(Bytes bytes, ImageHeader& out) {
+  const Reader r(bytes, false);
+  out.width = r.u16(6);
+  out.height = r.u16(8);
+  out.whole = false;
+  const auto palette = [](uint32_t flags) -> size_t {
+    return (flags & 0x80) != 0 ? size_t{6} << (flags & 7) : 0;
+  };
+  size_t at = 13 + palette(r.u8(10));
+  while (at < bytes.size()) {
+    const uint32_t kind = r.u8(at);
+    if (kind == 0x2C) {  // a picture: place, size, flags; palette; width of codes; blocks
+      at += 11 + palette(r.u8(at + 9));
+      out.whole = skip_blocks(bytes, at);
+      return;
+    }
+    if (kind != 0x21) return;
+    at += 2;
+    if (!skip_blocks(bytes, at)) return;
+  }
+}
+
 bool is_heif(const Reader& r) {
   if (!r.text(4, "ftyp")) return false;
   for (const char* brand : {"heic", "heix", "hevc", "heim", "heis", "mif1", "msf1", "avif", "avis"})
@@ -142,8 +176,7 @@ ImageHeader read_image_header(Bytes bytes) {
     read_png(bytes, out);
   } else if (r.text(0, "GIF87a") || r.text(0, "GIF89a")) {
     out.format = ImageFormat::kGif;
-    out.width = r.u16(6);
-    out.height = r.u16(8);
+    read_gif(bytes, out);
   } else if (r.text(0, "BM") && bytes.size() >= 26) {
     out.format = ImageFormat::kBmp;
     const bool old = r.u32(14) == 12;  // OS/2 header

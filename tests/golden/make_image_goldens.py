@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Small pictures in many codings with the pixels that Pillow reads, and Pillow's resizing.
 
-Made with Pillow (its version stands in the file's metadata). Writes images.safetensors:
+Made with Pillow (its version stands in the file's metadata) and, for HEIC, pillow-heif 1.8.1; what
+Pillow cannot write (PNG of 16 bits per colour, interlaced PNG) is written here. Writes
+images.safetensors:
   file.<name> (bytes)            a picture file
   rgb.<name> (h, w, 3)           decoded, orientation applied, alpha composited on white
   resized.<filter>.<k> (h, w, 3) noise_image(43, 61, 77) resized to SIZES[k]
@@ -13,11 +15,14 @@ usage: make_image_goldens.py [output file]
 import io
 import math
 import random
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import PIL
+import pillow_heif
 from PIL import Image, ImageDraw, ImageOps
 from safetensors.numpy import save_file
 
@@ -50,6 +55,67 @@ def exif(orientation):
     tags = Image.Exif()
     tags[0x0112] = orientation
     return tags.tobytes()
+
+
+def png_rows(samples):
+    """Rows (h, w, c) of big-endian samples with the filter byte of each."""
+    return b"".join(b"\0" + row.tobytes() for row in samples)
+
+
+def png(samples, color, interlaced=False, extra=()):
+    """A PNG of 8 or 16 bits per sample, straight from the format's description."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    deep = samples.dtype.itemsize == 2
+    samples = samples.astype(">u2") if deep else samples
+    height, width = samples.shape[:2]
+    if interlaced:  # Adam7: first row, first column, steps
+        passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+        rows = b"".join(png_rows(samples[y::dy, x::dx]) for y, x, dy, dx in passes)
+    else:
+        rows = png_rows(samples)
+    head = struct.pack(">IIBBBBB", width, height, 16 if deep else 8, color, 0, 0, int(interlaced))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + b"".join(chunk(*e) for e in extra)
+            + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b""))
+
+
+def deep(image):
+    """Sixteen bits per sample, with something in the lower eight."""
+    levels = np.atleast_3d(np.asarray(image)).astype(np.uint16)
+    return levels * 256 + (levels * 7 + 100) % 256
+
+
+def more_files(rgb, rgba):
+    small = rgb.crop((4, 4, 31, 27))
+    clear = small.convert("RGBA")
+    clear.putalpha(Image.fromarray((np.mgrid[0:23, 0:27][0] * 255 // 22).astype(np.uint8)))
+    palette = small.quantize(16)
+    colors = bytes(palette.getpalette()[:48])
+    indices = np.asarray(palette)[..., None]
+    out = {
+        "png_16_gray": png(deep(small.convert("L")), 0),
+        "png_16_rgb": png(deep(small), 2),
+        "png_16_rgba": png(deep(clear), 6),
+        "png_16_gray_alpha": png(deep(clear.convert("LA")), 4),
+        "png_16_interlaced": png(deep(small), 2, interlaced=True),
+        "png_interlaced": png(np.asarray(small), 2, interlaced=True),
+        "png_interlaced_palette": png(indices, 3, True, [(b"PLTE", colors)]),
+        "png_palette_alpha": png(indices, 3, False, [(b"PLTE", colors), (b"tRNS", bytes(range(0, 255, 17)))]),
+        "png_rgb_clear": png(np.asarray(small), 2, False, [(b"tRNS", struct.pack(">HHH", 220, 30, 40))]),
+        "webp_lossy_alpha": encoded(clear, "WEBP", quality=95),
+        "webp_exif_8": encoded(small, "WEBP", lossless=True, exif=exif(8)),
+        "tiff_deflate": encoded(small, "TIFF", compression="tiff_adobe_deflate"),
+        "tiff_rgba": encoded(clear, "TIFF"),
+        "tiff_palette": encoded(palette, "TIFF"),
+        "bmp_gray": encoded(small.convert("L"), "BMP"),
+        "jpeg_cmyk_progressive": encoded(small.convert("CMYK"), "JPEG", quality=95, progressive=True),
+        "heic": encoded(small, "HEIF", quality=98, chroma=444),
+        "heic_420": encoded(rgb, "HEIF", quality=95, chroma=420),
+        "heic_lossless": encoded(small, "HEIF", quality=-1, chroma=444, matrix_coefficients=0),
+        "heic_exif_6": encoded(small, "HEIF", quality=98, chroma=444, exif=exif(6)),
+    }
+    return out
 
 
 def files():
@@ -90,10 +156,13 @@ def files():
     for orientation in range(1, 9):
         out[f"jpeg_exif_{orientation}"] = encoded(rgb, "JPEG", quality=95, subsampling=0,
                                                   exif=exif(orientation))
-    return out
+    return out | more_files(rgb, rgba)
 
 
-def pixels(data):
+def pixels(data, name=""):
+    if name == "png_16_gray":  # Pillow cuts off at 255, which leaves white: the upper eight bits instead
+        levels = np.asarray(Image.open(io.BytesIO(data))) >> 8
+        return np.repeat(levels.astype(np.uint8)[..., None], 3, -1)
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -143,9 +212,10 @@ def main():
     default = Path(__file__).parent / "images.safetensors"
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else default
     tensors = {}
+    pillow_heif.register_heif_opener()
     for name, data in files().items():
         tensors[f"file.{name}"] = np.frombuffer(data, dtype=np.uint8)
-        tensors[f"rgb.{name}"] = pixels(data)
+        tensors[f"rgb.{name}"] = pixels(data, name)
     noise = Image.fromarray(noise_image(43, 61, 77))
     for name, code in FILTERS.items():
         for k, (height, width) in enumerate(SIZES):
