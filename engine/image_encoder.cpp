@@ -2,6 +2,7 @@
 #include "engine/image_encoder.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/check.h"
 #include "encoders/vision/tiling.h"
@@ -48,6 +49,21 @@ class FeatureProjector {
   std::unique_ptr<ConvAbstractor> abstractor_;
 };
 
+/// Rates and times that came with frames; those of files are made here.
+void check_times(const Video& video) {
+  const auto sane = [](double x) { return std::isfinite(x) && x >= 0; };
+  if (!sane(video.frames_per_second))
+    fail(ErrorCode::kInvalidArgument,
+         "expected frames per second of at least 0 (0: unknown), found ", video.frames_per_second);
+  const auto count = static_cast<int64_t>(video.timestamps_s.size());
+  if (count != 0 && count != video.num_frames)
+    fail(ErrorCode::kInvalidArgument, "expected a time for each of ", video.num_frames,
+         " frames or none, found ", count);
+  for (const double time : video.timestamps_s)
+    if (!sane(time))
+      fail(ErrorCode::kInvalidArgument, "expected times of frames from 0 on, found ", time);
+}
+
 class PatchImageEncoder final : public ImageEncoder {
  public:
   PatchImageEncoder(std::unique_ptr<VisionEncoder> encoder,
@@ -71,6 +87,7 @@ class PatchImageEncoder final : public ImageEncoder {
 
   std::vector<MediaGrid> video_grids(const Video& video) const override {
     if (!encoder_->config().video) return ImageEncoder::video_grids(video);
+    check_times(video);
     const PatchPlan plan = encoder_->plan(video);
     const int64_t merge = encoder_->config().processor.merge_size;
     const MediaGrid grid{plan.grid_t, plan.grid_h / merge, plan.grid_w / merge};

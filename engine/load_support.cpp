@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "core/check.h"
+#include "engine/thinker_mapping.h"
 #include "kernels/cuda_status.h"
 
 namespace onnuri {
@@ -108,6 +109,17 @@ void require_all_used(const TensorSource& source, const std::string& path) {
     names += (i ? ", " : "") + unused[i];
   fail(ErrorCode::kUnsupported, "expected every tensor to be known, found ", unused.size(),
        " that the family does not use in ", path, ": ", names, unused.size() > 4 ? ", ..." : "");
+}
+
+std::string missing_for_eyes(const std::string& path) try {
+  const ModelFiles files = open_config_files(path);
+  if (!thinker_config(files).has("vision_config")) return "";
+  if (!files.preprocessor_config.is_object()) return ": no preprocessor_config.json beside it";
+  if (files.preprocessor_config.find("patch_size") == nullptr)
+    return ": no patch_size in preprocessor_config.json";
+  return "";
+} catch (const Error&) {  // the error that is being made says enough
+  return "";
 }
 
 }  // namespace onnuri

@@ -60,4 +60,8 @@ inline double milliseconds_since(std::chrono::steady_clock::time_point start) {
       .count();
 }
 
+/// What keeps a model at `path` that could see from it, as the end of an error's sentence; or
+/// nothing. Reads the config files once more.
+std::string missing_for_eyes(const std::string& path);
+
 }  // namespace onnuri

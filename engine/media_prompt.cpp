@@ -44,7 +44,7 @@ PreparedPrompt TextEngine::lay_out(std::vector<int32_t> ids, const RequestMedia&
   const bool seen = !media.images.empty() || !media.videos.empty();
   if (seen && !image_encoder_)
     fail(ErrorCode::kUnsupported, "expected no ", media.images.empty() ? "videos" : "pictures",
-         ": family ", config_.family, " has no eyes");
+         ": family ", config_.family, " has no eyes", missing_for_eyes(path_));
   PreparedPrompt prompt;
   prompt.ids = std::move(ids);
   const auto in_order = [](const MediaSpan& a, const MediaSpan& b) {
@@ -280,7 +280,8 @@ DecodedMedia TextEngine::decode_media(std::span<const ChatMessage> messages) con
              " can take, found ",
              kind == MediaKind::kImage   ? "a picture"
              : kind == MediaKind::kAudio ? "sound"
-                                         : "video");
+                                         : "video",
+             kind == MediaKind::kAudio || image_encoder_ ? "" : missing_for_eyes(path_));
     }
   }
   return out;

@@ -21,12 +21,15 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
                              const std::string& compute_dtype, int num_threads,
                              int64_t context_size, int64_t prefill_chunk, const std::string& isa,
                              const std::string& after_video, int64_t encoder_cache_bytes,
-                             bool draft_module, const std::string& kv_dtype,
-                             const py::object& progress) {
+                             int64_t max_media_bytes, bool draft_module,
+                             const std::string& kv_dtype, const py::object& progress) {
   if (encoder_cache_bytes < 0)
     refuse("expected encoder_cache_bytes of at least 0 (keep nothing), found " +
            std::to_string(encoder_cache_bytes));
+  if (max_media_bytes < 1)
+    refuse("expected max_media_bytes of at least 1, found " + std::to_string(max_media_bytes));
   EngineOptions options;
+  options.max_media_bytes = max_media_bytes;
   options.load_draft_module = draft_module;
   options.after_video = after_video;
   options.encoder_cache_bytes = encoder_cache_bytes;
@@ -272,8 +275,8 @@ void bind_engine(py::module_& module) {
            py::arg("compute_dtype") = "auto", py::arg("num_threads") = 0,
            py::arg("context_size") = 0, py::arg("prefill_chunk") = 512, py::arg("isa") = "",
            py::arg("after_video") = "", py::arg("encoder_cache_bytes") = int64_t{256} << 20,
-           py::arg("draft_module") = false, py::arg("kv_dtype") = "",
-           py::arg("progress") = py::none())
+           py::arg("max_media_bytes") = int64_t{512} << 20, py::arg("draft_module") = false,
+           py::arg("kv_dtype") = "", py::arg("progress") = py::none())
       .def(
           "logits",
           [](Engine& self, const py::object& input_ids, const py::object& images,

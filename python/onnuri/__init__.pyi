@@ -131,7 +131,7 @@ class Engine:
         self, path: Path, *, device: str = "cpu", compute_dtype: Literal["auto", "float32"] = "auto",
         num_threads: int = 0, context_size: int = 0, prefill_chunk: int = 512, isa: str = "",
         after_video: Literal["", "longest_side", "maximum"] = "",
-        encoder_cache_bytes: int = 268435456, draft_module: bool = False,
+        encoder_cache_bytes: int = 268435456, max_media_bytes: int = 536870912, draft_module: bool = False,
         kv_dtype: Literal["", "f32", "f16", "bf16"] = "",
         progress: Callable[[float, str], object] | None = None,
     ) -> None: ...
