@@ -104,7 +104,9 @@ std::shared_ptr<CodeEncoder> make_code_encoder(const ModelConfig& config, Tensor
   TensorSource audio(source.checkpoint(), [names = config.names](const std::string& canonical) {
     return names("code_" + canonical);
   });
-  return std::make_shared<CodeEncoder>(*config.codes, source, audio, backend);
+  auto out = std::make_shared<CodeEncoder>(*config.codes, source, audio, backend);
+  for (const std::string& prefix : config.codes->stored_below) source.ignore_prefix(prefix);
+  return out;
 }
 
 }  // namespace onnuri

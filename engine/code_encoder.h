@@ -36,7 +36,9 @@ struct CodesConfig {
   std::optional<AudioConfig> audio;  // its rows are digits
   int32_t audio_placeholder = -1;
   int32_t first_audio_code = -1;
-  int64_t window_samples = 0;    // longer sounds are cut; 0: never
+  int64_t window_samples = 0;  // longer sounds are cut; 0: never
+  // Where both are stored. Other tensors there (constants, what draws and speaks) are left alone.
+  std::vector<std::string> stored_below;
   int64_t shortest_samples = 1;  // silence fills up to it; a shorter rest joins the window before
 };
 

@@ -25,6 +25,8 @@ constexpr int64_t kCodeWindowSeconds = 80;
 constexpr int64_t kShortestSamples = 400;
 constexpr int64_t kDigits = 8;  // of a sound's code, to base 3
 constexpr int64_t kNumSoundCodes = 6561;
+constexpr int64_t kMaxMels = 4096;
+constexpr int64_t kPublishedPictureLayers = 27;
 
 /// Several generations share the class names; this one hears.
 bool matches(const ModelFiles& files) {
@@ -142,7 +144,7 @@ void read_picture_codes(const ModelFiles& files, const ConfigReader& config, int
   TowerDefaults published = siglip_defaults();
   published.hidden_size = 1152;
   published.intermediate_size = 4304;
-  published.num_layers = 27;
+  published.num_layers = kPublishedPictureLayers;
   published.num_heads = 16;
   published.image_size = 384;
   published.patch_size = 14;
@@ -151,11 +153,14 @@ void read_picture_codes(const ModelFiles& files, const ConfigReader& config, int
   vision.processor.mean = vision.processor.std = {0.5f, 0.5f, 0.5f};
   vision.post_norm = false;
   const int64_t layers = vision.transformer.num_layers;
-  const int64_t kept = layers + 1 + own.integer_or("select_layer_id", -2);
-  if (kept < 1 || kept > layers)
-    fail(ErrorCode::kUnsupported, "expected rows behind one of ", layers, " layers at ",
-         own.place("select_layer_id"));
-  vision.transformer.num_layers = kept;
+  const int64_t behind = own.integer_or("select_layer_id", -2);
+  if (behind < -layers || behind > -1)
+    fail(ErrorCode::kUnsupported, "expected a layer counted from the end, -", layers, " to -1, at ",
+         own.place("select_layer_id"), ", found ", behind);
+  if (own.integer_or("pool_scale", 1) != 1)
+    fail(ErrorCode::kUnsupported, "expected 1 at ", own.place("pool_scale"), ", found ",
+         own.integer("pool_scale"));
+  vision.transformer.num_layers = layers + 1 + behind;
   codes.vision = vision;
   codes.table.in_size = vision.transformer.hidden_size;
   codes.table.num_codes = stored_rows(files, kCodeTable, kTable);
@@ -180,6 +185,9 @@ void read_sound_codes(const ModelFiles& files, const ConfigReader& config, int64
   t.num_layers = own.size_or("n_audio_layer", 6);
   t.hidden_size = own.size_or("n_audio_state", 1280);
   t.num_heads = own.size_or("n_audio_head", 20);
+  if (audio.mel.num_mels > kMaxMels)
+    fail(ErrorCode::kCorruptData, "expected at most ", kMaxMels, " at ", own.place("n_mels"),
+         ", found ", audio.mel.num_mels);
   if (t.num_layers > kMaxDecoderLayers || t.hidden_size > 1 << 20 ||
       t.hidden_size % t.num_heads != 0)
     fail(ErrorCode::kCorruptData, "expected heads that divide the ", t.hidden_size,
@@ -249,6 +257,26 @@ NameTable make_names(const TransformerConfig& eyes) {
   return names;
 }
 
+/// What is not computed: pictures drawn from codes, the sound of videos.
+void ignore_the_rest(const ConfigReader& config, ModelConfig& model) {
+  std::vector<std::string> parts = {"video_audio_compressor."};
+  const bool sees = model.codes && model.codes->vision;
+  if (!model.codes || !model.codes->audio) parts.push_back("discrete_audio_model.");
+  if (!sees) parts.push_back("discrete_vision_model.");
+  if (sees) {
+    const std::string eyes = "discrete_vision_model.", tower = eyes + "encoder.";
+    for (const std::string unused : {"decoder.", "decode_task_layer.", "bottleneck.out_linear.",
+                                     "scale_layer.", "encoder.post_layernorm.", "encoder.head."})
+      parts.push_back(eyes + unused);
+    const int64_t layers =
+        config.sub("discrete_vision_config").size_or("num_hidden_layers", kPublishedPictureLayers);
+    for (int64_t i = model.codes->vision->transformer.num_layers; i < layers; ++i)
+      parts.push_back(tower + "encoder.layers." + std::to_string(i) + ".");
+  }
+  for (const std::string outer : {"model.", ""})
+    for (const std::string& part : parts) model.ignored_prefixes.push_back(outer + part);
+}
+
 ModelConfig map(const ModelFiles& files) {
   ModelFiles complete = files;
   complete.config = with_padded_text(files.config);
@@ -264,12 +292,11 @@ ModelConfig map(const ModelFiles& files) {
   auto codes = std::make_shared<CodesConfig>();
   read_picture_codes(files, config, model.decoder.vocab_size, *codes);
   read_sound_codes(files, config, model.decoder.vocab_size, *codes);
-  if (codes->vision || codes->audio) model.codes = std::move(codes);
-  // What draws from codes and speaks them, and the compressor of a video's sound.
   for (const std::string outer : {"model.", ""})
-    for (const std::string part :
-         {"discrete_vision_model.", "discrete_audio_model.", "video_audio_compressor."})
-      model.ignored_prefixes.push_back(outer + part);
+    for (const std::string part : {"discrete_vision_model.", "discrete_audio_model."})
+      codes->stored_below.push_back(outer + part);
+  if (codes->vision || codes->audio) model.codes = std::move(codes);
+  ignore_the_rest(config, model);
   return model;
 }
 

@@ -241,6 +241,41 @@ TEST_P(Spelling, RefusesAnotherNumberOfPlaceholders) {
   EXPECT_NO_THROW(engine->logits(none, images_, sounds_));
 }
 
+// Sizes are checked before memory is asked for, and codes must be words of the vocabulary.
+TEST_P(Spelling, RefusesConfigsThatCannotBe) {
+  const auto expect_refused = [&](const char* part, const char* key, int64_t value) {
+    ModelFiles files = files_;
+    JsonValue inner = *files.config.find(part);
+    inner.set(key, value);
+    files.config.set(part, std::move(inner));
+    Backend backend(1, "");
+    EXPECT_THROW(
+        {
+          const ModelConfig config = map_model(files);
+          TensorSource source(files.checkpoint, config.names);
+          make_code_encoder(config, source, backend);
+        },
+        Error)
+        << part << "." << key << " " << value;
+  };
+  for (const int64_t value : {int64_t{-1}, int64_t{0}, int64_t{3}, int64_t{1} << 30, INT64_MAX}) {
+    for (const char* key :
+         {"n_mels", "n_audio_state", "n_audio_head", "n_audio_layer", "fsmn_kernel_size"})
+      expect_refused("discrete_audio_config", key, value);
+    for (const char* key : {"hidden_size", "intermediate_size", "num_attention_heads", "image_size",
+                            "patch_size", "pool_scale"})
+      expect_refused("discrete_vision_config", key, value);
+  }
+  for (const int64_t value : {int64_t{0}, int64_t{-4}, INT64_MAX, INT64_MIN})
+    expect_refused("discrete_vision_config", "select_layer_id", value);
+  for (const char* key : {"discrete_image_unit_0_id", "discrete_audio_unit_0_id"})
+    for (const int64_t value : {int64_t{-1}, int64_t{6800}, int64_t{1} << 31}) {
+      ModelFiles files = files_;
+      files.config.set(key, value);
+      EXPECT_THROW(map_model(files), Error) << key << " " << value;
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, Spelling, ::testing::Values("omni_codes"));
 INSTANTIATE_TEST_SUITE_P(Families, MediaTwice, ::testing::Values("omni", "omni_codes"));
 
