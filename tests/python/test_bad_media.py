@@ -137,6 +137,30 @@ def test_jpeg_2000_is_not_on_the_list(asker):
     asker.refuses("image", JP2_FILE.replace(b"jp2 ", b"heic"))
 
 
+def tiff(tag, values, kind=3):
+    """A grey TIFF of 4 x 4 eight-bit samples with one more tag."""
+    entries = [(256, 3, [4]), (257, 3, [4]), (258, 3, [8]), (259, 3, [1]), (262, 3, [1]), (273, 4, [0]), (277, 3, [1]),
+               (278, 3, [4]), (279, 4, [16]), (tag, kind, values)]
+    strip = 8 + 2 + 12 * len(entries) + 4
+    body = b""
+    for name, form, found in sorted(entries):
+        found = [strip] if name == 273 else found
+        packed = struct.pack("<" + ("H" if form == 3 else "I") * len(found), *found)
+        if len(packed) > 4:
+            packed = struct.pack("<I", strip + 16)
+        body += struct.pack("<HHI", name, form, len(found)) + packed.ljust(4, b"\0")
+    tail = struct.pack("<" + "H" * len(values), *values) if kind == 3 else b""
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(4) + bytes(range(0, 256, 16)) + tail
+
+
+def test_tags_of_tiff(asker):
+    plain = asker.ask("image", tiff(305, [7]))  # of no meaning to a decoder
+    for tag, values in ((338, [2]), (339, [1]), (339, [1, 1, 1]), (700, [1, 2, 3, 4]), (34377, [9]), (65000, [5])):
+        assert asker.ask("image", tiff(tag, values)) == plain, tag
+    for values in ([2], [3], [3, 3, 3], [65535]):  # signed and floating samples
+        asker.refuses("image", tiff(339, values), "corrupt_data")
+
+
 # --- sound
 
 SOUNDS = sorted(p.name for p in (GOLDEN / "sounds").iterdir())
@@ -355,3 +379,25 @@ def test_other_places_are_not_asked(asker, tmp_path):
             asker.ask("image", where)
         assert getattr(caught.value, "code", "invalid_argument") in CODES
     assert asker.good() == asker.answer
+
+
+# --- every family that sees
+
+EYES = sorted(str(p.parent.relative_to(GOLDEN)) for room in ("grid", "vision", "abstractor")
+              for p in (GOLDEN / room).glob("*/preprocessor_config.json"))
+
+
+@pytest.mark.parametrize("folder", EYES)
+def test_thin_pictures_of_every_family(folder):
+    engine = onnuri.Engine(GOLDEN / folder, compute_dtype="float32", num_threads=1)
+    good = engine.encode_image(GOOD_IMAGE)
+    for shape in ((1, 1), (1, 3), (7, 1), (1, 200), (200, 1)):
+        found = engine.encode_image(picture(*shape, 6))
+        assert found.shape[0] > 0 and np.isfinite(found).all(), shape
+    for shape in ((1, 201), (201, 1), (2, 3000), (3000, 2)):
+        with pytest.raises(onnuri.Error) as caught:
+            engine.encode_image(picture(*shape, 7))
+        assert caught.value.code == "invalid_argument", shape
+    with pytest.raises(onnuri.Error):
+        engine.encode_image(np.zeros((0, 5, 3), np.uint8))
+    assert np.array_equal(engine.encode_image(GOOD_IMAGE), good)
