@@ -395,6 +395,9 @@ def test_thin_pictures_of_every_family(folder):
         found = engine.encode_image(picture(*shape, 6))
         assert found.shape[0] > 0 and np.isfinite(found).all(), shape
     for shape in ((1, 201), (201, 1), (2, 3000), (3000, 2)):
+        if folder == "vision/siglip2":  # its pictures become patches of any grid, as thin as they are
+            assert engine.encode_image(picture(*shape, 7)).shape == good.shape
+            continue
         with pytest.raises(onnuri.Error) as caught:
             engine.encode_image(picture(*shape, 7))
         assert caught.value.code == "invalid_argument", shape

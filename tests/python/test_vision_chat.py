@@ -17,7 +17,7 @@ import pytest
 import onnuri
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "vision"
-EMBEDDERS = ["clip", "clip_old", "siglip"]  # two towers: nothing to talk to
+EMBEDDERS = ["clip", "clip_old", "siglip", "siglip2"]  # two towers: nothing to talk to
 TILED = ["gemma3_crops", "gemma3_vision", "idefics3", "smolvlm"]  # with text around their tiles
 FAMILIES = sorted(p.name for p in GOLDEN.iterdir()
                   if (p / "config.json").exists() and p.name not in EMBEDDERS + TILED)
