@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "decoder/kv_cache.h"
+#include "kernels/kv_rows.h"
 
 namespace onnuri {
 namespace {
@@ -21,7 +22,7 @@ KvView half_of(KvView kv, Half half) {
   const int64_t pairs = kv.num_kv_heads / 2;
   if (half == Half::kNoise) {
     kv.k_pages =
-        static_cast<char*>(kv.k_pages) + dtype_bytes(kv.dtype, pairs * kv.page_rows * kv.k_dim);
+        static_cast<char*>(kv.k_pages) + pairs * kv.page_rows * kv_row_bytes(kv.dtype, kv.k_dim);
   }
   kv.k_page_heads = kv.num_kv_heads;
   kv.num_kv_heads = pairs;

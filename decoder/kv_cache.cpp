@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "decoder/page_pool.h"
+#include "kernels/kv_rows.h"
 
 namespace onnuri {
 namespace {
@@ -17,13 +18,19 @@ int64_t ring_pages(const LayerSpec& layer, const KvCacheOptions& options) {
                   options.page_rows);
 }
 
+// The indexer chooses keys by small differences: its own keys are never coded.
+DType index_dtype(DType dtype) { return is_coded_kv(dtype) ? DType::kF16 : dtype; }
+
 // What one token occupies in one layer.
 struct RowShape {
   int64_t num_heads = 0;
   int64_t k_dim = 0;
   int64_t v_dim = 0;      // of values stored apart; 0: they are part of the keys
   int64_t index_dim = 0;  // of the indexer's key
-  int64_t num_values() const { return num_heads * (k_dim + v_dim) + index_dim; }
+  int64_t num_bytes(DType dtype) const {
+    return num_heads * (kv_row_bytes(dtype, k_dim) + kv_row_bytes(dtype, v_dim)) +
+           kv_row_bytes(index_dtype(dtype), index_dim);
+  }
 };
 
 RowShape row_shape(const DecoderConfig& config, const LayerSpec& layer) {
@@ -32,13 +39,14 @@ RowShape row_shape(const DecoderConfig& config, const LayerSpec& layer) {
 }
 
 int64_t row_bytes(const DecoderConfig& config, const LayerSpec& layer, DType dtype) {
-  return dtype_bytes(dtype, row_shape(config, layer).num_values());
+  return row_shape(config, layer).num_bytes(dtype);
 }
 
 void check_options(const KvCacheOptions& options) {
-  if (options.dtype != DType::kF32 && options.dtype != DType::kF16 &&
-      options.dtype != DType::kBF16) {
-    fail(ErrorCode::kInvalidArgument, "expected a KV cache of f32, f16 or bf16, found ",
+  if (!is_kv_dtype(options.dtype)) {
+    fail(ErrorCode::kInvalidArgument,
+         "expected a KV cache of f32, f16, bf16, i8, f8_e4m3 or q4_1, "
+         "found ",
          dtype_name(options.dtype));
   }
   const auto check = [](const char* name, int64_t value, int64_t max) {
@@ -58,9 +66,9 @@ void check_options(const KvCacheOptions& options) {
 struct KvCache::Impl {
   struct Layer {
     RowShape shape;
-    Tensor k;                // (pages, num_heads, page_rows, k_dim)
-    Tensor v;                // (pages, num_heads, page_rows, v_dim) or empty
-    Tensor index_k;          // (pages, 1, page_rows, index_dim) or empty
+    Tensor k;                // (pages, num_heads, page_rows, bytes of k_dim)
+    Tensor v;                // (pages, num_heads, page_rows, bytes of v_dim) or empty
+    Tensor index_k;          // (pages, 1, page_rows, bytes of index_dim) or empty
     int64_t ring_pages = 0;  // of one sequence; 0: a full layer
     int64_t window = 0;
   };
@@ -87,14 +95,14 @@ KvCache::KvCache(const DecoderConfig& config, const KvCacheOptions& options) {
     const int64_t pages =
         spec.window > 0 ? layer.ring_pages * options.max_sequences : impl_->pool.num_pages();
     const RowShape shape = layer.shape = row_shape(config, spec);
-    const auto rows = [&](int64_t heads, int64_t dim) {
+    const auto rows = [&](DType dtype, int64_t heads, int64_t dim) {
       if (dim == 0) return Tensor();
-      if (options.without_rows) return Tensor(options.dtype, {1});
-      return Tensor(options.dtype, {pages, heads, options.page_rows, dim});
+      if (options.without_rows) return Tensor(DType::kU8, {1});
+      return Tensor(DType::kU8, {pages, heads, options.page_rows, kv_row_bytes(dtype, dim)});
     };
-    layer.k = rows(shape.num_heads, shape.k_dim);
-    layer.v = rows(shape.num_heads, shape.v_dim);
-    layer.index_k = rows(1, shape.index_dim);
+    layer.k = rows(options.dtype, shape.num_heads, shape.k_dim);
+    layer.v = rows(options.dtype, shape.num_heads, shape.v_dim);
+    layer.index_k = rows(index_dtype(options.dtype), 1, shape.index_dim);
     longest = std::max(longest, layer.ring_pages * options.max_sequences);
     impl_->layers.push_back(std::move(layer));
   }
@@ -244,6 +252,7 @@ KvView KvSequence::layer(int64_t layer_index) const {
 KvView KvSequence::index_keys(int64_t layer_index) const {
   KvCache::Impl::Layer& layer = cache_->impl_->layers[static_cast<size_t>(layer_index)];
   KvView view = pages_of(layer_index);
+  view.dtype = index_dtype(view.dtype);
   view.k_pages = layer.index_k.bytes();
   view.num_kv_heads = 1;
   view.k_dim = view.v_dim = layer.shape.index_dim;

@@ -20,7 +20,7 @@
 namespace onnuri {
 
 struct KvCacheOptions {
-  DType dtype = DType::kF16;  // kF32, kF16 or kBF16
+  DType dtype = DType::kF16;  // is_kv_dtype (kernels/kv_rows.h)
   int64_t page_rows = 64;
   int64_t max_tokens = 0;  // capacity over all sequences, in tokens of full layers
   int64_t max_sequences = 1;

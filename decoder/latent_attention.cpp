@@ -347,7 +347,10 @@ MatrixView LatentLayer::seen_latents(const AttentionSegment& segment, int64_t fi
     const int64_t end = std::min(out.rows, (chunk + 1) * kRun);
     for (int64_t j = std::max(chunk * kRun, begin - first); j < end;) {
       const KeyRun run = key_run(rows, first + j, end - j);
-      dequantize({run.k, segment.kv.dtype, {run.count, width}}, out.row(j));
+      const int64_t bytes = kv_row_bytes(segment.kv.dtype, width);
+      for (int64_t i = 0; i < run.count; ++i)
+        ref::decode_kv_row(segment.kv.dtype, static_cast<const char*>(run.k) + i * bytes, width,
+                           out.row(j + i));
       j += run.count;
     }
   });

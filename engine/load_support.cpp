@@ -59,16 +59,31 @@ TensorSource open_tensors(const ModelFiles& files, const ModelConfig& config) {
   return source;
 }
 
+namespace {
+
+constexpr std::pair<const char*, DType> kKvTypes[] = {
+    {"f32", DType::kF32}, {"f16", DType::kF16},     {"bf16", DType::kBF16},
+    {"int8", DType::kI8}, {"fp8", DType::kF8E4M3}, {"int4", DType::kQ4_1}};
+
+}  // namespace
+
 DType kv_dtype_of(const EngineOptions& options) {
-  const std::string& name = options.kv_dtype;
-  if (name.empty())
+  if (options.kv_dtype.empty())
     return parse_compute_type(options.compute_dtype) == ComputeType::kFloat32 ? DType::kF32
                                                                               : DType::kF16;
-  if (name == "f32") return DType::kF32;
-  if (name == "f16") return DType::kF16;
-  if (name == "bf16") return DType::kBF16;
-  fail(ErrorCode::kInvalidArgument,
-       "expected keys and values of type \"f32\", \"f16\" or \"bf16\", found \"", name, "\"");
+  std::string names;
+  for (const auto& [name, dtype] : kKvTypes) {
+    if (options.kv_dtype == name) return dtype;
+    names += (names.empty() ? "" : ", ") + std::string(name);
+  }
+  fail(ErrorCode::kInvalidArgument, "expected keys and values of one of the types ", names,
+       ", found \"", options.kv_dtype, "\"");
+}
+
+std::string kv_dtype_name(DType dtype) {
+  for (const auto& [name, known] : kKvTypes)
+    if (known == dtype) return name;
+  return std::string(dtype_name(dtype));
 }
 
 void check_device(const std::string& device) {

@@ -29,6 +29,8 @@ BackendMode backend_mode(const ModelFiles& files);
 TensorSource open_tensors(const ModelFiles& files, const ModelConfig& config);
 /// Of EngineOptions::kv_dtype; throws kInvalidArgument for what it does not know.
 DType kv_dtype_of(const EngineOptions& options);
+/// As the option names it.
+std::string kv_dtype_name(DType dtype);
 /// Throws kUnsupported for devices other than "cpu".
 void check_device(const std::string& device);
 

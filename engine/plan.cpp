@@ -65,7 +65,7 @@ class Plan {
     out.set("storage", storage_facts(*files_.checkpoint));
     out.set("context", context_size());
     out.set("concurrency", options_.concurrency);
-    out.set("kv_dtype", std::string(dtype_name(kv_dtype_of(options_.engine))));
+    out.set("kv_dtype", kv_dtype_name(kv_dtype_of(options_.engine)));
     out.set("kv_cache", measured_->kv_facts());
     const std::vector<Item> items = list_items();
     JsonValue::Array list;

@@ -330,7 +330,7 @@ std::string TextEngine::describe_json() const {
   facts.set("prefill_chunk", options_.prefill_chunk);
   facts.set("weight_bytes", decoder_->weight_bytes());
   facts.set("streamed_bytes_per_token", decoder_->streamed_bytes_per_token());
-  facts.set("kv_dtype", std::string(dtype_name(cache_->options().dtype)));
+  facts.set("kv_dtype", kv_dtype_name(cache_->options().dtype));
   facts.set("kv_bytes_per_token",
             KvCache::bytes_per_token(config_.decoder, cache_->options().dtype));
   facts.set("kv_window_bytes", KvCache::window_bytes(config_.decoder, cache_->options()));

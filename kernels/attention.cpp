@@ -177,7 +177,7 @@ void check_segment(const AttentionSegment& segment, const AttentionParams& param
   const KvView& kv = segment.kv;
   ONNURI_CHECK(segment.first_row >= 0 && segment.num_rows >= 0 && segment.start_position >= 0);
   ONNURI_CHECK(segment.num_rows <= q.rows - segment.first_row && segment.num_keys >= 0);
-  ONNURI_CHECK(kv.dtype == DType::kF32 || kv.dtype == DType::kF16 || kv.dtype == DType::kBF16);
+  ONNURI_CHECK(is_kv_dtype(kv.dtype));
   ONNURI_CHECK(kv.num_kv_heads > 0 && kv.k_dim > 0 && kv.v_dim > 0 && kv.page_rows > 0);
   ONNURI_CHECK(!kv.v_in_k || kv.v_dim <= kv.k_dim);
   ONNURI_CHECK(params.num_heads % kv.num_kv_heads == 0);

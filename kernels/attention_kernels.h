@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/kv_rows.h"
 #include "kernels/ops.h"
 
 namespace onnuri {
@@ -69,7 +70,7 @@ static inline KeyRange visible_keys(const AttentionTask& task, int64_t position)
 struct KeyRun {
   const void* k = nullptr;
   const void* v = nullptr;
-  int64_t k_stride = 0;  // in elements
+  int64_t k_stride = 0;  // in elements; in bytes where rows are coded
   int64_t v_stride = 0;
   int64_t count = 0;
 };
@@ -87,7 +88,10 @@ static inline KeyRun key_run(const KeyRows& rows, int64_t position, int64_t limi
     limit = count;
   }
   const KvView& kv = *rows.kv;
-  const int64_t element_bytes = kv.dtype == DType::kF32 ? 4 : 2;
+  const int64_t k_bytes = kv_row_bytes(kv.dtype, kv.k_dim);
+  const int64_t v_bytes = kv_row_bytes(kv.dtype, kv.v_dim);
+  const bool coded = is_coded_kv(kv.dtype);
+  const int64_t k_stride = coded ? k_bytes : kv.k_dim;
   const int64_t in_page = position % kv.page_rows;
   const int64_t entry = position / kv.page_rows;
   const int64_t page = kv.page_table[kv.ring ? entry % kv.num_entries : entry];
@@ -95,10 +99,10 @@ static inline KeyRun key_run(const KeyRows& rows, int64_t position, int64_t limi
   const int64_t k_page_heads = kv.k_page_heads > 0 ? kv.k_page_heads : kv.num_kv_heads;
   const int64_t k_row = (page * k_page_heads + rows.kv_head) * kv.page_rows + in_page;
   const int64_t left = kv.page_rows - in_page;
-  const char* k = static_cast<const char*>(kv.k_pages) + k_row * kv.k_dim * element_bytes;
-  if (kv.v_in_k) return {k, k, kv.k_dim, kv.k_dim, left < limit ? left : limit};
-  return {k, static_cast<const char*>(kv.v_pages) + row * kv.v_dim * element_bytes, kv.k_dim,
-          kv.v_dim, left < limit ? left : limit};
+  const char* k = static_cast<const char*>(kv.k_pages) + k_row * k_bytes;
+  if (kv.v_in_k) return {k, k, k_stride, k_stride, left < limit ? left : limit};
+  return {k, static_cast<const char*>(kv.v_pages) + row * v_bytes, k_stride,
+          coded ? v_bytes : kv.v_dim, left < limit ? left : limit};
 }
 
 struct AttentionKernels {

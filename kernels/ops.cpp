@@ -3,6 +3,7 @@
 
 #include "core/check.h"
 #include "kernels/kernel_table.h"
+#include "kernels/kv_rows.h"
 #include "kernels/row_loop.h"
 #include "kernels/vector_kernels.h"
 
@@ -145,7 +146,7 @@ void softmax_rows(Backend& backend, MatrixView x) {
 
 void kv_write(Backend& backend, const KvView& kv, int64_t start_position, ConstMatrixView k,
               ConstMatrixView v) {
-  ONNURI_CHECK(kv.dtype == DType::kF32 || kv.dtype == DType::kF16 || kv.dtype == DType::kBF16);
+  ONNURI_CHECK(is_kv_dtype(kv.dtype));
   ONNURI_CHECK(kv.num_kv_heads > 0 && kv.k_dim > 0 && kv.v_dim > 0 && kv.page_rows > 0);
   ONNURI_CHECK(well_formed(k) && k.cols == kv.num_kv_heads * kv.k_dim && start_position >= 0);
   if (!kv.v_in_k) {
@@ -157,8 +158,9 @@ void kv_write(Backend& backend, const KvView& kv, int64_t start_position, ConstM
   ONNURI_CHECK(kv.v_in_k || kv.v_pages != nullptr);
   const int64_t capacity = kv.num_entries * kv.page_rows;
   ONNURI_CHECK(kv.ring ? k.rows <= capacity : k.rows <= capacity - start_position);
-  const int64_t element_bytes = kv.dtype == DType::kF32 ? 4 : 2;
-  const auto convert = kernels_of(backend).convert_row;
+  const int64_t k_bytes = kv_row_bytes(kv.dtype, kv.k_dim);
+  const int64_t v_bytes = kv_row_bytes(kv.dtype, kv.v_dim);
+  const auto convert = is_coded_kv(kv.dtype) ? ref::encode_kv_row : kernels_of(backend).convert_row;
   run_rows(backend, k.rows, row_cost(kNormNs, k.cols + v.cols), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t position = start_position + t;
@@ -169,11 +171,11 @@ void kv_write(Backend& backend, const KvView& kv, int64_t start_position, ConstM
         const int64_t in_page = position % kv.page_rows;
         const int64_t k_row = (page * k_page_heads + h) * kv.page_rows + in_page;
         convert(kv.dtype, k.row(t) + h * kv.k_dim, kv.k_dim,
-                static_cast<char*>(kv.k_pages) + k_row * kv.k_dim * element_bytes);
+                static_cast<char*>(kv.k_pages) + k_row * k_bytes);
         if (kv.v_in_k) continue;
         const int64_t row = (page * kv.num_kv_heads + h) * kv.page_rows + in_page;
         convert(kv.dtype, v.row(t) + h * kv.v_dim, kv.v_dim,
-                static_cast<char*>(kv.v_pages) + row * kv.v_dim * element_bytes);
+                static_cast<char*>(kv.v_pages) + row * v_bytes);
       }
     }
   });

@@ -91,7 +91,7 @@ void softmax_rows(Backend& backend, MatrixView x);
 /// e = p / page_rows of the page table; with `ring`, e is taken modulo num_entries. A page holds
 /// (num_kv_heads, page_rows, dim), so a head's rows are contiguous.
 struct KvView {
-  DType dtype = DType::kF32;            // kF32, kF16 or kBF16
+  DType dtype = DType::kF32;            // is_kv_dtype (kernels/kv_rows.h)
   void* k_pages = nullptr;              // (num_pages, num_kv_heads, page_rows, k_dim)
   void* v_pages = nullptr;              // (num_pages, num_kv_heads, page_rows, v_dim)
   const int32_t* page_table = nullptr;  // (num_entries)

@@ -34,7 +34,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check(CLI::NonNegativeNumber);
   command
       .add_option("--kv-type", options.kv_type, "Type of keys and values; automatic unless given")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "int8", "fp8", "int4"}));
   command.add_flag(
       "--draft-module", options.draft_module,
       "Guess ahead with the checkpoint's own prediction module: the same answer, sooner");

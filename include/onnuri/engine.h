@@ -51,7 +51,8 @@ struct EngineOptions {
   int num_threads = 0;                 ///< 0: one per core this process may use
   int64_t context_size = 0;            ///< longest sequence in tokens; 0: min(model's, 32768)
   int64_t prefill_chunk = 512;         ///< prompt tokens per forward pass
-  /// Of keys and values: "f32", "f16", "bf16"; "": f32 with float32, else f16.
+  /// Of keys and values: "f32", "f16", "bf16", or with scales per token and head "int8", "fp8",
+  /// "int4" (groups of 32); "": f32 with float32, else f16.
   std::string kv_dtype;
   std::string isa;  ///< "" best, or a kernel table's name: "ref", "avx2", ...
   int64_t max_media_bytes = int64_t{512} << 20;  ///< decoded sound and pictures of one request

@@ -34,17 +34,75 @@ inline int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
+// Rows that are used as they are, or decoded into floats.
 struct LoadF32 {
+  static constexpr bool kCoded = false;
   using Element = float;
   static Vec at(const float* p) { return v_load(p); }
 };
 struct LoadF16 {
+  static constexpr bool kCoded = false;
   using Element = uint16_t;
   static Vec at(const uint16_t* p) { return v_load_f16(p); }
 };
 struct LoadBf16 {
+  static constexpr bool kCoded = false;
   using Element = uint16_t;
   static Vec at(const uint16_t* p) { return v_load_bf16(p); }
+};
+
+// Rows of bytes with scales (kernels/kv_rows.h), always decoded: plain loops, which compilers turn
+// into vectors.
+struct LoadInt8 {
+  static constexpr bool kCoded = true;
+  using Element = uint8_t;
+  static void decode(const uint8_t* row, int64_t dim, float* out) {
+    float scale;
+    memcpy(&scale, row, sizeof(scale));
+    const auto* codes = reinterpret_cast<const int8_t*>(row + kKvScaleBytes);
+    for (int64_t d = 0; d < dim; ++d) out[d] = scale * static_cast<float>(codes[d]);
+  }
+};
+struct LoadFloat8 {
+  static constexpr bool kCoded = true;
+  using Element = uint8_t;
+  // The bits of a byte, moved to a float's place, are 2^-120 of its value.
+  static void decode(const uint8_t* row, int64_t dim, float* out) {
+    float scale;
+    memcpy(&scale, row, sizeof(scale));
+    const uint8_t* codes = row + kKvScaleBytes;
+    for (int64_t d = 0; d < dim; ++d) {
+      const uint32_t byte = codes[d];
+      const uint32_t bits = (byte & 0x80u) << 24 | (byte & 0x7fu) << 20;
+      float value;
+      memcpy(&value, &bits, sizeof(value));
+      out[d] = scale * (value * 0x1p120f);
+    }
+  }
+};
+struct LoadInt4 {
+  static constexpr bool kCoded = true;
+  using Element = uint8_t;
+  static void decode_group(const uint8_t* group, float* out) {
+    uint16_t bits[kLanes] = {};
+    memcpy(bits, group, 4);
+    float numbers[kLanes];
+    v_store(numbers, v_load_f16(bits));
+    const float scale = numbers[0], least = numbers[1];
+    const uint8_t* codes = group + 4;
+    for (int64_t i = 0; i < kKvGroup / 2; ++i) {
+      out[i] = least + scale * static_cast<float>(codes[i] & 15);
+      out[i + kKvGroup / 2] = least + scale * static_cast<float>(codes[i] >> 4);
+    }
+  }
+  static void decode(const uint8_t* row, int64_t dim, float* out) {
+    int64_t d = 0;
+    for (; d + kKvGroup <= dim; d += kKvGroup, row += kKvGroupBytes) decode_group(row, out + d);
+    if (d == dim) return;
+    float last[kKvGroup];
+    decode_group(row, last);
+    memcpy(out + d, last, static_cast<size_t>(dim - d) * sizeof(float));
+  }
 };
 
 // One thread's scratch, cut from the caller's bytes.
@@ -262,20 +320,26 @@ void unpack_rows(const void* rows, int64_t row_stride, int64_t count, int64_t di
   for (int64_t j = 0; j < count; ++j) {
     const Element* row = from + j * row_stride;
     float* to = out + j * stride;
-    if (scattered && j + kAhead < count)
-      prefetch_row(row + kAhead * row_stride, dim * element_bytes);
-    int64_t d = 0;
-    for (; d + 4 * kLanes <= whole; d += 4 * kLanes) {
-      v_store(to + d, Load::at(row + d));
-      v_store(to + d + kLanes, Load::at(row + d + kLanes));
-      v_store(to + d + 2 * kLanes, Load::at(row + d + 2 * kLanes));
-      v_store(to + d + 3 * kLanes, Load::at(row + d + 3 * kLanes));
-    }
-    for (; d < whole; d += kLanes) v_store(to + d, Load::at(row + d));
-    if (whole < dim) {
-      Element tail[kLanes] = {};
-      memcpy(tail, row + whole, static_cast<size_t>(dim - whole) * sizeof(Element));
-      v_store(to + whole, Load::at(tail));
+    if constexpr (Load::kCoded) {
+      Load::decode(row, dim, to);
+      for (int64_t d = dim; d < round_up(dim, kLanes); ++d) to[d] = 0.0f;
+      continue;
+    } else {
+      if (scattered && j + kAhead < count)
+        prefetch_row(row + kAhead * row_stride, dim * element_bytes);
+      int64_t d = 0;
+      for (; d + 4 * kLanes <= whole; d += 4 * kLanes) {
+        v_store(to + d, Load::at(row + d));
+        v_store(to + d + kLanes, Load::at(row + d + kLanes));
+        v_store(to + d + 2 * kLanes, Load::at(row + d + 2 * kLanes));
+        v_store(to + d + 3 * kLanes, Load::at(row + d + 3 * kLanes));
+      }
+      for (; d < whole; d += kLanes) v_store(to + d, Load::at(row + d));
+      if (whole < dim) {
+        Element tail[kLanes] = {};
+        memcpy(tail, row + whole, static_cast<size_t>(dim - whole) * sizeof(Element));
+        v_store(to + whole, Load::at(tail));
+      }
     }
   }
 }
@@ -284,10 +348,28 @@ void unpack_rows(const void* rows, int64_t row_stride, int64_t count, int64_t di
 template <typename Load>
 inline const void* usable_rows(const Workspace& w, const void* rows, int64_t* stride, int64_t count,
                                int64_t dim, int64_t cols) {
-  if (w.rows <= kDirectRows && dim == cols) return rows;
+  if (!Load::kCoded && w.rows <= kDirectRows && dim == cols) return rows;
   unpack_rows<Load>(rows, *stride, count, dim, w.run, cols + kPadFloats);
   *stride = cols + kPadFloats;
   return w.run;
+}
+
+template <typename Load>
+inline void score_usable(const Workspace& w, const void* k, bool as_stored, int64_t stride,
+                         int64_t count, float* scores) {
+  if constexpr (!Load::kCoded) {
+    if (as_stored) return score_run<Load>(w, k, stride, count, scores);
+  }
+  score_run<LoadF32>(w, k, stride, count, scores);
+}
+
+template <typename Load>
+inline void weigh_usable(const Workspace& w, const float* p, const void* v, bool as_stored,
+                         int64_t stride, int64_t count) {
+  if constexpr (!Load::kCoded) {
+    if (as_stored) return weigh_run<Load>(w, p, v, stride, count, w.acc);
+  }
+  weigh_run<LoadF32>(w, p, v, stride, count, w.acc);
 }
 
 // Keys [begin, begin + count) of a list, decoded one after the other into w.run.
@@ -322,14 +404,10 @@ void score_tile(const AttentionTask& task, const Workspace& w, KeyRange range, i
       constexpr auto element_bytes = static_cast<int64_t>(sizeof(typename Load::Element));
       for (int64_t i = 0; i < run.count; ++i) {
         prefetch_row(static_cast<const typename Load::Element*>(run.v) + i * run.v_stride,
-                     task.keys.v_dim * element_bytes);
+                     (Load::kCoded ? run.v_stride : task.keys.v_dim) * element_bytes);
       }
     }
-    if (k == run.k) {
-      score_run<Load>(w, k, stride, run.count, scores);
-    } else {
-      score_run<LoadF32>(w, k, stride, run.count, scores);
-    }
+    score_usable<Load>(w, k, k == run.k, stride, run.count, scores);
     j += run.count;
   }
 }
@@ -349,11 +427,7 @@ void weigh_tile(const AttentionTask& task, const Workspace& w, KeyRange range, i
     int64_t stride = run.v_stride;
     const void* v = usable_rows<Load>(w, run.v, &stride, run.count, task.keys.v_dim, w.v_cols);
     const float* p = w.scores + (j - tile_begin);
-    if (v == run.v) {
-      weigh_run<Load>(w, p, v, stride, run.count, w.acc);
-    } else {
-      weigh_run<LoadF32>(w, p, v, stride, run.count, w.acc);
-    }
+    weigh_usable<Load>(w, p, v, v == run.v, stride, run.count);
     j += run.count;
   }
 }
@@ -382,12 +456,25 @@ inline void soften_row(float* scores, KeyRange span, KeyRange own, float* max, f
 
 inline void score_tile_as(DType dtype, const AttentionTask& task, const Workspace& w,
                           KeyRange range, int64_t tile_begin) {
-  if (dtype == DType::kF16) {
-    score_tile<LoadF16>(task, w, range, tile_begin);
-  } else if (dtype == DType::kBF16) {
-    score_tile<LoadBf16>(task, w, range, tile_begin);
-  } else {
-    score_tile<LoadF32>(task, w, range, tile_begin);
+  switch (dtype) {
+    case DType::kF16: return score_tile<LoadF16>(task, w, range, tile_begin);
+    case DType::kBF16: return score_tile<LoadBf16>(task, w, range, tile_begin);
+    case DType::kI8: return score_tile<LoadInt8>(task, w, range, tile_begin);
+    case DType::kF8E4M3: return score_tile<LoadFloat8>(task, w, range, tile_begin);
+    case DType::kQ4_1: return score_tile<LoadInt4>(task, w, range, tile_begin);
+    default: return score_tile<LoadF32>(task, w, range, tile_begin);
+  }
+}
+
+inline void weigh_tile_as(DType dtype, const AttentionTask& task, const Workspace& w,
+                          KeyRange range, int64_t tile_begin) {
+  switch (dtype) {
+    case DType::kF16: return weigh_tile<LoadF16>(task, w, range, tile_begin);
+    case DType::kBF16: return weigh_tile<LoadBf16>(task, w, range, tile_begin);
+    case DType::kI8: return weigh_tile<LoadInt8>(task, w, range, tile_begin);
+    case DType::kF8E4M3: return weigh_tile<LoadFloat8>(task, w, range, tile_begin);
+    case DType::kQ4_1: return weigh_tile<LoadInt4>(task, w, range, tile_begin);
+    default: return weigh_tile<LoadF32>(task, w, range, tile_begin);
   }
 }
 
@@ -410,13 +497,7 @@ void process_tile(const AttentionTask& task, const Workspace& w, int64_t tile) {
       soften_row(w.scores + m * kKeyTile, span, own, w.tile_max + m, w.tile_sum + m);
     }
   }
-  if (dtype == DType::kF16) {
-    weigh_tile<LoadF16>(task, w, range, tile_begin);
-  } else if (dtype == DType::kBF16) {
-    weigh_tile<LoadBf16>(task, w, range, tile_begin);
-  } else {
-    weigh_tile<LoadF32>(task, w, range, tile_begin);
-  }
+  weigh_tile_as(dtype, task, w, range, tile_begin);
 }
 
 inline float exp2_one(float x) { return v_first(v_exp2(v_set(x))); }

@@ -1,20 +1,17 @@
 // Attention as the formula says: all scores of a row, softmax, weighted sum of values.
 #include <cmath>
+#include <vector>
 
 #include "kernels/attention_kernels.h"
 #include "kernels/kernel_table.h"
-#include "kernels/ref/convert.h"
+#include "kernels/kv_rows.h"
 
 namespace onnuri::ref {
 namespace {
 
-double element(DType dtype, const void* row, int64_t i) {
-  switch (dtype) {
-    case DType::kF16: return static_cast<double>(f16_to_f32(static_cast<const uint16_t*>(row)[i]));
-    case DType::kBF16:
-      return static_cast<double>(bf16_to_f32(static_cast<const uint16_t*>(row)[i]));
-    default: return static_cast<double>(static_cast<const float*>(row)[i]);
-  }
+// A row of keys or values as numbers.
+void read_row(DType dtype, const void* row, std::vector<float>& values) {
+  decode_kv_row(dtype, row, static_cast<int64_t>(values.size()), values.data());
 }
 
 DType dtype_of(const KeyRows& keys) { return keys.kv != nullptr ? keys.kv->dtype : DType::kF32; }
@@ -24,12 +21,13 @@ void attend_head(const AttentionTask& task, KeyRange range, const float* q, cons
                  double* scores, double* sum, float* out) {
   const KeyRows& keys = task.keys;
   const DType dtype = dtype_of(keys);
+  std::vector<float> k(static_cast<size_t>(keys.k_dim)), v(static_cast<size_t>(keys.v_dim));
   double max = -INFINITY;
   for (int64_t j = range.begin; j < range.end; ++j) {
-    const void* k = key_run(keys, j, 1).k;
+    read_row(dtype, key_run(keys, j, 1).k, k);
     double dot = 0.0;
     for (int64_t d = 0; d < keys.k_dim; ++d)
-      dot += static_cast<double>(q[d]) * element(dtype, k, d);
+      dot += static_cast<double>(q[d]) * static_cast<double>(k[static_cast<size_t>(d)]);
     scores[j - range.begin] = dot * static_cast<double>(task.scale);
     max = std::fmax(max, scores[j - range.begin]);
   }
@@ -38,9 +36,10 @@ void attend_head(const AttentionTask& task, KeyRange range, const float* q, cons
   for (int64_t d = 0; d < keys.v_dim; ++d) sum[d] = 0.0;
   for (int64_t j = range.begin; j < range.end; ++j) {
     const double p = std::exp(scores[j - range.begin] - max);
-    const void* v = key_run(keys, j, 1).v;
+    read_row(dtype, key_run(keys, j, 1).v, v);
     total += p;
-    for (int64_t d = 0; d < keys.v_dim; ++d) sum[d] += p * element(dtype, v, d);
+    for (int64_t d = 0; d < keys.v_dim; ++d)
+      sum[d] += p * static_cast<double>(v[static_cast<size_t>(d)]);
   }
   const bool sees_keys = range.begin < range.end;
   for (int64_t d = 0; d < keys.v_dim; ++d) {
@@ -69,15 +68,16 @@ void index_scores(const AttentionTask& task, const float* weights, int64_t weigh
                   KeyRange range, float* scores, int64_t scores_stride, void* /*workspace*/) {
   const KeyRows& keys = task.keys;
   const DType dtype = dtype_of(keys);
+  std::vector<float> k(static_cast<size_t>(keys.k_dim));
   for (int64_t i = 0; i < task.num_rows; ++i) {
     for (int64_t j = range.begin; j < range.end; ++j) {
-      const void* k = key_run(keys, j, 1).k;
+      read_row(dtype, key_run(keys, j, 1).k, k);
       double sum = 0.0;
       for (int64_t h = 0; h < task.group; ++h) {
         const float* q = task.q + i * task.q_stride + h * keys.k_dim;
         double dot = 0.0;
         for (int64_t d = 0; d < keys.k_dim; ++d) {
-          dot += static_cast<double>(q[d]) * element(dtype, k, d);
+          dot += static_cast<double>(q[d]) * static_cast<double>(k[static_cast<size_t>(d)]);
         }
         if (dot <= 0.0) dot = 0.0;  // NaN stays
         sum += static_cast<double>(weights[i * weights_stride + h]) * dot;

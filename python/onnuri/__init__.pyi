@@ -132,7 +132,7 @@ class Engine:
         num_threads: int = 0, context_size: int = 0, prefill_chunk: int = 512, isa: str = "",
         after_video: Literal["", "longest_side", "maximum"] = "",
         encoder_cache_bytes: int = 268435456, max_media_bytes: int = 536870912, draft_module: bool = False,
-        kv_dtype: Literal["", "f32", "f16", "bf16"] = "",
+        kv_dtype: Literal["", "f32", "f16", "bf16", "int8", "fp8", "int4"] = "",
         progress: Callable[[float, str], object] | None = None,
     ) -> None: ...
     def logits(
@@ -199,7 +199,7 @@ def run_batch(
 def plan(
     path: Path, *, context_size: int = 0, concurrency: int = 1,
     compute_dtype: Literal["auto", "float32"] = "auto",
-    kv_dtype: Literal["", "f32", "f16", "bf16"] = "", num_threads: int = 0, memory_bytes: int = 0,
+    kv_dtype: Literal["", "f32", "f16", "bf16", "int8", "fp8", "int4"] = "", num_threads: int = 0, memory_bytes: int = 0,
     image_size: tuple[int, int] = (1920, 1080), sound_s: float = 30.0, check: bool = False,
 ) -> dict[str, Any]: ...
 def devices() -> dict[str, Any]: ...

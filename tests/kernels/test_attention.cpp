@@ -18,8 +18,10 @@ class TestCache {
  public:
   TestCache(DType dtype, int64_t entries, int64_t page_rows, int64_t heads, int64_t k_dim,
             int64_t v_dim, bool ring = false)
-      : k_(static_cast<size_t>(entries * page_rows * heads * k_dim * 4), char(0xff)),
-        v_(static_cast<size_t>(entries * page_rows * heads * v_dim * 4), char(0xff)),
+      : k_(static_cast<size_t>(entries * page_rows * heads * kv_row_bytes(dtype, k_dim)),
+           char(0xff)),
+        v_(static_cast<size_t>(entries * page_rows * heads * kv_row_bytes(dtype, v_dim)),
+           char(0xff)),
         table_(static_cast<size_t>(entries)) {
     for (size_t i = 0; i < table_.size(); ++i) table_[i] = static_cast<int32_t>(i);
     std::shuffle(table_.begin(), table_.end(), std::mt19937(5));
@@ -99,6 +101,13 @@ const Case kCases[] = {
     {6, 10, 4, 2, 1, 16, 16, 8, true, 5, true, DType::kF32},  // later rows see no key
     {3, 4, 0, 2, 1, 16, 16, 8, true, 0, true, DType::kF32},   // no keys at all
     {0, 4, 4, 2, 1, 16, 16, 8, true, 0, false, DType::kF32},
+    {1, 700, 701, 14, 2, 64, 64, 64, true, 0, false, DType::kI8},
+    {37, 500, 537, 6, 2, 5, 3, 7, true, 0, true, DType::kI8},
+    {20, 400, 420, 4, 2, 72, 40, 64, true, 100, true, DType::kI8},
+    {1, 300, 301, 2, 2, 128, 128, 32, true, 0, false, DType::kF8E4M3},
+    {9, 30, 300, 3, 3, 18, 18, 64, false, 16, false, DType::kF8E4M3},
+    {1, 600, 601, 4, 1, 256, 256, 64, true, 0, false, DType::kQ4_1},
+    {65, 190, 255, 4, 2, 18, 33, 16, true, 0, false, DType::kQ4_1},
 };
 
 // The maximum of a row of scores may lose a NaN; the result must not.
@@ -272,7 +281,8 @@ INSTANTIATE_TEST_SUITE_P(Tables, AttentionBits, testing::ValuesIn(supported_tabl
                          [](const auto& test) { return test.param; });
 
 TEST_P(AttentionBits, ChunksThreadsAndRingsAgree) {
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+  for (const DType dtype :
+       {DType::kF32, DType::kF16, DType::kBF16, DType::kI8, DType::kF8E4M3, DType::kQ4_1}) {
     for (const int64_t dim : {int64_t{64}, int64_t{18}}) {
       if ((GetParam() == "ref" || dim == 18) && dtype != DType::kF16) continue;
       const Sequence s(330, 6, 2, dim, 21);

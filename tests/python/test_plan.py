@@ -71,14 +71,17 @@ def test_budget_decides(tmp_path):
         onnuri.plan(path, context_size=1 << 40)
 
 
-@pytest.mark.parametrize("kv_dtype, bytes_per_value", [("f32", 4), ("f16", 2), ("bf16", 2)])
-def test_type_of_keys_and_values(kv_dtype, bytes_per_value):
+@pytest.mark.parametrize("kv_dtype, row", [
+    ("f32", lambda n: 4 * n), ("f16", lambda n: 2 * n), ("bf16", lambda n: 2 * n),
+    ("int8", lambda n: 4 + (n + 3) // 4 * 4), ("fp8", lambda n: 4 + (n + 3) // 4 * 4),
+    ("int4", lambda n: (n + 31) // 32 * 20)])
+def test_type_of_keys_and_values(kv_dtype, row):
     path = GOLDEN / "text" / "qwen2"
     plan = onnuri.plan(path, kv_dtype=kv_dtype, context_size=64)
     config = json.loads((path / "config.json").read_text())
     head = config["hidden_size"] // config["num_attention_heads"]
     rows = 64 * config["num_hidden_layers"] * config["num_key_value_heads"] * 2
-    assert items(plan)["full layers' keys and values"] == rows * head * bytes_per_value
+    assert items(plan)["full layers' keys and values"] == rows * row(head)
     engine = onnuri.Engine(path, kv_dtype=kv_dtype, context_size=64)
     assert engine.describe()["kv_dtype"] == plan["kv_dtype"] == kv_dtype
     assert len(engine.generate(input_ids=[5, 6, 7], max_new_tokens=4).token_ids) <= 4
