@@ -161,7 +161,8 @@ TEST_P(GridGolden, RefusesMediaThatDoNotFitThePrompt) {
 
 INSTANTIATE_TEST_SUITE_P(Families, GridGolden,
                          ::testing::Values("qwen2_vl", "qwen3_vl", "qwen3_vl_moe",
-                                           "qwen3_vl_moe_hub", "exaone4_5", "qwen3_omni"));
+                                           "qwen3_vl_moe_hub", "exaone4_5", "qwen3_omni",
+                                           "qwen2_5_omni"));
 
 TEST(GridGoldens, OlderFilesKeepTheDecoderAtTheTop) {
   const fs::path from = golden_folder("qwen2_vl");

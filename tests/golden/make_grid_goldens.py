@@ -142,6 +142,27 @@ def qwen3_omni():
     return Qwen3OmniMoeThinkerForConditionalGeneration(config), picture_processor(8, 0.5)
 
 
+def qwen2_5_omni():
+    from transformers.models.qwen2_5_omni import (
+        Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration)
+
+    config = Qwen2_5OmniThinkerConfig(
+        audio_config=dict(num_mel_bins=128, encoder_layers=1, encoder_attention_heads=2,
+                          encoder_ffn_dim=32, d_model=32, output_dim=48, n_window=50),
+        text_config=text_fields(rope_parameters=dict(ROPE, mrope_section=[1, 2, 3])),
+        vision_config=dict(depth=4, hidden_size=32, intermediate_size=40, num_heads=2,
+                           patch_size=14, out_hidden_size=48, window_size=112,
+                           fullatt_block_indexes=[1, 3]),
+        tie_word_embeddings=False, position_id_per_seconds=25, seconds_per_chunk=2,
+        audio_token_index=154, audio_start_token_id=155, audio_end_token_id=156,
+        image_token_index=IMAGE_ID, video_token_index=VIDEO_ID, vision_start_token_id=START_ID,
+        vision_end_token_id=END_ID)
+    return Qwen2_5OmniThinkerForConditionalGeneration(config), picture_processor(14)
+
+
+OMNI = ("qwen2_5_omni", "qwen3_omni")
+
+
 def video_patches(processor, frames):
     """(patches, grid) of one video, the layout of Qwen2VLVideoProcessor.patchify."""
     p, m, t = processor.patch_size, processor.merge_size, processor.temporal_patch_size
@@ -187,9 +208,9 @@ def make(name, build, seed, folder):
     model.set_attn_implementation("eager")
     randomize(model, seed)
     inner = getattr(model, "model", model)
-    holder = model if name == "qwen3_omni" else inner
+    holder = model if name in OMNI else inner
     plain = name == "exaone4_5"
-    needs_types = name not in ("exaone4_5", "qwen3_omni")
+    needs_types = name not in ("exaone4_5", *OMNI)
 
     images = [noise_image(h, w, 1000 + k) for k, (h, w) in enumerate(SIZES)]
     pixels = processor(images=[Image.fromarray(i) for i in images], return_tensors="pt")
@@ -199,7 +220,7 @@ def make(name, build, seed, folder):
                   image_grid_thw=pixels["image_grid_thw"])
     if needs_types:
         inputs["mm_token_type_ids"] = type_ids(ids)
-    if name == "qwen3_omni":
+    if name in OMNI:
         inputs["attention_mask"] = torch.ones_like(ids)
     print(name, "grids", grids)
     logits, generated = run(model, inputs)
@@ -224,7 +245,7 @@ def make(name, build, seed, folder):
     index = dict(input_ids=ids, image_grid_thw=small["image_grid_thw"], video_grid_thw=video_grid)
     if needs_types:
         inputs["mm_token_type_ids"] = index["mm_token_type_ids"] = type_ids(ids)
-    if name == "qwen3_omni":
+    if name in OMNI:
         inputs["attention_mask"] = index["attention_mask"] = torch.ones_like(ids)
         inputs["video_second_per_grid"] = index["second_per_grids"] = torch.tensor([2.0])
     logits, generated = run(model, inputs)
@@ -263,7 +284,7 @@ def make(name, build, seed, folder):
 
 FAMILIES = dict(qwen2_vl=(qwen2_vl, 21), qwen3_vl=(qwen3_vl, 22), qwen3_vl_moe=(qwen3_vl_moe, 23),
                 exaone4_5=(exaone4_5, 24), qwen3_omni=(qwen3_omni, 25),
-                qwen3_vl_moe_hub=(qwen3_vl_moe_hub, 26))
+                qwen3_vl_moe_hub=(qwen3_vl_moe_hub, 26), qwen2_5_omni=(qwen2_5_omni, 27))
 
 
 def main():
