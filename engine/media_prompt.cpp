@@ -158,11 +158,10 @@ ContentKey content_key(const Video& video) {
   return hash.finish();
 }
 
-// Sounds of one request are padded to the longest.
-ContentKey content_key(const Waveform& sound, int64_t longest) {
+ContentKey content_key(const Waveform& sound, int64_t surroundings) {
   return ContentHash()
       .add("sound")
-      .add(longest)
+      .add(surroundings)
       .add(sound.sample_rate_hz)
       .add(sound.samples)
       .finish();
@@ -183,27 +182,30 @@ SharedMedia TextEngine::encoded(const ContentKey& key, PreparedPrompt& prompt, E
   return media;
 }
 
-// All or none come from the cache: the encoder takes the sounds of a request together.
+// The encoder takes the sounds of a request together: the rows of one may owe something to others.
 std::vector<SharedMedia> TextEngine::encoded_sounds(std::span<const Waveform> sounds,
                                                     PreparedPrompt& prompt) {
-  size_t longest = 0;
-  for (const Waveform& sound : sounds) longest = std::max(longest, sound.samples.size());
+  const std::vector<int64_t> surroundings = sound_encoder().surroundings(sounds);
   std::vector<ContentKey> keys;
   std::vector<SharedMedia> out;
-  bool all_kept = true;
-  for (const Waveform& sound : sounds) {
-    keys.push_back(content_key(sound, static_cast<int64_t>(longest)));
-    out.push_back(encoder_cache_.find(keys.back()));
-    all_kept = all_kept && out.back();
+  std::vector<bool> missing;
+  std::vector<size_t> first;  // where each sound occurs first in the request
+  for (size_t i = 0; i < sounds.size(); ++i) {
+    keys.push_back(content_key(sounds[i], surroundings[i]));
+    first.push_back(
+        static_cast<size_t>(std::find(keys.begin(), keys.end(), keys.back()) - keys.begin()));
+    out.push_back(first[i] < i ? out[first[i]] : encoder_cache_.find(keys.back()));
+    missing.push_back(first[i] == i && out.back() == nullptr);
+    ++(missing.back() ? prompt.encoder_passes : prompt.encoder_reused);
   }
-  const auto count = static_cast<int64_t>(sounds.size());
-  (all_kept ? prompt.encoder_reused : prompt.encoder_passes) += count;
-  if (all_kept) return out;
-  std::vector<Tensor> rows = sound_encoder().encode(sounds);
+  if (std::find(missing.begin(), missing.end(), true) == missing.end()) return out;
+  std::vector<Tensor> rows = sound_encoder().encode(sounds, missing);
   for (size_t i = 0; i < rows.size(); ++i) {
+    if (!missing[i]) continue;
     out[i] = std::make_shared<const EncodedMedia>(EncodedMedia{std::move(rows[i]), {}});
     encoder_cache_.insert(keys[i], out[i]);
   }
+  for (size_t i = 0; i < out.size(); ++i) out[i] = out[first[i]];
   return out;
 }
 

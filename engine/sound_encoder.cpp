@@ -71,13 +71,37 @@ std::vector<int64_t> SoundEncoder::count_tokens(std::span<const Waveform> sounds
   return out;
 }
 
+std::vector<int64_t> SoundEncoder::surroundings(std::span<const Waveform> sounds) const {
+  // More silence than this behind a sound is not seen: its frames end before.
+  constexpr int64_t kSilenceSeen = 1024;
+  const AudioConfig& config = encoder_->config();
+  int64_t longest_frames = 0;
+  const std::vector<Extent> extents = measure(sounds);
+  for (const Extent& e : extents) longest_frames = std::max(longest_frames, e.num_frames);
+  const int64_t chunk = config.chunks_padded ? std::min(config.chunk_frames, longest_frames) : 0;
+  std::vector<int64_t> out(sounds.size());
+  for (const Extent& e : extents) {
+    const int64_t silence = mel_.config().padded_samples > 0
+                                ? 0
+                                : std::min(e.padded_samples - e.num_samples, kSilenceSeen);
+    out[e.sound] = chunk * (kSilenceSeen + 1) + silence;
+  }
+  return out;
+}
+
 std::vector<Tensor> SoundEncoder::encode(std::span<const Waveform> sounds) const {
+  return encode(sounds, std::vector<bool>(sounds.size(), true));
+}
+
+std::vector<Tensor> SoundEncoder::encode(std::span<const Waveform> sounds,
+                                         const std::vector<bool>& wanted) const {
+  ONNURI_CHECK(wanted.size() == sounds.size());
   const std::vector<Extent> extents = measure(sounds);
   std::vector<int64_t> rows(sounds.size());
   int64_t longest_frames = 0;
   for (const Extent& e : extents) {
     longest_frames = std::max(longest_frames, e.num_frames);
-    rows[e.sound] += encoder_->num_rows(e.num_frames);
+    if (wanted[e.sound]) rows[e.sound] += encoder_->num_rows(e.num_frames);
   }
   const int64_t width = encoder_->config().out_size();
   std::vector<Tensor> out;
@@ -86,7 +110,7 @@ std::vector<Tensor> SoundEncoder::encode(std::span<const Waveform> sounds) const
   std::vector<int64_t> done(sounds.size());
   for (const Extent& e : extents) {
     const int64_t count = encoder_->num_rows(e.num_frames);
-    if (count == 0) continue;
+    if (count == 0 || !wanted[e.sound]) continue;
     float* to = out[e.sound].f32() + done[e.sound] * width;
     encode_window(sounds[e.sound], e, longest_frames, matrix(to, count, width));
     done[e.sound] += count;

@@ -33,6 +33,12 @@ class SoundEncoder {
   std::vector<int64_t> count_tokens(std::span<const Waveform> sounds) const;
   /// (tokens, hidden size) of each sound; an empty tensor where there are no tokens.
   std::vector<Tensor> encode(std::span<const Waveform> sounds) const;
+  /// The same for those sounds alone that are `wanted`; empty tensors for the others.
+  std::vector<Tensor> encode(std::span<const Waveform> sounds,
+                             const std::vector<bool>& wanted) const;
+  /// What the rows of each sound owe to the others of its request: where these numbers and the
+  /// sounds are equal, so are the rows, to the last bit.
+  std::vector<int64_t> surroundings(std::span<const Waveform> sounds) const;
 
  private:
   /// One window of a sound.

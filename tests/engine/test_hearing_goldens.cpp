@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "core/checkpoint.h"
@@ -99,6 +100,47 @@ TEST_P(Hearing, GreedyTokensAgree) {
     request.max_new_tokens = static_cast<int64_t>(ints("generated").size());
     request.ignore_eos = true;
     EXPECT_EQ(engine->generate(request, {}).token_ids, ints("generated")) << chunk;
+  }
+}
+
+// A conversation that grows by a sound pays for that sound, and for neighbours that it changes.
+TEST_P(Hearing, SoundsAreKeptWhileOthersCome) {
+  constexpr int32_t kPlaceholder = 60;
+  const auto kept = load();
+  EngineOptions options;
+  options.compute_dtype = "float32";
+  options.num_threads = 2;
+  options.context_size = 1024;
+  options.encoder_cache_bytes = 0;
+  const auto forgetful = Engine::load(folder_, options);
+  GenerateRequest request;
+  request.max_new_tokens = 1;
+  request.ignore_eos = true;
+  request.input_ids = {5};
+  int64_t passes = 0, reused = 0;
+  // Twice the same; longer than all before by little, by much, and shorter than the longest.
+  for (const int32_t length : {8000, 8000, 8300, 20000, 3000}) {
+    request.audios.push_back({16000, golden_signal(length)});
+    const int64_t tokens = forgetful->encode_audio(request.audios.back()).rows;
+    request.input_ids.insert(request.input_ids.end(), {7, 9});
+    request.input_ids.insert(request.input_ids.end(), static_cast<size_t>(tokens), kPlaceholder);
+    request.input_ids.push_back(8);
+    const GenerateResult result = kept->generate(request, {});
+    const auto count = static_cast<int64_t>(request.audios.size());
+    EXPECT_EQ(result.usage.encoder_passes + result.usage.encoder_reused, count);
+    passes += result.usage.encoder_passes;
+    reused += result.usage.encoder_reused;
+    const FloatMatrix a = kept->logits(request.input_ids, {}, request.audios);
+    const FloatMatrix b = forgetful->logits(request.input_ids, {}, request.audios);
+    ASSERT_EQ(a.values.size(), b.values.size());
+    EXPECT_EQ(std::memcmp(a.values.data(), b.values.data(), a.values.size() * sizeof(float)), 0)
+        << count << " sounds";
+  }
+  EXPECT_EQ(passes + reused, 15);
+  if (std::string(GetParam()) == "qwen3_omni") {  // sounds are padded to the longest
+    EXPECT_GE(reused, 7);
+  } else {
+    EXPECT_EQ(passes, 4);
   }
 }
 
