@@ -111,14 +111,17 @@ TEST_P(GridGolden, VideoLogitsAgree) {
 TEST_P(GridGolden, PositionsAgree) {
   const std::string family = GetParam();
   if (golden_->find("video_positions").empty()) GTEST_SKIP() << "one axis";
-  const bool large = family == "qwen2_vl";  // patches of 14 pixels, else 8
+  // Patches of 14 pixels, else 8.
+  const bool large = family == "qwen2_vl" || family == "qwen2_5_omni";
   const int64_t h = large ? 3 : 4, w = large ? 5 : 6;
   const bool apart = family.starts_with("qwen3_vl");
   const std::vector<MediaGrid> pictures(2, {1, h, w});
   const std::vector<MediaGrid> videos(apart ? 3 : 1, {apart ? 1 : 3, h, w});
   std::vector<MediaSpan> spans = find_media_spans(video_ids_, 151, videos);
-  const bool seconds = family == "qwen3_omni";  // 13 positions per second, 2 seconds per grid
-  for (MediaSpan& span : spans) span.time_step = seconds ? 26.0 : 1.0;
+  // 13 positions per second and 2 seconds per grid, or 25 and 1.
+  const bool seconds = family.ends_with("_omni");
+  const double step = family == "qwen3_omni" ? 26.0 : 25.0;
+  for (MediaSpan& span : spans) span.time_step = seconds ? step : 1.0;
   for (const MediaSpan& span : find_media_spans(video_ids_, 150, pictures)) spans.push_back(span);
   std::sort(spans.begin(), spans.end(),
             [](const MediaSpan& a, const MediaSpan& b) { return a.first_token < b.first_token; });

@@ -247,7 +247,8 @@ def make(name, build, seed, folder):
         inputs["mm_token_type_ids"] = index["mm_token_type_ids"] = type_ids(ids)
     if name in OMNI:
         inputs["attention_mask"] = index["attention_mask"] = torch.ones_like(ids)
-        inputs["video_second_per_grid"] = index["second_per_grids"] = torch.tensor([2.0])
+        inputs["video_second_per_grid"] = index["second_per_grids"] = torch.tensor(
+            [2.0 if name == "qwen3_omni" else 1.0])  # two frames, at each family's own rate
     logits, generated = run(model, inputs)
     tensors.update(video_ids=ids[0].int(), video_logits=logits, video_generated=generated)
     if not plain:
