@@ -102,7 +102,7 @@ def test_one_row_for_every_request_and_bad_ones_fail_alone(model, tmp_path):
 
 
 def test_killed_twenty_times_the_bytes_are_the_same(model, tmp_path):
-    requests = [chat(i, max_tokens=40, temperature=i % 3) for i in range(120)] + ["broken", chat(999, seed="x")]
+    requests = [chat(i, max_tokens=40, temperature=i % 3) for i in range(300)] + ["broken", chat(999, seed="x")]
     source = write_requests(tmp_path / "in.jsonl", requests)
     whole = tmp_path / "whole.jsonl"
     assert run(model, source, whole).returncode == 0
@@ -133,7 +133,7 @@ def test_killed_twenty_times_the_bytes_are_the_same(model, tmp_path):
 
 
 def test_ctrl_c_keeps_the_rows_and_the_command_goes_on(model, tmp_path):
-    source = write_requests(tmp_path / "in.jsonl", [chat(i, max_tokens=60) for i in range(60)])
+    source = write_requests(tmp_path / "in.jsonl", [chat(i, max_tokens=60) for i in range(300)])
     target, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
     process = subprocess.Popen(command(model, source, target), stdin=subprocess.DEVNULL,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
@@ -142,9 +142,9 @@ def test_ctrl_c_keeps_the_rows_and_the_command_goes_on(model, tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130 and not target.exists()
     kept = partial.read_bytes()
-    assert kept.endswith(b"\n") and 0 < len(kept.splitlines()) < 60
+    assert kept.endswith(b"\n") and 0 < len(kept.splitlines()) < 300
     assert run(model, source, target).returncode == 0
-    assert target.read_bytes().startswith(kept) and len(rows_of(target)) == 60
+    assert target.read_bytes().startswith(kept) and len(rows_of(target)) == 300
 
 
 def test_other_jobs_and_edited_rows_are_refused(model, tmp_path):
@@ -168,25 +168,26 @@ def test_other_jobs_and_edited_rows_are_refused(model, tmp_path):
 
 
 def test_a_job_of_other_input_is_not_gone_on_with(model, tmp_path):
-    source = write_requests(tmp_path / "in.jsonl", [chat(i, max_tokens=60) for i in range(60)])
+    source = write_requests(tmp_path / "in.jsonl", [chat(i, max_tokens=60) for i in range(300)])
     target, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
     process = subprocess.Popen(command(model, source, target), stdin=subprocess.DEVNULL)
     while not partial.exists() or partial.stat().st_size < 2000:
         time.sleep(0.001)
+    process.send_signal(signal.SIGSTOP)  # it still holds its files, however slow the second is
     second = run(model, source, target)
     assert second.returncode == 1 and "another process" in second.stderr
     process.kill()
     process.wait()
-    write_requests(source, [chat(i, max_tokens=59) for i in range(60)])
+    write_requests(source, [chat(i, max_tokens=59) for i in range(300)])
     changed = run(model, source, target)
     assert changed.returncode == 1 and "found another" in changed.stderr
-    write_requests(source, [chat(i, max_tokens=60) for i in range(60)])
+    write_requests(source, [chat(i, max_tokens=60) for i in range(300)])
     lines = partial.read_bytes().splitlines(keepends=True)
     partial.write_bytes(lines[1] + lines[0] + b"".join(lines[2:]))
     edited = run(model, source, target)
     assert edited.returncode == 1 and "another row" in edited.stderr
     partial.write_bytes(b"".join(lines) + b'{"id": "half a r')
-    assert run(model, source, target).returncode == 0 and len(rows_of(target)) == 60
+    assert run(model, source, target).returncode == 0 and len(rows_of(target)) == 300
 
 
 def test_media_come_as_data_urls(tmp_path):
