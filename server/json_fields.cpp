@@ -102,10 +102,12 @@ std::optional<int64_t> JsonFields::integer(const char* key, int64_t least, int64
   return number;
 }
 
-void JsonFields::allow_only(std::initializer_list<const char*> keys) const {
+void JsonFields::allow_only(std::span<const char* const> keys,
+                            std::span<const char* const> more) const {
   for (const auto& [key, value] : object_.items()) {
-    const bool known = std::any_of(keys.begin(), keys.end(),
-                                   [&key = key](const char* name) { return key == name; });
+    const auto is_key = [&key = key](const char* name) { return key == name; };
+    const bool known = std::any_of(keys.begin(), keys.end(), is_key) ||
+                       std::any_of(more.begin(), more.end(), is_key);
     if (!known && !value.is_null())
       throw Error(ErrorCode::kInvalidArgument,
                   "expected only fields that are known in the request, found \"" +

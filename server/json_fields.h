@@ -1,8 +1,8 @@
 // Typed reads from a request, with the field's name in every error.
 #pragma once
 
-#include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "server/request_json.h"
@@ -30,8 +30,8 @@ class JsonFields {
   std::optional<double> number(const char* key, double least, double most) const;
   std::optional<int64_t> integer(const char* key, int64_t least, int64_t most) const;
 
-  /// Throws kInvalidArgument naming the first field that is none of these.
-  void allow_only(std::initializer_list<const char*> keys) const;
+  /// Throws kInvalidArgument naming the first field that is in neither list.
+  void allow_only(std::span<const char* const> keys, std::span<const char* const> more) const;
 
  private:
   const OrderedJson& object_;

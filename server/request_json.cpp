@@ -14,6 +14,44 @@ namespace {
 constexpr int kMaxDepth = 64;
 constexpr int64_t kMaxTokens = int64_t{1} << 30;
 
+// Of both kinds of requests: what read_sampling reads, and what does not change an answer.
+constexpr const char* kSharedFields[] = {"model",
+                                         "max_tokens",
+                                         "temperature",
+                                         "top_p",
+                                         "top_k",
+                                         "min_p",
+                                         "typical_p",
+                                         "repetition_penalty",
+                                         "presence_penalty",
+                                         "frequency_penalty",
+                                         "logit_bias",
+                                         "seed",
+                                         "stop",
+                                         "n",
+                                         "logprobs",
+                                         "ignore_eos",
+                                         "stream",
+                                         "stream_options",
+                                         "user"};
+constexpr const char* kChatFields[] = {"messages",
+                                       "max_completion_tokens",
+                                       "top_logprobs",
+                                       "response_format",
+                                       "tools",
+                                       "tool_choice",
+                                       "reasoning_effort",
+                                       "chat_template_kwargs",
+                                       "parallel_tool_calls",
+                                       "metadata",
+                                       "store",
+                                       "service_tier",
+                                       "safety_identifier",
+                                       "prompt_cache_key"};
+constexpr const char* kTextFields[] = {"prompt"};
+constexpr const char* kUrlFields[] = {"url", "detail"};
+constexpr const char* kSoundFields[] = {"data", "format"};
+
 [[noreturn]] void refuse(const std::string& message) {
   throw Error(ErrorCode::kInvalidArgument, message);
 }
@@ -43,7 +81,7 @@ ContentPart read_url_part(const JsonFields& part, const char* key, MediaKind kin
   if (value.is_string())
     return {true, {}, media_from_url(kind, value.get<std::string>(), part.where(key), rules)};
   const JsonFields inner(value, part.where(key));
-  inner.allow_only({"url", "detail"});
+  inner.allow_only(kUrlFields, {});
   inner.at("url");
   return {true, {}, media_from_url(kind, *inner.text("url"), inner.where("url"), rules)};
 }
@@ -61,7 +99,7 @@ ContentPart read_part(const OrderedJson& json, const std::string& where,
   if (type == "video_url") return read_url_part(part, "video_url", MediaKind::kVideo, rules);
   if (type == "input_audio") {
     const JsonFields sound(part.at("input_audio"), part.where("input_audio"));
-    sound.allow_only({"data", "format"});
+    sound.allow_only(kSoundFields, {});
     sound.at("data");
     return {true, {}, MediaInput{MediaKind::kAudio, {}, decode_base64(*sound.text("data"))}};
   }
@@ -220,39 +258,7 @@ OrderedJson parse_request(const std::string& text, const std::string& where) {
 
 GenerateRequest read_chat_request(const OrderedJson& json, const RequestRules& rules) {
   const JsonFields body(json, "");
-  body.allow_only({"model",
-                   "messages",
-                   "max_tokens",
-                   "max_completion_tokens",
-                   "temperature",
-                   "top_p",
-                   "top_k",
-                   "min_p",
-                   "typical_p",
-                   "repetition_penalty",
-                   "presence_penalty",
-                   "frequency_penalty",
-                   "logit_bias",
-                   "seed",
-                   "stop",
-                   "n",
-                   "logprobs",
-                   "top_logprobs",
-                   "response_format",
-                   "tools",
-                   "tool_choice",
-                   "reasoning_effort",
-                   "chat_template_kwargs",
-                   "ignore_eos",
-                   "stream",
-                   "stream_options",
-                   "parallel_tool_calls",
-                   "user",
-                   "metadata",
-                   "store",
-                   "service_tier",
-                   "safety_identifier",
-                   "prompt_cache_key"});
+  body.allow_only(kChatFields, kSharedFields);
   GenerateRequest request;
   const OrderedJson& messages = body.at("messages");
   if (!messages.is_array() || messages.empty())
@@ -278,26 +284,7 @@ GenerateRequest read_chat_request(const OrderedJson& json, const RequestRules& r
 
 GenerateRequest read_text_request(const OrderedJson& json, const RequestRules& rules) {
   const JsonFields body(json, "");
-  body.allow_only({"model",
-                   "prompt",
-                   "max_tokens",
-                   "temperature",
-                   "top_p",
-                   "top_k",
-                   "min_p",
-                   "typical_p",
-                   "repetition_penalty",
-                   "presence_penalty",
-                   "frequency_penalty",
-                   "logit_bias",
-                   "seed",
-                   "stop",
-                   "n",
-                   "logprobs",
-                   "ignore_eos",
-                   "stream",
-                   "stream_options",
-                   "user"});
+  body.allow_only(kTextFields, kSharedFields);
   GenerateRequest request;
   const OrderedJson& prompt = body.at("prompt");
   if (prompt.is_string()) {
