@@ -33,16 +33,12 @@ int64_t num_codes(const CodeEncoder& encoder, const Waveform& sound) {
 
 void TextEngine::spell_codes(const RequestMedia& media, PreparedPrompt& prompt) {
   if (!code_encoder_) return;
-  const auto encoded = [&](const auto& medium) {
-    const ContentKey key = codes_key(medium);
-    SharedMedia kept = encoder_cache_.find(key);
-    ++(kept ? prompt.encoder_reused : prompt.encoder_passes);
-    if (kept) return kept;
-    EncodedMedia fresh;
-    fresh.codes = code_encoder_->encode(medium);
-    kept = std::make_shared<const EncodedMedia>(std::move(fresh));
-    encoder_cache_.insert(key, kept);
-    return kept;
+  const auto codes_of = [&](const auto& medium) {
+    return encoded(codes_key(medium), prompt, [&] {
+      EncodedMedia fresh;
+      fresh.codes = code_encoder_->encode(medium);
+      return fresh;
+    });
   };
   const auto spell = [&](int32_t placeholder, const auto& items, const char* what) {
     const int64_t found = std::count(prompt.ids.begin(), prompt.ids.end(), placeholder);
@@ -53,12 +49,14 @@ void TextEngine::spell_codes(const RequestMedia& media, PreparedPrompt& prompt) 
       fail(ErrorCode::kInvalidArgument, "expected ", expected, " placeholders for the codes of ",
            items.size(), " ", what, ", found ", found);
     auto at = prompt.ids.begin();
-    for (const auto& item : items)
-      for (const int32_t code : encoded(item)->codes) {
+    for (const auto& item : items) {
+      const SharedMedia kept = codes_of(item);  // the cache may keep nothing
+      for (const int32_t code : kept->codes) {
         at = std::find(at, prompt.ids.end(), placeholder);
         ONNURI_CHECK(at != prompt.ids.end());
         *at++ = code;
       }
+    }
   };
   const CodesConfig& codes = code_encoder_->config();
   if (code_encoder_->sees()) spell(codes.image_placeholder, media.images, "pictures");

@@ -169,8 +169,8 @@ ContentKey content_key(const Waveform& sound, int64_t surroundings) {
 
 }  // namespace
 
-template <typename Encode>
-SharedMedia TextEngine::encoded(const ContentKey& key, PreparedPrompt& prompt, Encode&& encode) {
+SharedMedia TextEngine::encoded(const ContentKey& key, PreparedPrompt& prompt,
+                                const std::function<EncodedMedia()>& encode) {
   SharedMedia media = encoder_cache_.find(key);
   if (media) {
     ++prompt.encoder_reused;

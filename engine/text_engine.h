@@ -1,6 +1,7 @@
 // The engine of text decoders, with or without eyes: one sequence at a time on one backend.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -101,8 +102,9 @@ class TextEngine final : public Engine, public MeasuredEngine {
   void spell_media(std::vector<int32_t>& ids, const RequestMedia& media) const;
   /// Spans and positions; what encode_media fills in is missing.
   PreparedPrompt lay_out(std::vector<int32_t> ids, const RequestMedia& media) const;
-  template <typename Encode>  // () -> EncodedMedia
-  SharedMedia encoded(const ContentKey& key, PreparedPrompt& prompt, Encode&& encode);
+  /// What the cache keeps under `key`, else what `encode` makes of it, counted in `prompt`.
+  SharedMedia encoded(const ContentKey& key, PreparedPrompt& prompt,
+                      const std::function<EncodedMedia()>& encode);
   std::vector<SharedMedia> encoded_sounds(std::span<const Waveform> sounds, PreparedPrompt& prompt);
   void encode_media(const RequestMedia& media, PreparedPrompt& prompt);
   std::vector<MediaSpan> image_spans(std::span<const int32_t> ids, std::span<const Image> images,
