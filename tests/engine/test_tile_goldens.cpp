@@ -8,31 +8,11 @@
 #include "core/checkpoint.h"
 #include "onnuri/engine.h"
 #include "onnuri/error.h"
+#include "tests/support/golden_error.h"
 #include "tests/support/noise_image.h"
 
 namespace onnuri {
 namespace {
-
-double deviation(const TensorView& x) {
-  double sum = 0, squares = 0;
-  for (int64_t i = 0; i < x.num_elements(); ++i) {
-    const auto value = static_cast<double>(x.as<float>()[i]);
-    sum += value;
-    squares += value * value;
-  }
-  const auto count = static_cast<double>(x.num_elements());
-  return std::sqrt(squares / count - sum / count * (sum / count));
-}
-
-double largest_error(const FloatMatrix& found, const TensorView& expected) {
-  double worst = 0;
-  for (int64_t i = 0; i < expected.num_elements(); ++i) {
-    const double error = std::abs(static_cast<double>(found.values[static_cast<size_t>(i)]) -
-                                  static_cast<double>(expected.as<float>()[i]));
-    worst = std::isnan(error) ? INFINITY : std::max(worst, error);
-  }
-  return worst;
-}
 
 class TileGolden : public ::testing::TestWithParam<const char*> {
  protected:
