@@ -46,8 +46,8 @@ struct RowAddition {
 };
 
 struct Batch {
-  std::span<const int32_t> ids;        // (T)
-  std::span<const int32_t> positions;  // (position_axes, T), rope positions
+  std::span<const int32_t> ids;      // (T)
+  std::span<const float> positions;  // (position_axes, T), rope positions
   std::span<const SequenceSlice> sequences;
   std::span<const RowOverride> overrides;
   std::span<const int64_t> logit_rows;  // rows whose logits are wanted
@@ -61,7 +61,7 @@ struct Batch {
 struct DraftBatch {
   ConstMatrixView hidden;                    // (T, hidden_size), from hidden_out of the pass before
   std::span<const int32_t> next_ids;         // (T)
-  std::span<const int32_t> positions;        // (position_axes, T), of the hidden rows
+  std::span<const float> positions;          // (position_axes, T), of the hidden rows
   std::span<const SequenceSlice> sequences;  // of a cache made for Decoder::draft_config()
   std::span<const int64_t> logit_rows;
   MatrixView hidden_out = {};  // (logit rows, hidden_size), to draft once more; or no data

@@ -148,7 +148,7 @@ void copy_rows(ConstMatrixView source, MatrixView out) {
 
 }  // namespace
 
-void Decoder::compute_angles(std::span<const int32_t> positions, int64_t rows) {
+void Decoder::compute_angles(std::span<const float> positions, int64_t rows) {
   for (size_t i = 0; i < angles_.size(); ++i) {
     compute_rope_angles(*backend_, config_.rope_tables[i], positions, rows, angles_[i]);
   }

@@ -66,7 +66,7 @@ class Decoder {
                   const MatrixView& logits, int64_t num_logits) const;
   void check_wanted(int64_t rows, std::span<const int64_t> logit_rows, const MatrixView& hidden_out,
                     const MatrixView& logits, int64_t num_logits) const;
-  void compute_angles(std::span<const int32_t> positions, int64_t rows);
+  void compute_angles(std::span<const float> positions, int64_t rows);
   void run_layer(const DecoderConfig& config, int64_t index, const LayerWeights& weights,
                  std::span<const SequenceSlice> sequences, const QueryRows& rows,
                  ConstMatrixView hidden, MatrixView out);

@@ -18,7 +18,7 @@ int rope_axis(const RopeTable& table, int64_t index) {
 }
 
 void compute_rope_angles(Backend& backend, const RopeTable& table,
-                         std::span<const int32_t> positions, int64_t num_rows, RopeAngles& out) {
+                         std::span<const float> positions, int64_t num_rows, RopeAngles& out) {
   constexpr double kAngleNs = 25.0;
   const size_t half = table.inv_freq.size();
   const auto rows = static_cast<size_t>(num_rows);
@@ -29,7 +29,7 @@ void compute_rope_angles(Backend& backend, const RopeTable& table,
              for (auto t = static_cast<size_t>(begin); t < static_cast<size_t>(end); ++t) {
                for (size_t j = 0; j < half; ++j) {
                  const auto axis = static_cast<size_t>(rope_axis(table, static_cast<int64_t>(j)));
-                 const auto position = static_cast<float>(positions[axis * rows + t]);
+                 const float position = positions[axis * rows + t];
                  const float angle = position * table.inv_freq[j];
                  out.cos[t * half + j] = std::cos(angle) * table.attention_factor;
                  out.sin[t * half + j] = std::sin(angle) * table.attention_factor;

@@ -21,7 +21,7 @@ struct RopeAngles {
 int rope_axis(const RopeTable& table, int64_t index);
 
 /// Fills `out` for positions (num_axes, num_rows). Angles are float32 products.
-void compute_rope_angles(Backend& backend, const RopeTable& table,
-                         std::span<const int32_t> positions, int64_t num_rows, RopeAngles& out);
+void compute_rope_angles(Backend& backend, const RopeTable& table, std::span<const float> positions,
+                         int64_t num_rows, RopeAngles& out);
 
 }  // namespace onnuri

@@ -286,7 +286,7 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
     whole = produced == limit ? allowed.ended() : !allowed.update();
     if (produced == limit || whole) break;
     draft.append(id);
-    const auto position = prompt.positions.next_position + static_cast<int32_t>(produced - 1);
+    const auto position = prompt.positions.next_position + static_cast<float>(produced - 1);
     if (module) module->append(id, position);
     if (row + 1 < step.size() && step[row + 1] == id) {
       ++row;

@@ -1,6 +1,7 @@
 // Media in the prompts of the text engine: where their tokens stand, which positions they take, and
 // what the encoders make of them.
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <numeric>
 
@@ -51,21 +52,26 @@ PreparedPrompt TextEngine::lay_out(std::vector<int32_t> ids, const RequestMedia&
     return a.first_token < b.first_token;
   };
   prompt.view = picture_view(prompt.ids, media.images);
+  std::vector<int32_t> single = prompt.ids;  // without videos that are joined with their sound
+  const MergedMedia merged = merge_media(media);
+  prompt.spans = take_groups(single, media, merged);
+  const auto add = [&](const std::vector<MediaSpan>& spans) {
+    prompt.spans.insert(prompt.spans.end(), spans.begin(), spans.end());
+  };
   if (seen && config_.special.image_placeholder >= 0)
-    prompt.spans = image_spans(prompt.ids, media.images, prompt.view);
+    add(image_spans(single, media.images, prompt.view));
   if (seen && config_.special.video_placeholder >= 0)
-    for (const MediaSpan& span : video_spans(prompt.ids, media.videos))
-      prompt.spans.push_back(span);
+    add(video_spans(single, media.videos, merged));
   std::sort(prompt.spans.begin(), prompt.spans.end(), in_order);
   find_visible_ends(prompt);
   const auto num_tokens = static_cast<int64_t>(prompt.ids.size());
-  prompt.positions = config_.decoder.position_axes() > 1
-                         ? mrope_positions(num_tokens, prompt.spans, config_.video_tokens.after)
-                         : text_positions(num_tokens);
-  // Sound counts like text in every numbering of positions: one step per token on all axes.
-  if (!media.sounds.empty())
-    for (const MediaSpan& span : sound_spans(prompt.ids, media.sounds))
-      prompt.spans.push_back(span);
+  const VideoTokens& rules = config_.video_tokens;
+  prompt.positions =
+      config_.decoder.position_axes() > 1
+          ? mrope_positions(num_tokens, prompt.spans, {rules.after, rules.brackets_share})
+          : text_positions(num_tokens);
+  // Other sound counts like text in every numbering of positions: one step per token on all axes.
+  if (!media.sounds.empty()) add(sound_spans(single, media.sounds));
   std::sort(prompt.spans.begin(), prompt.spans.end(), in_order);
   return prompt;
 }
@@ -93,37 +99,62 @@ std::vector<MediaSpan> TextEngine::image_spans(std::span<const int32_t> ids,
                                                std::span<const Image> images,
                                                PictureView view) const {
   std::vector<MediaGrid> grids;
-  for (const Image& image : images)
-    for (const MediaGrid& grid : image_encoder_->grids(image, view)) grids.push_back(grid);
-  return find_media_spans(ids, config_.special.image_placeholder, grids);
+  std::vector<int64_t> media;
+  for (size_t i = 0; i < images.size(); ++i) {
+    for (const MediaGrid& grid : image_encoder_->grids(images[i], view)) {
+      grids.push_back(grid);
+      media.push_back(static_cast<int64_t>(i));
+    }
+  }
+  std::vector<MediaSpan> spans = find_media_spans(ids, config_.special.image_placeholder, grids);
+  for (size_t i = 0; i < spans.size(); ++i) spans[i].medium = media[i];
+  return spans;
 }
 
 std::vector<MediaSpan> TextEngine::sound_spans(std::span<const int32_t> ids,
                                                std::span<const Waveform> sounds) const {
   std::vector<MediaGrid> grids;
-  for (const int64_t count : sound_encoder().count_tokens(sounds)) grids.push_back({1, 1, count});
+  const std::vector<SoundView> views(sounds.begin(), sounds.end());
+  for (const int64_t count : sound_encoder().count_tokens(views)) grids.push_back({1, 1, count});
   std::vector<MediaSpan> spans = find_media_spans(ids, config_.special.audio_placeholder, grids);
+  for (size_t i = 0; i < spans.size(); ++i) {
+    spans[i].kind = SpanKind::kSound;
+    spans[i].medium = static_cast<int64_t>(i);
+  }
   std::erase_if(spans, [](const MediaSpan& span) { return span.num_tokens == 0; });
   return spans;
 }
 
 std::vector<MediaSpan> TextEngine::video_spans(std::span<const int32_t> ids,
-                                               std::span<const Video> videos) const {
-  const VideoTokens& rules = config_.video_tokens;
+                                               std::span<const Video> videos,
+                                               const MergedMedia& merged) const {
   std::vector<MediaGrid> grids;
-  std::vector<double> steps;
-  for (const Video& video : videos) {
-    const double fps = video.frames_per_second > 0 ? video.frames_per_second : rules.assumed_fps;
-    for (const MediaGrid& grid : image_encoder_->video_grids(video)) {
+  std::vector<MediaSpan> like;
+  for (size_t i = 0; i < videos.size(); ++i) {
+    if (!merged.runs[i].empty()) continue;
+    for (const MediaGrid& grid : image_encoder_->video_grids(videos[i])) {
       grids.push_back(grid);
-      const auto frames = static_cast<double>(config_.vision->processor.temporal_patch_size);
-      steps.push_back(rules.positions_per_second > 0 ? rules.positions_per_second * (frames / fps)
-                                                     : 1.0);
+      like.push_back({.kind = SpanKind::kVideo,
+                      .medium = static_cast<int64_t>(i),
+                      .time = time_scale(videos[i])});
     }
   }
   std::vector<MediaSpan> spans = find_media_spans(ids, config_.special.video_placeholder, grids);
-  for (size_t i = 0; i < spans.size(); ++i) spans[i].time_step = steps[i];
+  for (size_t i = 0; i < spans.size(); ++i) {
+    spans[i].kind = like[i].kind;
+    spans[i].medium = like[i].medium;
+    spans[i].time = like[i].time;
+  }
   return spans;
+}
+
+TimeScale TextEngine::time_scale(const Video& video) const {
+  const VideoTokens& rules = config_.video_tokens;
+  if (rules.positions_per_second <= 0) return {};
+  const double fps = video.frames_per_second > 0 ? video.frames_per_second : rules.assumed_fps;
+  const double seconds = static_cast<double>(config_.vision->processor.temporal_patch_size) / fps;
+  if (rules.seconds_first) return {seconds, rules.positions_per_second, rules.whole_positions};
+  return {rules.positions_per_second * seconds, 1.0, rules.whole_positions};
 }
 
 void TextEngine::find_visible_ends(PreparedPrompt& prompt) const {
@@ -158,7 +189,7 @@ ContentKey content_key(const Video& video) {
   return hash.finish();
 }
 
-ContentKey content_key(const Waveform& sound, int64_t surroundings) {
+ContentKey content_key(const SoundView& sound, int64_t surroundings) {
   return ContentHash()
       .add("sound")
       .add(surroundings)
@@ -183,7 +214,7 @@ SharedMedia TextEngine::encoded(const ContentKey& key, PreparedPrompt& prompt,
 }
 
 // The encoder takes the sounds of a request together: the rows of one may owe something to others.
-std::vector<SharedMedia> TextEngine::encoded_sounds(std::span<const Waveform> sounds,
+std::vector<SharedMedia> TextEngine::encoded_sounds(std::span<const SoundView> sounds,
                                                     PreparedPrompt& prompt) {
   const std::vector<int64_t> surroundings = sound_encoder().surroundings(sounds);
   std::vector<ContentKey> keys;
@@ -209,53 +240,48 @@ std::vector<SharedMedia> TextEngine::encoded_sounds(std::span<const Waveform> so
   return out;
 }
 
-// Spans lie in the order of the prompt; those of one kind in the order of its media.
+// Spans lie in the order of the prompt; those of one medium in the order of its rows.
 void TextEngine::encode_media(const RequestMedia& media, PreparedPrompt& prompt) {
-  const int64_t hidden = config_.decoder.hidden_size;
-  prompt.rows.resize(prompt.spans.size());
-  size_t span = 0;
-  const auto place = [&](SharedMedia kept, int32_t placeholder, size_t runs) {
-    const size_t layers = std::min(kept->deep_rows.size(), config_.decoder.layers.size());
-    for (int64_t offset = 0; runs > 0; ++span) {
-      ONNURI_CHECK(span < prompt.spans.size());
-      const MediaSpan& at = prompt.spans[span];
-      if (prompt.ids[static_cast<size_t>(at.first_token)] != placeholder) continue;
-      SpanRows& rows = prompt.rows[span];
-      rows.rows = kept->rows.f32() + offset;
-      for (size_t k = 0; k < layers; ++k)
-        rows.deep_rows.push_back(kept->deep_rows[k].f32() + offset);
-      offset += at.num_tokens * hidden;
-      --runs;
-    }
-    prompt.features.push_back(std::move(kept));
-  };
-  const SpecialTokens& special = config_.special;
+  std::array<std::vector<SharedMedia>, 3> kept;
+  const auto of = [&kept](SpanKind kind) -> auto& { return kept[static_cast<size_t>(kind)]; };
   for (const Image& image : media.images)
-    place(encoded(content_key(image, prompt.view), prompt,
-                  [&] { return image_encoder_->encode(image, prompt.view); }),
-          special.image_placeholder, image_encoder_->grids(image, prompt.view).size());
-  span = 0;
+    of(SpanKind::kPicture).push_back(encoded(content_key(image, prompt.view), prompt, [&] {
+      return image_encoder_->encode(image, prompt.view);
+    }));
   for (const Video& video : media.videos)
-    place(encoded(content_key(video), prompt, [&] { return image_encoder_->encode_video(video); }),
-          special.video_placeholder, image_encoder_->video_grids(video).size());
-  span = 0;
-  if (media.sounds.empty()) return;
-  for (SharedMedia& sound : encoded_sounds(media.sounds, prompt))
-    if (!sound->rows.empty()) place(std::move(sound), special.audio_placeholder, 1);
+    of(SpanKind::kVideo).push_back(encoded(content_key(video), prompt, [&] {
+      return image_encoder_->encode_video(video);
+    }));
+  if (const std::vector<SoundView> heard = media.heard(); !heard.empty())
+    of(SpanKind::kSound) = encoded_sounds(heard, prompt);
+
+  std::array<std::vector<int64_t>, 3> taken;  // rows of each medium
+  for (size_t kind = 0; kind < kept.size(); ++kind) {
+    taken[kind].resize(kept[kind].size());
+    prompt.features.insert(prompt.features.end(), kept[kind].begin(), kept[kind].end());
+  }
+  const int64_t hidden = config_.decoder.hidden_size;
+  for (const MediaSpan& span : prompt.spans) {
+    const auto medium = static_cast<size_t>(span.medium);
+    const EncodedMedia& features = *of(span.kind).at(medium);
+    int64_t& first = taken[static_cast<size_t>(span.kind)][medium];
+    SpanRows& rows = prompt.rows.emplace_back();
+    rows.rows = features.rows.f32() + first * hidden;
+    const size_t layers = std::min(features.deep_rows.size(), config_.decoder.layers.size());
+    for (size_t k = 0; k < layers; ++k)
+      rows.deep_rows.push_back(features.deep_rows[k].f32() + first * hidden);
+    first += span.num_tokens;
+  }
 }
 
 namespace {
 
 int64_t num_bytes(const Image& image) { return static_cast<int64_t>(image.rgb.size()); }
-int64_t num_bytes(const Video& video) { return static_cast<int64_t>(video.rgb.size()); }
 int64_t num_bytes(const Waveform& sound) {
   return static_cast<int64_t>(sound.samples.size() * sizeof(float));
 }
-
-FrameChooser frame_chooser(const VisionConfig& vision) {
-  return [&vision](int64_t total, double fps) {
-    return choose_frames(*vision.video, vision.processor.temporal_patch_size, total, fps);
-  };
+int64_t num_bytes(const Video& video) {
+  return static_cast<int64_t>(video.rgb.size()) + num_bytes(video.sound);
 }
 
 }  // namespace
@@ -275,8 +301,8 @@ DecodedMedia TextEngine::decode_media(std::span<const ChatMessage> messages) con
         limits.max_decoded_bytes -= num_bytes(out.sounds.emplace_back(
             decode_audio(part.media, config_.audio->mel.sample_rate_hz, limits)));
       else if (kind == MediaKind::kVideo && config_.vision && config_.vision->video)
-        limits.max_decoded_bytes -= num_bytes(out.videos.emplace_back(
-            decode_video(part.media, frame_chooser(*config_.vision), limits)));
+        limits.max_decoded_bytes -=
+            num_bytes(out.videos.emplace_back(decode_video_part(part.media, limits)));
       else
         fail(ErrorCode::kUnsupported, "expected messages that family ", config_.family,
              " can take, found ",
@@ -320,11 +346,13 @@ std::vector<int32_t> TextEngine::expand_media(std::vector<int32_t> ids,
   }
   if (!media.sounds.empty()) {
     std::vector<MediaGrid> grids;
-    for (const int64_t count : sound_encoder().count_tokens(media.sounds))
-      grids.push_back({1, 1, count});
+    const std::vector<SoundView> views(media.sounds.begin(), media.sounds.end());
+    for (const int64_t count : sound_encoder().count_tokens(views)) grids.push_back({1, 1, count});
     ids = expand_placeholders(ids, config_.special.audio_placeholder, grids);
   }
-  return media.videos.empty() ? ids : expand_videos(ids, media.videos);
+  if (media.videos.empty()) return ids;
+  const MergedMedia merged = merge_media(media);
+  return merged.any() ? expand_groups(ids, media, merged) : expand_videos(ids, media.videos);
 }
 
 // Where the frames stand apart, the brackets around the placeholder are repeated with it, and the
@@ -381,6 +409,16 @@ double TextEngine::time_of_grid(const Video& video, size_t grid) const {
   return (time(grid * step) + time(grid * step + step - 1)) / 2;
 }
 
+namespace {
+
+MediaKind kind_of(SpanKind kind) {
+  return kind == SpanKind::kSound   ? MediaKind::kAudio
+         : kind == SpanKind::kVideo ? MediaKind::kVideo
+                                    : MediaKind::kImage;
+}
+
+}  // namespace
+
 PromptLayout TextEngine::prepare(std::span<const ChatMessage> messages,
                                  const std::string& template_kwargs_json) {
   const std::lock_guard lock(mutex_);
@@ -397,7 +435,8 @@ PromptLayout TextEngine::prepare(std::span<const ChatMessage> messages,
   out.positions = std::move(prompt.positions.positions);
   out.next_position = prompt.positions.next_position;
   for (const MediaSpan& s : prompt.spans)
-    out.spans.push_back({s.first_token, s.num_tokens, s.grid_t, s.grid_h, s.grid_w});
+    out.spans.push_back(
+        {s.first_token, s.num_tokens, s.grid_t, s.grid_h, s.grid_w, s.first_cell, kind_of(s.kind)});
   return out;
 }
 

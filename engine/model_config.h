@@ -17,6 +17,7 @@
 #include "fusion/conv_abstractor.h"
 #include "fusion/positions.h"
 #include "fusion/projector.h"
+#include "fusion/sound_in_video.h"
 #include "fusion/tile_rows.h"
 #include "onnuri/engine.h"
 
@@ -43,6 +44,8 @@ struct SpecialTokens {
   int32_t vision_start = -1;
   int32_t vision_end = -1;
   int32_t audio_placeholder = -1;
+  int32_t audio_start = -1;
+  int32_t audio_end = -1;
   // Ids that stand for image_placeholder in prompts, the first of them that occurs; the placeholder
   // itself may then lie beyond the vocabulary.
   std::vector<int32_t> image_spellings;
@@ -54,6 +57,12 @@ struct VideoTokens {
   double assumed_fps = 2.0;         // of frames that came without a rate
   bool frames_apart = false;        // one run of tokens per grid, text between them
   AfterVideo after = AfterVideo::kLongestSide;
+  bool whole_positions = true;  // in time; else they keep their fractions
+  bool seconds_first = false;   // grid * seconds * rate, rounded in this order; else the rate
+                                // and the seconds first
+  SoundInVideo sound = SoundInVideo::kApart;
+  double seconds_per_chunk = 2.0;  // of kByChunks
+  bool brackets_share = false;     // the two tokens on either side of a video with its sound
 };
 
 /// Two encoders whose vectors are compared.

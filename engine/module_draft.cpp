@@ -13,7 +13,7 @@ ModuleDraft::ModuleDraft(Decoder& decoder, KvCache& cache)
       width_(decoder.config().hidden_size),
       axes_(decoder.config().position_axes()) {}
 
-void ModuleDraft::begin(std::span<const int32_t> ids, std::span<const int32_t> positions) {
+void ModuleDraft::begin(std::span<const int32_t> ids, std::span<const float> positions) {
   kv_.reset();
   kv_ = cache_.new_sequence();
   ids_.assign(ids.begin(), ids.end());
@@ -39,7 +39,7 @@ void ModuleDraft::restart() {
   waiting_ = prompt_row_;
 }
 
-void ModuleDraft::append(int32_t id, int32_t position) {
+void ModuleDraft::append(int32_t id, float position) {
   ids_.push_back(id);
   positions_.insert(positions_.end(), static_cast<size_t>(axes_), position);
 }
@@ -64,7 +64,7 @@ bool ModuleDraft::run(std::span<const float> hidden, std::span<const int32_t> ne
                       int64_t first) {
   const auto rows = static_cast<int64_t>(next_ids.size());
   if (!kv_->reserve(rows)) return false;
-  std::vector<int32_t> positions;  // (axes, rows)
+  std::vector<float> positions;  // (axes, rows)
   for (int64_t axis = 0; axis < axes_; ++axis) {
     for (int64_t i = first; i < first + rows; ++i) {
       positions.push_back(positions_[static_cast<size_t>(i * axes_ + axis)]);
@@ -115,7 +115,7 @@ std::span<const int32_t> ModuleDraft::propose(int64_t room) {
     const int32_t guess = guesses_.back();
     const std::vector<float> row = last_row_;
     // The guess before stands where the text ends now.
-    if (i > 1) append(guesses_[static_cast<size_t>(i) - 2], positions_.back() + 1);
+    if (i > 1) append(guesses_[static_cast<size_t>(i) - 2], positions_.back() + 1.0f);
     if (!run(row, std::span(&guess, 1), known + i - 1)) break;
     guesses_.push_back(argmax(logits_));
   }

@@ -23,11 +23,11 @@ class ModuleDraft {
   ModuleDraft(Decoder& decoder, KvCache& cache);
 
   /// A new prompt; `positions` are (position_axes, ids.size()).
-  void begin(std::span<const int32_t> ids, std::span<const int32_t> positions);
+  void begin(std::span<const int32_t> ids, std::span<const float> positions);
   /// Another answer to the same prompt.
   void restart();
   /// The text grows by a token at this position (of all axes).
-  void append(int32_t id, int32_t position);
+  void append(int32_t id, float position);
 
   /// Where the decoder is to write its next `count` hidden rows.
   float* rows_to_come(int64_t count);
@@ -49,7 +49,7 @@ class ModuleDraft {
   int64_t width_, axes_;
   int64_t prompt_size_ = 0;
   std::vector<int32_t> ids_;
-  std::vector<int32_t> positions_;  // (tokens, axes)
+  std::vector<float> positions_;  // (tokens, axes)
   int64_t num_rows_ = 0;            // of the decoder, taken so far
   std::vector<float> waiting_;      // those that the module has not read, in order
   std::vector<float> coming_;       // rows_to_come

@@ -60,7 +60,7 @@ void TextEngine::rehearse(const LargestPass& pass) {
                              PictureView::kAlone);
     if (sound_encoder_ && pass.sound_s > 0) {
       const Waveform sound = silence(pass.sound_s, config_.audio->mel.sample_rate_hz);
-      sound_encoder_->encode(std::span(&sound, 1));
+      sound_encoder_->encode(std::vector<SoundView>{sound});
     }
     encoder_peak_ = meter.peak_bytes();
   }
@@ -70,9 +70,9 @@ void TextEngine::rehearse(const LargestPass& pass) {
   const int64_t begin = context_size_ - count;  // attention is largest at the end
   kv->advance(begin);
   const std::vector<int32_t> ids(static_cast<size_t>(count), 0);
-  std::vector<int32_t> positions;
+  std::vector<float> positions;
   for (int64_t axis = 0; axis < config_.decoder.position_axes(); ++axis)
-    for (int64_t i = 0; i < count; ++i) positions.push_back(static_cast<int32_t>(begin + i));
+    for (int64_t i = 0; i < count; ++i) positions.push_back(static_cast<float>(begin + i));
   const SequenceSlice slice{0, count, begin, kv.get(), context_size_};
   const int64_t last = count - 1;
   std::vector<float> logits(static_cast<size_t>(config_.decoder.vocab_size));

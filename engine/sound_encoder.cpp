@@ -15,7 +15,7 @@ constexpr int64_t kFramesBehind = 2;
 
 }  // namespace
 
-void check_sound(const Waveform& sound, int64_t sample_rate_hz) {
+void check_sound(const SoundView& sound, int64_t sample_rate_hz) {
   if (sound.sample_rate_hz != sample_rate_hz || sound.samples.empty())
     fail(ErrorCode::kInvalidArgument, "expected sound at ", sample_rate_hz, " Hz, found ",
          sound.samples.size(), " samples at ", sound.sample_rate_hz, " Hz");
@@ -36,10 +36,10 @@ SoundEncoder::SoundEncoder(const ModelConfig& config, const std::string& path, T
   encoder_ = AudioEncoder::load(*config.audio, source, backend, compute);
 }
 
-std::vector<SoundEncoder::Extent> SoundEncoder::measure(std::span<const Waveform> sounds) const {
+std::vector<SoundEncoder::Extent> SoundEncoder::measure(std::span<const SoundView> sounds) const {
   const LogMelConfig& mel = mel_.config();
   int64_t longest = 0;
-  for (const Waveform& sound : sounds) {
+  for (const SoundView& sound : sounds) {
     check_sound(sound, mel.sample_rate_hz);
     longest = std::max(longest, static_cast<int64_t>(sound.samples.size()));
   }
@@ -64,14 +64,14 @@ std::vector<SoundEncoder::Extent> SoundEncoder::measure(std::span<const Waveform
   return out;
 }
 
-std::vector<int64_t> SoundEncoder::count_tokens(std::span<const Waveform> sounds) const {
+std::vector<int64_t> SoundEncoder::count_tokens(std::span<const SoundView> sounds) const {
   std::vector<int64_t> out(sounds.size());
   for (const Extent& extent : measure(sounds))
     out[extent.sound] += encoder_->num_rows(extent.num_frames);
   return out;
 }
 
-std::vector<int64_t> SoundEncoder::surroundings(std::span<const Waveform> sounds) const {
+std::vector<int64_t> SoundEncoder::surroundings(std::span<const SoundView> sounds) const {
   // More silence than this behind a sound is not seen: its frames end before.
   constexpr int64_t kSilenceSeen = 1024;
   const AudioConfig& config = encoder_->config();
@@ -89,11 +89,11 @@ std::vector<int64_t> SoundEncoder::surroundings(std::span<const Waveform> sounds
   return out;
 }
 
-std::vector<Tensor> SoundEncoder::encode(std::span<const Waveform> sounds) const {
+std::vector<Tensor> SoundEncoder::encode(std::span<const SoundView> sounds) const {
   return encode(sounds, std::vector<bool>(sounds.size(), true));
 }
 
-std::vector<Tensor> SoundEncoder::encode(std::span<const Waveform> sounds,
+std::vector<Tensor> SoundEncoder::encode(std::span<const SoundView> sounds,
                                          const std::vector<bool>& wanted) const {
   ONNURI_CHECK(wanted.size() == sounds.size());
   const std::vector<Extent> extents = measure(sounds);
@@ -118,16 +118,15 @@ std::vector<Tensor> SoundEncoder::encode(std::span<const Waveform> sounds,
   return out;
 }
 
-void SoundEncoder::encode_window(const Waveform& sound, const Extent& e, int64_t longest_frames,
+void SoundEncoder::encode_window(const SoundView& sound, const Extent& e, int64_t longest_frames,
                                  MatrixView out) const {
   const int64_t mels = mel_.config().num_mels;
   const int64_t frames = std::min(mel_.num_frames(e.padded_samples), e.num_frames + kFramesBehind);
   Tensor spectrogram(DType::kF32, {frames, mels});
   const MatrixView mel = matrix(spectrogram.f32(), frames, mels);
-  const PaddedSignal signal{
-      std::span(sound.samples)
-          .subspan(static_cast<size_t>(e.first_sample), static_cast<size_t>(e.num_samples)),
-      e.padded_samples};
+  const PaddedSignal signal{sound.samples.subspan(static_cast<size_t>(e.first_sample),
+                                                  static_cast<size_t>(e.num_samples)),
+                            e.padded_samples};
   LogMel::normalize(backend_->pool(), mel_.log_frames(backend_->pool(), signal, 0, mel), mel);
   encoder_->encode({mel, e.num_frames, longest_frames}, out);
 }

@@ -16,8 +16,16 @@
 
 namespace onnuri {
 
+/// A sound that somebody else owns.
+struct SoundView {
+  SoundView(const Waveform& sound)  // NOLINT: a view of it
+      : sample_rate_hz(sound.sample_rate_hz), samples(sound.samples) {}
+  int64_t sample_rate_hz;
+  std::span<const float> samples;
+};
+
 /// Throws kInvalidArgument unless the sound has this rate, samples, and only finite ones.
-void check_sound(const Waveform& sound, int64_t sample_rate_hz);
+void check_sound(const SoundView& sound, int64_t sample_rate_hz);
 
 /// Where the front end has no fixed window, all sounds of one request are silent up to the length
 /// of the longest, as the reference's feature extractor pads a batch: the last frame or two of a
@@ -30,15 +38,15 @@ class SoundEncoder {
 
   /// The tokens that each sound becomes. Throws as check_sound, and kInvalidArgument for sounds
   /// without a whole frame.
-  std::vector<int64_t> count_tokens(std::span<const Waveform> sounds) const;
+  std::vector<int64_t> count_tokens(std::span<const SoundView> sounds) const;
   /// (tokens, hidden size) of each sound; an empty tensor where there are no tokens.
-  std::vector<Tensor> encode(std::span<const Waveform> sounds) const;
+  std::vector<Tensor> encode(std::span<const SoundView> sounds) const;
   /// The same for those sounds alone that are `wanted`; empty tensors for the others.
-  std::vector<Tensor> encode(std::span<const Waveform> sounds,
+  std::vector<Tensor> encode(std::span<const SoundView> sounds,
                              const std::vector<bool>& wanted) const;
   /// What the rows of each sound owe to the others of its request: where these numbers and the
   /// sounds are equal, so are the rows, to the last bit.
-  std::vector<int64_t> surroundings(std::span<const Waveform> sounds) const;
+  std::vector<int64_t> surroundings(std::span<const SoundView> sounds) const;
 
  private:
   /// One window of a sound.
@@ -49,8 +57,8 @@ class SoundEncoder {
     int64_t padded_samples = 0;  // with the silence after them
     int64_t num_frames = 0;
   };
-  std::vector<Extent> measure(std::span<const Waveform> sounds) const;
-  void encode_window(const Waveform& sound, const Extent& extent, int64_t longest_frames,
+  std::vector<Extent> measure(std::span<const SoundView> sounds) const;
+  void encode_window(const SoundView& sound, const Extent& extent, int64_t longest_frames,
                      MatrixView out) const;
 
   Backend* backend_;

@@ -157,9 +157,9 @@ int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, 
                                   int64_t count, Rows rows, float* logits, float* hidden_out) {
   const auto total = static_cast<int64_t>(prompt.ids.size());
   const int64_t axes = prompt.positions.num_axes;
-  std::vector<int32_t> positions;  // (axes, count)
+  std::vector<float> positions;  // (axes, count)
   for (int64_t axis = 0; axis < axes; ++axis) {
-    const int32_t* row = prompt.positions.positions.data() + axis * total + begin;
+    const float* row = prompt.positions.positions.data() + axis * total + begin;
     positions.insert(positions.end(), row, row + count);
   }
   std::vector<RowOverride> overrides;
@@ -197,15 +197,14 @@ int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, 
   return num_rows;
 }
 
-void TextEngine::forward_tokens(KvSequence& kv, std::span<const int32_t> ids, int32_t position,
+void TextEngine::forward_tokens(KvSequence& kv, std::span<const int32_t> ids, float position,
                                 float* logits, float* hidden_out) {
   const auto count = static_cast<int64_t>(ids.size());
   if (!kv.reserve(count))
     fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
   step_positions_.clear();
   for (int64_t axis = 0; axis < config_.decoder.position_axes(); ++axis)
-    for (int64_t i = 0; i < count; ++i)
-      step_positions_.push_back(position + static_cast<int32_t>(i));
+    for (int64_t i = 0; i < count; ++i) step_positions_.push_back(position + static_cast<float>(i));
   step_rows_.resize(ids.size());
   std::iota(step_rows_.begin(), step_rows_.end(), 0);
   const SequenceSlice slice{0, count, kv.num_tokens(), &kv};
@@ -297,7 +296,7 @@ FloatMatrix TextEngine::encode_image(const Image& image) {
 
 FloatMatrix TextEngine::encode_audio(const Waveform& audio) {
   const std::lock_guard lock(mutex_);
-  const std::vector<Tensor> rows = sound_encoder().encode(std::span(&audio, 1));
+  const std::vector<Tensor> rows = sound_encoder().encode(std::vector<SoundView>{audio});
   FloatMatrix out{0, config_.decoder.hidden_size, {}};
   if (rows[0].empty()) return out;
   out.rows = rows[0].shape()[0];

@@ -1,6 +1,7 @@
 // The engine of text decoders, with or without eyes: one sequence at a time on one backend.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -8,6 +9,7 @@
 
 #include "decoder/decoder.h"
 #include "decoder/kv_cache.h"
+#include "encoders/media/media_decode.h"
 #include "engine/answer_format.h"
 #include "engine/chat.h"
 #include "engine/code_encoder.h"
@@ -50,6 +52,18 @@ struct RequestMedia {
   std::span<const Image> images;
   std::span<const Waveform> sounds;
   std::span<const Video> videos;
+
+  /// `sounds`, then those of the videos that have one: the order of MediaSpan::medium.
+  std::vector<SoundView> heard() const;
+};
+
+/// How the videos of a prompt are read together with their sounds.
+struct MergedMedia {
+  std::vector<std::vector<MergedRun>> runs;  // of each video; none: it is silent
+  std::vector<int64_t> sound_tokens;         // of each video
+  bool any() const {
+    return std::any_of(runs.begin(), runs.end(), [](const auto& r) { return !r.empty(); });
+  }
 };
 
 /// The media of a conversation, each kind in its order.
@@ -105,7 +119,8 @@ class TextEngine final : public Engine, public MeasuredEngine {
   /// What the cache keeps under `key`, else what `encode` makes of it, counted in `prompt`.
   SharedMedia encoded(const ContentKey& key, PreparedPrompt& prompt,
                       const std::function<EncodedMedia()>& encode);
-  std::vector<SharedMedia> encoded_sounds(std::span<const Waveform> sounds, PreparedPrompt& prompt);
+  std::vector<SharedMedia> encoded_sounds(std::span<const SoundView> sounds,
+                                          PreparedPrompt& prompt);
   void encode_media(const RequestMedia& media, PreparedPrompt& prompt);
   std::vector<MediaSpan> image_spans(std::span<const int32_t> ids, std::span<const Image> images,
                                      PictureView view) const;
@@ -117,10 +132,22 @@ class TextEngine final : public Engine, public MeasuredEngine {
   void spell_codes(const RequestMedia& media, PreparedPrompt& prompt);
   /// Room for the codes of media, where the prompt has one placeholder for each.
   std::vector<int32_t> expand_codes(std::vector<int32_t> ids, const DecodedMedia& media) const;
-  std::vector<MediaSpan> video_spans(std::span<const int32_t> ids,
-                                     std::span<const Video> videos) const;
+  std::vector<MediaSpan> video_spans(std::span<const int32_t> ids, std::span<const Video> videos,
+                                     const MergedMedia& merged) const;
   std::vector<MediaSpan> sound_spans(std::span<const int32_t> ids,
                                      std::span<const Waveform> sounds) const;
+  TimeScale time_scale(const Video& video) const;
+  // engine/video_sound.cpp
+  /// Throws kUnsupported where the family has no rule for videos with their sound.
+  MergedMedia merge_media(const RequestMedia& media) const;
+  /// The spans of videos with their sound, which are blotted out of `ids`.
+  std::vector<MediaSpan> take_groups(std::vector<int32_t>& ids, const RequestMedia& media,
+                                     const MergedMedia& merged) const;
+  /// Room for videos, and for the sound of those that have one, with brackets around it.
+  std::vector<int32_t> expand_groups(std::span<const int32_t> ids, const RequestMedia& media,
+                                     const MergedMedia& merged) const;
+  /// A video, with its sound where that is asked for and there.
+  Video decode_video_part(const MediaInput& input, MediaLimits limits) const;
   /// A conversation as ids, with room for its media.
   ChatPrompt encode_chat(ChatInput input, const DecodedMedia& media) const;
   /// Ids of a conversation with its placeholders expanded.
@@ -148,7 +175,7 @@ class TextEngine final : public Engine, public MeasuredEngine {
   int64_t forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, int64_t begin, int64_t count,
                         Rows rows, float* logits, float* hidden = nullptr);
   /// Tokens of the answer at the end of `kv`; `logits` and `hidden` get one row for each.
-  void forward_tokens(KvSequence& kv, std::span<const int32_t> ids, int32_t position, float* logits,
+  void forward_tokens(KvSequence& kv, std::span<const int32_t> ids, float position, float* logits,
                       float* hidden = nullptr);
 
   mutable EngineMutex mutex_;
@@ -173,9 +200,9 @@ class TextEngine final : public Engine, public MeasuredEngine {
   FormatCache formats_;
   int64_t context_size_ = 0;
   double load_ms_ = 0;
-  int64_t encoder_peak_ = 0;             // of the rehearsal, tensors
-  std::vector<int32_t> step_positions_;  // of forward_tokens: (axes, tokens)
-  std::vector<int64_t> step_rows_;       // likewise: (tokens)
+  int64_t encoder_peak_ = 0;           // of the rehearsal, tensors
+  std::vector<float> step_positions_;  // of forward_tokens: (axes, tokens)
+  std::vector<int64_t> step_rows_;     // likewise: (tokens)
 };
 
 /// EngineFactory of text families.

@@ -34,6 +34,8 @@ ModelConfig thinker_model(const ModelFiles& files, std::string family) {
   model.special.vision_start = token("vision_start");
   model.special.vision_end = token("vision_end");
   model.special.audio_placeholder = read_audio_token(thinker);
+  model.special.audio_start = token("audio_start");
+  model.special.audio_end = token("audio_end");
   model.ignored_prefixes = {"talker.", "token2wav.", "code2wav."};
   for (const std::string& prefix : thinker_prefixes("audio_tower."))
     for (const char* unused : {"audio_bos_eos_token.", "positional_embedding."})

@@ -1,4 +1,5 @@
 // The Engine class. Work runs without the GIL; callbacks take it back, and look for Ctrl-C.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -59,15 +60,23 @@ py::dict layout_dict(const PromptLayout& layout) {
     span["first_token"] = s.first_token;
     span["num_tokens"] = s.num_tokens;
     span["grid"] = py::make_tuple(s.grid_t, s.grid_h, s.grid_w);
+    span["first_cell"] = s.first_cell;
+    span["kind"] = s.kind == MediaKind::kImage   ? "image"
+                   : s.kind == MediaKind::kVideo ? "video"
+                                                 : "audio";
     spans.append(span);
   }
   py::dict out;
   out["text"] = layout.text;
   out["ids"] = py::array_t<int32_t>(count, layout.ids.data());
-  out["positions"] = py::array_t<int32_t>(
+  const py::array_t<float> positions(
       std::vector<py::ssize_t>{static_cast<py::ssize_t>(layout.num_axes), count},
       layout.positions.data());
-  out["next_position"] = layout.next_position;
+  const bool whole = std::all_of(layout.positions.begin(), layout.positions.end(),
+                                 [](float x) { return x == std::floor(x); });
+  out["positions"] = whole ? py::object(positions.attr("astype")("int32")) : py::object(positions);
+  out["next_position"] = whole ? py::object(py::int_(static_cast<int64_t>(layout.next_position)))
+                               : py::object(py::float_(static_cast<double>(layout.next_position)));
   out["spans"] = spans;
   return out;
 }

@@ -96,8 +96,18 @@ ContentPart part_from(const py::dict& part) {
     kind = MediaKind::kVideo;
   else if (type != "image" && type != "image_url" && type != "input_image")
     refuse("expected a part of type text, image, audio or video, found \"" + type + "\"");
-  if (part.contains(type.c_str())) return {true, {}, media_from(kind, part[type.c_str()])};
-  return {true, {}, media_from(kind, part)};
+  const py::object inner =
+      part.contains(type.c_str()) ? py::object(part[type.c_str()]) : py::object(part);
+  ContentPart out{true, {}, media_from(kind, inner)};
+  constexpr const char* kWithSound = "use_audio_in_video";
+  for (const py::object& dict : {py::object(part), inner})
+    if (py::isinstance<py::dict>(dict) &&
+        py::reinterpret_borrow<py::dict>(dict).contains(kWithSound))
+      out.media.use_audio_in_video =
+          value_from<bool>(kWithSound, "True or False", dict[kWithSound]);
+  if (out.media.use_audio_in_video && kind != MediaKind::kVideo)
+    refuse("expected use_audio_in_video with a video alone, found it in a part of type " + type);
+  return out;
 }
 
 Image image_from(const py::object& object) {
@@ -152,6 +162,8 @@ Video video_from(const py::object& object) {
     if (dict.contains("timestamps") && !dict["timestamps"].is_none())
       out.timestamps_s =
           value_from<std::vector<double>>("timestamps", "numbers", dict["timestamps"]);
+    if (dict.contains("audio") && !dict["audio"].is_none())
+      out.sound = waveform_from(dict["audio"], 16000);
   }
   const py::array array = numpy_from(frames);
   if (array.ndim() != 4 || array.shape(3) != 3 || !py::isinstance<py::array_t<uint8_t>>(array))

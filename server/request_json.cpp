@@ -49,7 +49,7 @@ constexpr const char* kChatFields[] = {"messages",
                                        "safety_identifier",
                                        "prompt_cache_key"};
 constexpr const char* kTextFields[] = {"prompt"};
-constexpr const char* kUrlFields[] = {"url", "detail"};
+constexpr const char* kUrlFields[] = {"url", "detail", "use_audio_in_video"};
 constexpr const char* kSoundFields[] = {"data", "format"};
 
 [[noreturn]] void refuse(const std::string& message) {
@@ -83,7 +83,11 @@ ContentPart read_url_part(const JsonFields& part, const char* key, MediaKind kin
   const JsonFields inner(value, part.where(key));
   inner.allow_only(kUrlFields, {});
   inner.at("url");
-  return {true, {}, media_from_url(kind, *inner.text("url"), inner.where("url"), rules)};
+  ContentPart out{true, {}, media_from_url(kind, *inner.text("url"), inner.where("url"), rules)};
+  out.media.use_audio_in_video = inner.flag("use_audio_in_video").value_or(false);
+  if (out.media.use_audio_in_video && kind != MediaKind::kVideo)
+    refuse("expected use_audio_in_video in a video_url alone, found it at " + part.where(key));
+  return out;
 }
 
 ContentPart read_part(const OrderedJson& json, const std::string& where,

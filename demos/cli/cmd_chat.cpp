@@ -227,7 +227,10 @@ class Conversation {
     const MediaKind media = kind == "image"   ? MediaKind::kImage
                             : kind == "audio" ? MediaKind::kAudio
                                               : MediaKind::kVideo;
-    media_.push_back({true, "", {media, path, {}}});
+    MediaInput input{media, path, {}};
+    input.use_audio_in_video =
+        media == MediaKind::kVideo && options_.media_options.use_audio_in_video();
+    media_.push_back({true, "", std::move(input)});
     std::fputs("(it goes with the next message)\n", stderr);
   }
 

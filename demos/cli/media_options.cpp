@@ -13,6 +13,8 @@ void MediaOptions::add_to(CLI::App& command) {
   add("--image", MediaKind::kImage, "A picture; may be repeated, the order of all media is kept");
   add("--audio", MediaKind::kAudio, "A sound, likewise");
   add("--video", MediaKind::kVideo, "A video, likewise");
+  command.add_flag("--use-audio-in-video", use_audio_in_video_,
+                   "Hear the sound of videos along with their pictures (Qwen-Omni models)");
 }
 
 void MediaOptions::add_pictures(CLI::App& command, const std::string& help) {
@@ -28,8 +30,10 @@ std::vector<ContentPart> MediaOptions::in_order() const {
     const auto found = kinds_.find(option);
     if (found == kinds_.end()) continue;
     const size_t at = taken[option]++;
-    if (at < option->results().size())
-      media.push_back({true, "", {found->second, option->results()[at], {}}});
+    if (at >= option->results().size()) continue;
+    MediaInput input{found->second, option->results()[at], {}};
+    input.use_audio_in_video = use_audio_in_video_ && input.kind == MediaKind::kVideo;
+    media.push_back({true, "", std::move(input)});
   }
   return media;
 }

@@ -16,6 +16,7 @@ class MediaOptions {
   void add_to(CLI::App& command);
   /// Files without a name in front are pictures.
   void add_pictures(CLI::App& command, const std::string& help);
+  bool use_audio_in_video() const { return use_audio_in_video_; }
   /// To be asked once the command line was parsed.
   std::vector<ContentPart> in_order() const;
 
@@ -24,6 +25,7 @@ class MediaOptions {
   std::map<const CLI::Option*, MediaKind> kinds_;
   std::map<MediaKind, std::vector<std::string>> named_;  // where CLI11 puts the values
   std::vector<std::string> pictures_;
+  bool use_audio_in_video_ = false;
 };
 
 }  // namespace onnuri::cli

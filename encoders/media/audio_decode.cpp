@@ -27,6 +27,10 @@ constexpr FfmpegAccept kSound = {
     "mp3,mp3float,opus,libopus,pcm_alaw,pcm_mulaw,pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,"
     "pcm_s8,pcm_s16be,pcm_s16le,pcm_s24be,pcm_s24le,pcm_s32be,pcm_s32le,pcm_u8,speex,libspeex,"
     "vorbis,libvorbis,wmav1,wmav2"};
+// What a video may be without any sound.
+constexpr FfmpegAccept kSoundOfVideo = {"a video (MP4, WebM, MKV, MOV, AVI, GIF)",
+                                        "asf,avi,flv,gif,matroska,mov,mpeg,mpegts,ogg",
+                                        kSound.codecs};
 constexpr int kMinRateHz = 2000;
 constexpr int kMaxRateHz = 384'000;
 constexpr int kMaxChannels = 64;
@@ -202,13 +206,17 @@ Waveform from_decoded(const Waveform& sound, int64_t sample_rate_hz, const Media
 
 }  // namespace
 
-Waveform decode_audio(const MediaInput& media, int64_t sample_rate_hz, const MediaLimits& limits) {
+namespace {
+
+void check_output_rate(int64_t sample_rate_hz) {
   if (sample_rate_hz < kMinRateHz || sample_rate_hz > kMaxRateHz) {
     fail(ErrorCode::kInvalidArgument, "expected an output rate from ", kMinRateHz, " to ",
          kMaxRateHz, " Hz, found ", sample_rate_hz);
   }
-  if (!media.sound.samples.empty()) return from_decoded(media.sound, sample_rate_hz, limits);
-  FfmpegInput input(media, limits, kSound);
+}
+
+/// Without samples where the file has none.
+Waveform read_sound(FfmpegInput& input, int64_t sample_rate_hz, const MediaLimits& limits) {
   const AVStream* stream = input.select_stream(AVMEDIA_TYPE_AUDIO);
   const CodecContextPtr decoder = input.open_decoder(stream);
   const PacketPtr packet = make_packet();
@@ -225,10 +233,30 @@ Waveform decode_audio(const MediaInput& media, int64_t sample_rate_hz, const Med
   resampler.flush();
 
   Waveform waveform{sample_rate_hz, resampler.take()};
+  check_and_clip(waveform.samples, input.where());
+  return waveform;
+}
+
+}  // namespace
+
+Waveform decode_audio(const MediaInput& media, int64_t sample_rate_hz, const MediaLimits& limits) {
+  check_output_rate(sample_rate_hz);
+  if (!media.sound.samples.empty()) return from_decoded(media.sound, sample_rate_hz, limits);
+  FfmpegInput input(media, limits, kSound);
+  Waveform waveform = read_sound(input, sample_rate_hz, limits);
   if (waveform.samples.empty()) {
     fail(ErrorCode::kCorruptData, "expected sound, found no samples in ", input.where());
   }
-  check_and_clip(waveform.samples, input.where());
+  return waveform;
+}
+
+std::optional<Waveform> decode_sound_of_video(const MediaInput& media, int64_t sample_rate_hz,
+                                              const MediaLimits& limits) {
+  check_output_rate(sample_rate_hz);
+  FfmpegInput input(media, limits, kSoundOfVideo);
+  if (!input.has_stream(AVMEDIA_TYPE_AUDIO)) return std::nullopt;
+  Waveform waveform = read_sound(input, sample_rate_hz, limits);
+  if (waveform.samples.empty()) return std::nullopt;
   return waveform;
 }
 

@@ -163,6 +163,10 @@ AVStream* FfmpegInput::select_stream(AVMediaType type) {
   return format_->streams[stream_index_];
 }
 
+bool FfmpegInput::has_stream(AVMediaType type) const {
+  return av_find_best_stream(format_, type, -1, -1, nullptr, 0) >= 0;
+}
+
 CodecContextPtr FfmpegInput::open_decoder(const AVStream* stream) {
   const AVCodecParameters* parameters = stream->codecpar;
   const AVCodec* codec = avcodec_find_decoder(parameters->codec_id);

@@ -52,6 +52,7 @@ class FfmpegInput {
 
   /// The best stream of a type; all others are discarded. Throws kCorruptData when there is none.
   AVStream* select_stream(AVMediaType type);
+  bool has_stream(AVMediaType type) const;
   /// A single-threaded decoder with max_pixels and max_samples set. Throws kUnsupported.
   CodecContextPtr open_decoder(const AVStream* stream);
   /// The next packet of the selected stream; false at the end (or where the bytes stop making

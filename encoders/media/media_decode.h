@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "onnuri/media.h"
@@ -25,6 +26,11 @@ Image decode_image(const MediaInput& input, const MediaLimits& limits = {});
 /// the soxr resampler. Silent input is fine; input without samples is kCorruptData.
 Waveform decode_audio(const MediaInput& input, int64_t sample_rate_hz = 16000,
                       const MediaLimits& limits = {});
+
+/// What is heard in a video, as decode_audio; nothing when the file has no sound or none of its
+/// sound is there.
+std::optional<Waveform> decode_sound_of_video(const MediaInput& input, int64_t sample_rate_hz,
+                                              const MediaLimits& limits = {});
 
 /// Given the number of frames and the mean rate, the ascending indices of those that are wanted.
 using FrameChooser = std::function<std::vector<int64_t>(int64_t total, double fps)>;

@@ -69,6 +69,10 @@ ModelConfig map(const ModelFiles& files) {
     model.vision->video = read_video(files);
     model.video_tokens.positions_per_second = thinker.positive("position_id_per_seconds");
     model.video_tokens.after = AfterVideo::kMaximum;
+    model.video_tokens.seconds_first = true;
+    model.video_tokens.sound = SoundInVideo::kByChunks;
+    model.video_tokens.seconds_per_chunk = thinker.positive_or("seconds_per_chunk", 2.0);
+    model.video_tokens.brackets_share = true;
     add_block_vision_names(names, thinker_prefixes("visual."), model.vision->transformer);
   } else {
     for (const std::string& prefix : thinker_prefixes("visual."))

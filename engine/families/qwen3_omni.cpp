@@ -70,6 +70,9 @@ void add_vision(const ModelFiles& files, const ConfigReader& thinker, NameTable&
   model.video_tokens.positions_per_second = thinker.positive("position_id_per_seconds");
   model.video_tokens.assumed_fps = 1.0;
   model.video_tokens.after = AfterVideo::kMaximum;
+  model.video_tokens.seconds_first = true;
+  model.video_tokens.whole_positions = false;
+  model.video_tokens.sound = SoundInVideo::kByTime;
   add_block_vision_names(names, prefixes, model.vision->transformer);
 }
 

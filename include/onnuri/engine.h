@@ -23,23 +23,26 @@
 
 namespace onnuri {
 
-/// The tokens of one medium inside a prompt, a grid of t x h x w cells in raster order.
+/// The tokens of one medium inside a prompt, a grid of t x h x w cells in raster order; of a video
+/// with its sound the parts of each, `num_tokens` cells from `first_cell` on.
 struct PromptSpan {
   int64_t first_token = 0;
   int64_t num_tokens = 0;
   int64_t grid_t = 1;
   int64_t grid_h = 1;
   int64_t grid_w = 1;
+  int64_t first_cell = 0;
+  MediaKind kind = MediaKind::kImage;
 };
 
 /// What a decoder would read.
 struct PromptLayout {
   std::string text;
   std::vector<int32_t> ids;
-  int64_t num_axes = 1;            ///< of positions
-  std::vector<int32_t> positions;  ///< (num_axes, num_tokens)
-  int32_t next_position = 0;       ///< of the first generated token
-  std::vector<PromptSpan> spans;   ///< in the order of the prompt
+  int64_t num_axes = 1;           ///< of positions
+  std::vector<float> positions;   ///< (num_axes, num_tokens); fractions after some videos only
+  float next_position = 0;        ///< of the first generated token
+  std::vector<PromptSpan> spans;  ///< in the order of the prompt
 };
 
 /// Called while a model loads. `fraction` is in [0, 1]; `stage` is a short English phrase.

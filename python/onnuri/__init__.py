@@ -140,7 +140,10 @@ class Engine(_onnuri.Engine):
         seed=0, n=1 (answers, see result.choices), logprobs=None (0: the chosen token's, k: the k
         likeliest too; of the model's own distribution, before temperature, penalties, bias, cuts and
         formats), ignore_eos=False, stop=None, images=None, audios=None, videos=None,
-        template_kwargs=None.
+        template_kwargs=None. A video is an array of frames, or a dict of frames, fps, timestamps and
+        audio (what is heard in it, for models that see and hear a video at once).
+        In messages a part {"type": "video", "video": FILE, "use_audio_in_video": True} brings the
+        sound of the file along.
         sampling="model" starts from what the checkpoint recommends; arguments given still win.
         lookup_tokens=0: guess up to so many tokens from repeats in the text and check them in one
         pass; the answer is the same, bit for bit, and repetitive texts come faster.

@@ -43,17 +43,17 @@ struct TestDecoder {
 
   /// Appends `ids` to `kv` at positions that continue it; logits of all rows.
   std::vector<float> append(KvSequence& kv, std::span<const int32_t> ids) {
-    std::vector<int32_t> positions;
+    std::vector<float> positions;
     for (int64_t axis = 0; axis < config.position_axes(); ++axis) {
       for (size_t i = 0; i < ids.size(); ++i) {
-        positions.push_back(static_cast<int32_t>(kv.num_tokens()) + static_cast<int32_t>(i));
+        positions.push_back(static_cast<float>(kv.num_tokens() + static_cast<int64_t>(i)));
       }
     }
     return append(kv, ids, positions, {});
   }
 
   std::vector<float> append(KvSequence& kv, std::span<const int32_t> ids,
-                            std::span<const int32_t> positions,
+                            std::span<const float> positions,
                             std::span<const RowOverride> overrides) {
     const auto rows = static_cast<int64_t>(ids.size());
     if (!kv.reserve(rows)) throw Error(ErrorCode::kOutOfMemory, "no pages left");

@@ -13,7 +13,7 @@ using Rows = std::vector<Row>;
 struct Reference {
   const DecoderConfig& c;
   const RandomDecoderCheckpoint& w;
-  std::span<const int32_t> positions;
+  std::span<const float> positions;
   size_t length;
 
   Row times(const std::string& name, const Row& x, bool bias) const {
@@ -442,7 +442,7 @@ struct Reference {
 std::vector<double> reference_logits(const DecoderConfig& config,
                                      const RandomDecoderCheckpoint& checkpoint,
                                      std::span<const int32_t> ids,
-                                     std::span<const int32_t> positions) {
+                                     std::span<const float> positions) {
   const Reference r{config, checkpoint, positions, ids.size()};
   const auto hidden = static_cast<size_t>(config.hidden_size);
   Rows h;

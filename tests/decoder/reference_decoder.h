@@ -13,6 +13,6 @@ namespace onnuri {
 std::vector<double> reference_logits(const DecoderConfig& config,
                                      const RandomDecoderCheckpoint& checkpoint,
                                      std::span<const int32_t> ids,
-                                     std::span<const int32_t> positions);
+                                     std::span<const float> positions);
 
 }  // namespace onnuri

@@ -313,7 +313,7 @@ TEST(RopeAngles, MultiplyByTheAttentionFactor) {
   RopeTable table = make_rope_table(1e4, 4, RopeLayout::kHalf, {});
   table.mrope_sections = {1, 1, 0};
   table.attention_factor = 2.0f;
-  const std::vector<int32_t> positions = {3, 4, 30, 40, 0, 0};
+  const std::vector<float> positions = {3, 4, 30, 40, 0, 0};
   RopeAngles angles;
   Backend backend(1, "ref");
   compute_rope_angles(backend, table, positions, 2, angles);

@@ -37,14 +37,16 @@ TEST_P(DecoderShapes, AgreesWithPlainLoops) {
   TestDecoder t(config(), ComputeType::kFloat32);
   EXPECT_TRUE(t.unused.empty()) << t.unused.front();
   const std::vector<int32_t> ids = random_ids(40, t.config.vocab_size, 3);
-  std::vector<int32_t> positions;
+  std::vector<float> positions;
   const int64_t axes = t.config.position_axes();
   for (int64_t axis = 0; axis < axes; ++axis) {
     for (int32_t i = 0; i < 40; ++i) {
       // With three axes, rows 10..21 are a picture of 3 x 4.
       const bool picture = axes == 3 && i >= 10 && i < 22;
       const int32_t offset = axis == 0 ? 0 : axis == 1 ? (i - 10) / 4 : (i - 10) % 4;
-      positions.push_back(picture ? 10 + offset : axes == 3 && i >= 22 ? i - 8 : i);
+      positions.push_back(static_cast<float>(picture                ? 10 + offset
+                                             : axes == 3 && i >= 22 ? i - 8
+                                                                    : i));
     }
   }
   const auto kv = t.cache->new_sequence();
@@ -148,7 +150,7 @@ TEST_P(DecoderShapes, ABatchIsEachSequenceAlone) {
       }
       logit_rows.push_back(static_cast<int64_t>(row_ids.size()) - 1);
     }
-    std::vector<int32_t> positions;
+    std::vector<float> positions;
     for (int64_t axis = 0; axis < t.config.position_axes(); ++axis) {
       positions.insert(positions.end(), row_positions.begin(), row_positions.end());
     }
@@ -191,8 +193,8 @@ TEST(Decoder, RingsHoldThePromptsThatOutgrowThem) {
   // Rings of 3 pages (window 11 + chunk 8 = 19 rows): 150 tokens go round six times.
   TestDecoder t(windowed(11), ComputeType::kFloat32, DType::kF32, 2, 8);
   const std::vector<int32_t> ids = random_ids(150, 96, 2);
-  std::vector<int32_t> positions(ids.size());
-  for (size_t i = 0; i < ids.size(); ++i) positions[i] = static_cast<int32_t>(i);
+  std::vector<float> positions(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) positions[i] = static_cast<float>(i);
   const std::vector<double> expected = reference_logits(t.config, *t.checkpoint, ids, positions);
   const std::vector<float> chunked = t.run(ids, std::vector<int64_t>{8});
   EXPECT_LT(relative_error(chunked, expected), 1e-4);
@@ -235,8 +237,8 @@ TEST(Decoder, PrecomputedRowsReplaceEmbeddings) {
     TestDecoder t(c, ComputeType::kFloat32);
     const std::vector<int32_t> ids = random_ids(12, 96, 4);
     std::vector<int32_t> with_placeholders = ids;
-    std::vector<int32_t> positions;
-    for (int32_t i = 0; i < 12; ++i) positions.push_back(i);
+    std::vector<float> positions;
+    for (int32_t i = 0; i < 12; ++i) positions.push_back(static_cast<float>(i));
     std::vector<float> features(3 * 64);
     t.decoder->embed(std::span(ids).subspan(5, 3), matrix(features.data(), 3, 64));
     for (size_t i = 5; i < 8; ++i) with_placeholders[i] = -1;
@@ -254,7 +256,7 @@ TEST(Decoder, TheRowsAskedForAreTheRowsGiven) {
   const auto kv = t.cache->new_sequence();
   ASSERT_TRUE(kv->reserve(10));
   const SequenceSlice slice{0, 10, 0, kv.get()};
-  const std::vector<int32_t> positions = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+  const std::vector<float> positions = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
   const std::vector<int64_t> wanted = {9, 2, 2};
   std::vector<float> logits(3 * 96);
   t.decoder->forward({ids, positions, {&slice, 1}, {}, wanted}, matrix(logits.data(), 3, 96));
@@ -273,11 +275,11 @@ TEST_P(DecoderShapes, SubsetsOfRowsKeepTheirBits) {
   ASSERT_TRUE(kv_a->reserve(12) && kv_b->reserve(14));
   const auto pass = [&](std::span<const int32_t> row_ids, std::span<const SequenceSlice> slices,
                         std::span<const int64_t> wanted) {
-    std::vector<int32_t> positions;
+    std::vector<float> positions;
     for (int64_t axis = 0; axis < t.config.position_axes(); ++axis) {
       for (const SequenceSlice& s : slices) {
         for (int64_t i = 0; i < s.num_rows; ++i) {
-          positions.push_back(static_cast<int32_t>(s.start_position + i));
+          positions.push_back(static_cast<float>(s.start_position + i));
         }
       }
     }
@@ -309,8 +311,8 @@ INSTANTIATE_TEST_SUITE_P(All, DecoderShapes, testing::Range<size_t>(0, decoder_s
 TEST(Decoder, QuantisedWeightsStayCloseToTheirValues) {
   TestDecoder t(tiny_decoder_config(), ComputeType::kAuto, DType::kQ8_0);
   const std::vector<int32_t> ids = random_ids(32, 96, 6);
-  std::vector<int32_t> positions(ids.size());
-  for (size_t i = 0; i < ids.size(); ++i) positions[i] = static_cast<int32_t>(i);
+  std::vector<float> positions(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) positions[i] = static_cast<float>(i);
   const std::vector<float> whole = t.run(ids, std::vector<int64_t>{32});
   EXPECT_EQ(whole, t.run(ids, std::vector<int64_t>{5, 1}));
   // int8 activations: a few per cent of the deviation at worst, through four layers.
@@ -333,8 +335,9 @@ TEST(Decoder, RefusesWhatDoesNotFit) {
   const auto kv = t.cache->new_sequence();
   std::vector<float> logits(96);
   const std::vector<int64_t> row = {0};
-  const std::vector<int32_t> id = {5}, position = {0};
-  const auto run = [&](std::span<const int32_t> ids, std::span<const int32_t> positions,
+  const std::vector<int32_t> id = {5};
+  const std::vector<float> position = {0};
+  const auto run = [&](std::span<const int32_t> ids, std::span<const float> positions,
                        const SequenceSlice& slice, std::span<const int64_t> rows) {
     t.decoder->forward({ids, positions, {&slice, 1}, {}, rows}, matrix(logits.data(), 1, 96));
   };
@@ -354,12 +357,13 @@ TEST(Decoder, RefusesWhatDoesNotFit) {
     run(id, position, {0, 2, 0, kv.get()}, row);
   });
   expect_error(ErrorCode::kInvalidArgument, "positions", [&] {
-    run(id, std::vector<int32_t>{0, 1, 2}, {0, 1, 0, kv.get()}, row);
+    run(id, std::vector<float>{0, 1, 2}, {0, 1, 0, kv.get()}, row);
   });
   expect_error(ErrorCode::kInvalidArgument, "logit row", [&] {
     run(id, position, {0, 1, 0, kv.get()}, std::vector<int64_t>{1});
   });
-  const std::vector<int32_t> many(65, 1), many_positions(65, 0);
+  const std::vector<int32_t> many(65, 1);
+  const std::vector<float> many_positions(65, 0);
   expect_error(ErrorCode::kInvalidArgument, "at most 64", [&] {
     run(many, many_positions, {0, 65, 0, kv.get()}, row);
   });

@@ -48,7 +48,7 @@ struct DraftModel {
     const TensorView view = golden->find("input_ids");
     for (int64_t i = 0; i < view.num_elements(); ++i)
       ids.push_back(static_cast<int32_t>(view.as<int64_t>()[i]));
-    for (size_t i = 0; i < ids.size() + 8; ++i) positions.push_back(static_cast<int32_t>(i));
+    for (size_t i = 0; i < ids.size() + 8; ++i) positions.push_back(static_cast<float>(i));
   }
 
   std::unique_ptr<KvCache> cache(const DecoderConfig& shape, int64_t max_chunk) const {
@@ -109,7 +109,7 @@ struct DraftModel {
   std::vector<std::string> unused;
   std::shared_ptr<const Checkpoint> golden;
   std::vector<int32_t> ids;
-  std::vector<int32_t> positions;
+  std::vector<float> positions;
 };
 
 void expect_logits(const std::vector<float>& found, const std::vector<float>& expected,
@@ -209,7 +209,8 @@ TEST_P(DraftModule, RefusesWhatDoesNotFit) {
   std::vector<float> logits(static_cast<size_t>(m.config.vocab_size));
   const SequenceSlice slice{0, 1, 0, kv.get()};
   const int64_t row = 0;
-  const int32_t id = 3, position = 0;
+  const int32_t id = 3;
+  const float position = 0;
   const auto attempt = [&](const std::function<void(DraftBatch&)>& change) {
     ASSERT_TRUE(kv->reserve(1));
     DraftBatch batch;

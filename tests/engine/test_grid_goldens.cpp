@@ -121,15 +121,16 @@ TEST_P(GridGolden, PositionsAgree) {
   // 13 positions per second and 2 seconds per grid, or 25 and 1.
   const bool seconds = family.ends_with("_omni");
   const double step = family == "qwen3_omni" ? 26.0 : 25.0;
-  for (MediaSpan& span : spans) span.time_step = seconds ? step : 1.0;
+  for (MediaSpan& span : spans) span.time.step = seconds ? step : 1.0;
   for (const MediaSpan& span : find_media_spans(video_ids_, 150, pictures)) spans.push_back(span);
   std::sort(spans.begin(), spans.end(),
             [](const MediaSpan& a, const MediaSpan& b) { return a.first_token < b.first_token; });
   const PromptPositions found =
       mrope_positions(static_cast<int64_t>(video_ids_.size()), spans,
-                      seconds ? AfterVideo::kMaximum : AfterVideo::kLongestSide);
-  EXPECT_EQ(found.positions, integers(golden_->find("video_positions")));
-  EXPECT_EQ(found.next_position, integers(golden_->find("video_next")).front());
+                      {seconds ? AfterVideo::kMaximum : AfterVideo::kLongestSide});
+  const std::vector<int32_t> expected = integers(golden_->find("video_positions"));
+  EXPECT_EQ(found.positions, std::vector<float>(expected.begin(), expected.end()));
+  EXPECT_EQ(found.next_position, static_cast<float>(integers(golden_->find("video_next")).front()));
 }
 
 TEST_P(GridGolden, GreedyTokensAgree) {

@@ -185,7 +185,8 @@ class SequenceGroup {
   /// The next ids of every sequence, in one pass; (ids, vocab) logits of each.
   std::vector<std::vector<float>> forward(std::span<const std::span<const int32_t>> parts,
                                           std::span<const int64_t> prompt_ends = {}) {
-    std::vector<int32_t> ids, positions;
+    std::vector<int32_t> ids;
+    std::vector<float> positions;
     std::vector<SequenceSlice> slices;
     std::vector<int64_t> rows;
     for (size_t i = 0; i < parts.size(); ++i) {
@@ -198,7 +199,7 @@ class SequenceGroup {
       for (int64_t t = 0; t < count; ++t) {
         rows.push_back(static_cast<int64_t>(ids.size()));
         ids.push_back(parts[i][static_cast<size_t>(t)]);
-        positions.push_back(static_cast<int32_t>(begin + t));
+        positions.push_back(static_cast<float>(begin + t));
       }
     }
     const int64_t vocab = model_.decoder.vocab_size;

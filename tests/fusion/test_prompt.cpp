@@ -9,6 +9,7 @@ namespace {
 
 constexpr int32_t kPad = 9;
 using Ids = std::vector<int32_t>;
+using Positions = std::vector<float>;
 
 TEST(Prompt, ExpandsEachPlaceholder) {
   const Ids ids = {1, kPad, 2, kPad};
@@ -41,7 +42,7 @@ TEST(Prompt, RefusesTornOrMissingRuns) {
 
 TEST(Positions, TextCountsUp) {
   const PromptPositions p = text_positions(3);
-  EXPECT_EQ(p.positions, (Ids{0, 1, 2}));
+  EXPECT_EQ(p.positions, (Positions{0, 1, 2}));
   EXPECT_EQ(p.next_position, 3);
 }
 
@@ -50,9 +51,9 @@ TEST(Positions, PictureTakesRowsAndColumns) {
   const std::vector<MediaSpan> spans = {{2, 6, 1, 2, 3}};
   const PromptPositions p = mrope_positions(10, spans);
   EXPECT_EQ(p.num_axes, 3);
-  EXPECT_EQ(p.positions, (Ids{0, 1, 2, 2, 2, 2, 2, 2, 5, 6,  //
-                              0, 1, 2, 2, 2, 3, 3, 3, 5, 6,  //
-                              0, 1, 2, 3, 4, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(p.positions, (Positions{0, 1, 2, 2, 2, 2, 2, 2, 5, 6,  //
+                                    0, 1, 2, 2, 2, 3, 3, 3, 5, 6,  //
+                                    0, 1, 2, 3, 4, 2, 3, 4, 5, 6}));
   EXPECT_EQ(p.next_position, 7);
 }
 
@@ -68,12 +69,12 @@ TEST(Positions, RulesDifferInWhatFollowsAVideo) {
   // 8 grids of 2 x 2 tokens, two positions apart, after three tokens of text. Next text: 18 in
   // transformers 4.57.3, 5 in 5.23; there the first generated token comes after position 17 too.
   MediaSpan video{3, 32, 8, 2, 2};
-  video.time_step = 2.0;
+  video.time.step = 2.0;
   const std::vector<MediaSpan> spans = {video};
-  const PromptPositions most = mrope_positions(38, spans, AfterVideo::kMaximum);
-  const PromptPositions side = mrope_positions(38, spans, AfterVideo::kLongestSide);
+  const PromptPositions most = mrope_positions(38, spans, {AfterVideo::kMaximum});
+  const PromptPositions side = mrope_positions(38, spans, {AfterVideo::kLongestSide});
   for (size_t t = 0; t < 8; ++t) {
-    EXPECT_EQ(most.positions[3 + 4 * t], static_cast<int32_t>(3 + 2 * t));
+    EXPECT_EQ(most.positions[3 + 4 * t], static_cast<float>(3 + 2 * t));
     EXPECT_EQ(side.positions[3 + 4 * t], most.positions[3 + 4 * t]);
   }
   EXPECT_EQ(most.positions[35], 18);
@@ -84,10 +85,14 @@ TEST(Positions, RulesDifferInWhatFollowsAVideo) {
 
 TEST(Positions, TimesAreCutDown) {
   MediaSpan video{0, 4, 4, 1, 1};
-  video.time_step = 0.7;
+  video.time.step = 0.7;
   const PromptPositions p = mrope_positions(4, std::vector<MediaSpan>{video});
-  EXPECT_EQ(Ids(p.positions.begin(), p.positions.begin() + 4), (Ids{0, 0, 1, 2}));
-  video.time_step = 1e30;
+  EXPECT_EQ(Positions(p.positions.begin(), p.positions.begin() + 4), (Positions{0, 0, 1, 2}));
+  video.time.whole = false;
+  const PromptPositions kept = mrope_positions(4, std::vector<MediaSpan>{video});
+  EXPECT_EQ(kept.positions[1], 0.7f);
+  EXPECT_EQ(kept.next_position, 3 * 0.7f + 1);
+  video.time.step = 1e30;
   EXPECT_THROW(mrope_positions(4, std::vector<MediaSpan>{video}), Error);
 }
 
