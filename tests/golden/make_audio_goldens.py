@@ -2,7 +2,8 @@
 
     python tests/golden/make_audio_goldens.py        (transformers 5.23, torch 2.15, CPU, float32)
 
-Writes tests/golden/speech/: log_mel.txt (lines "length mels frame value..."), a checkpoint with a
+Writes tests/golden/speech/: log_mel.txt (lines "length mels num_frames frame value...", a negative length:
+not padded to 30 s, frame -1: the mean over all frames), a checkpoint with a
 byte-level tokenizer (all weights random, float16), and expected.safetensors. The signals are made
 from integers, so the tests rebuild them bit by bit (tests/encoders/signal.h).
 """
@@ -18,9 +19,13 @@ from transformers import (GenerationConfig, WhisperConfig, WhisperFeatureExtract
                           WhisperForConditionalGeneration)
 
 OUT = pathlib.Path(__file__).parent / "speech"
-LENGTHS = [1, 79, 80, 99, 159, 160, 161, 201, 400, 16000, 48000, 52801, 479999, 480000, 480001,
-           500000]
-LENGTHS_128 = [1, 80, 161, 16000, 479999, 480001]
+SECOND = 16000
+# To 30 s of silence or a cut, as Whisper and Qwen2-Audio hear; unpadded as Qwen3-Omni hears, and long sounds of the others.
+PADDED = {80: [0, 1, 79, 80, 99, 159, 160, 161, 201, 399, 400, 401, 15999, 16000, 16001, 48000, 52801, 30 * SECOND - 1,
+               30 * SECOND, 30 * SECOND + 1, 500000, 31 * SECOND, 95 * SECOND]}
+PADDED[128] = [0, 1, 80, 161, 399, 400, 401, 15999, 16000, 16001, 30 * SECOND - 1, 30 * SECOND, 30 * SECOND + 1, 31 * SECOND,
+               95 * SECOND]
+UNPADDED = [201, 319, 320, 321, 399, 400, 401, 15999, 16000, 16001, 52801, 30 * SECOND, 31 * SECOND, 95 * SECOND]
 HIDDEN, HEADS, WIDE, VOCAB, LAYERS = 32, 2, 64, 266 + 501, 2
 SPECIALS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|ko|>", "<|translate|>",
             "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>",
@@ -40,22 +45,26 @@ def signal(length):
 
 def log_mel_lines():
     lines = []
-    for mels in (80, 128):
+    samples = signal(95 * SECOND)
+
+    def write(name, features, frames):
+        count = features.shape[1]
+        kept = [(f, features[:, f]) for f in sorted(frames) if 0 <= f < count] + [(-1, features.astype(np.float64).mean(axis=1))]
+        for frame, column in kept:
+            lines.append(f"{name} {features.shape[0]} {count} {frame} " + " ".join(f"{v:.6g}" for v in column))
+
+    for mels, lengths in PADDED.items():
         extractor = WhisperFeatureExtractor(feature_size=mels)
-        for length in LENGTHS if mels == 80 else LENGTHS_128:
-            x = signal(length)
-            padded = extractor(x, sampling_rate=16000, return_tensors="np").input_features[0]
-            frames = sorted({0, 1, 2, min(length, 480000) // 160, 37, 299, 1200, 2998, 2999})
-            for frame in (f for f in frames if f < 3000):
-                values = " ".join(f"{v:.6g}" for v in padded[:, frame])
-                lines.append(f"{length} {mels} {frame} {values}")
-    # Unpadded: the real length, reflected at both ends.
-    extractor = WhisperFeatureExtractor()
-    for length in (201, 400, 16000, 52801):
-        found = extractor._np_extract_fbank_features(signal(length)[None], "cpu")[0]
-        for frame in sorted({0, min(1, found.shape[1] - 1), found.shape[1] // 2, found.shape[1] - 1}):
-            values = " ".join(f"{v:.6g}" for v in found[:, frame])
-            lines.append(f"-{length} 80 {frame} {values}")
+        for length in lengths:
+            found = extractor(samples[:length], sampling_rate=SECOND, return_tensors="np").input_features[0]
+            write(length, found, {0, length // 160 - 1, length // 160, 2999} if length <= 30 * SECOND else {2999})
+    for mels in PADDED:
+        extractor = WhisperFeatureExtractor(feature_size=mels)
+        for length in UNPADDED:
+            found = extractor(samples[:length], sampling_rate=SECOND, return_tensors="np", padding=True,
+                              truncation=False).input_features[0]
+            last = found.shape[1] - 1
+            write(-length, found, {0, last // 2, last - 1, last})
     return lines
 
 
