@@ -31,14 +31,17 @@ int64_t num_codes(const CodeEncoder& encoder, const Waveform& sound) {
 
 }  // namespace
 
-void TextEngine::spell_codes(const RequestMedia& media, PreparedPrompt& prompt) {
+void TextEngine::spell_codes(const RequestMedia& media, FeatureStore& store,
+                             PreparedPrompt& prompt) {
   if (!code_encoder_) return;
   const auto codes_of = [&](const auto& medium) {
-    return encoded(codes_key(medium), prompt, [&] {
+    SharedMedia codes = store.get(codes_key(medium), [&] {
       EncodedMedia fresh;
       fresh.codes = code_encoder_->encode(medium);
       return fresh;
     });
+    store.end_medium();
+    return codes;
   };
   const auto spell = [&](int32_t placeholder, const auto& items, const char* what) {
     const int64_t found = std::count(prompt.ids.begin(), prompt.ids.end(), placeholder);

@@ -329,8 +329,10 @@ GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenC
           ? nullptr
           : formats_.get(request.format, tokenizer(), config_.decoder.vocab_size, eos_);
   if (!prompt.features.empty()) generation.usage().encode_ms = milliseconds_since(start);
-  generation.usage().encoder_passes = prompt.encoder_passes;
-  generation.usage().encoder_reused = prompt.encoder_reused;
+  generation.usage().encoder_passes = prompt.work.passes;
+  generation.usage().encoder_reused = prompt.work.reused;
+  generation.usage().encoder_chunks = prompt.work.chunks;
+  generation.usage().encoder_chunks_reused = prompt.work.chunks_reused;
   if (request.max_new_tokens == 0) {
     generation.finish_choice(false);
     return generation.finish();

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "core/check.h"
 #include "encoders/vision/tiling.h"
@@ -95,12 +96,72 @@ class PatchImageEncoder final : public ImageEncoder {
     return std::vector<MediaGrid>(static_cast<size_t>(grid.t), {1, grid.h, grid.w});
   }
 
-  EncodedMedia encode_video(const Video& video) override {
-    if (!encoder_->config().video) return ImageEncoder::encode_video(video);
-    return project(encoder_->forward(video));
+  // The frames of one picture on the temporal axis are a part.
+  SharedMedia encode_video(const Video& video, FeatureStore& store) override {
+    if (!encoder_->config().video) return ImageEncoder::encode_video(video, store);
+    const PatchPlan plan = encoder_->plan(video);
+    const int64_t patches = plan.grid_h * plan.grid_w;
+    const int64_t most = std::max<int64_t>(1, kPatchesPerPass / patches);
+    std::vector<ContentKey> keys;
+    std::vector<SharedMedia> parts;
+    std::set<ContentKey> wanted;
+    std::vector<bool> is_first;  // of a part that has to be computed
+    for (int64_t t = 0; t < plan.grid_t; ++t) {
+      keys.push_back(part_key(video, plan, t));
+      const bool known = wanted.contains(keys.back());
+      parts.push_back(known ? nullptr : store.find(keys.back()));
+      is_first.push_back(!known && !parts.back());
+      if (is_first.back()) wanted.insert(keys.back());
+    }
+    for (int64_t t = 0; t < plan.grid_t;) {
+      int64_t end = t;
+      while (end < plan.grid_t && end - t < most && is_first[static_cast<size_t>(end)]) ++end;
+      if (end > t) encode_parts(video, plan, t, end, keys, parts, store);
+      t = std::max(end, t + 1);
+    }
+    for (size_t t = 0; t < parts.size(); ++t)
+      if (!parts[t]) parts[t] = store.find(keys[t]);  // the same frames once more
+    return join_parts(parts);
   }
 
  private:
+  static constexpr int64_t kPatchesPerPass = 8192;  // bounds the memory of activations
+
+  // What the encoder sees of it: its frames, and the size that the whole video lets them have.
+  ContentKey part_key(const Video& video, const PatchPlan& plan, int64_t t) const {
+    const int64_t step = encoder_->config().processor.temporal_patch_size;
+    const int64_t bytes = video.height * video.width * 3;
+    if (static_cast<int64_t>(video.rgb.size()) != video.num_frames * bytes)
+      fail(ErrorCode::kInvalidArgument, "expected ", video.num_frames, "x", video.height, "x",
+           video.width, "x3 bytes of video, found ", video.rgb.size());
+    ContentHash hash;
+    hash.add("frames").add(plan.grid_h).add(plan.grid_w).add(video.height).add(video.width);
+    for (int64_t i = 0; i < step; ++i) {
+      const int64_t frame = std::min(t * step + i, video.num_frames - 1);
+      hash.add(std::span(video.rgb).subspan(static_cast<size_t>(frame * bytes),
+                                            static_cast<size_t>(bytes)));
+    }
+    return hash.finish();
+  }
+
+  void encode_parts(const Video& video, const PatchPlan& plan, int64_t begin, int64_t end,
+                    const std::vector<ContentKey>& keys, std::vector<SharedMedia>& parts,
+                    FeatureStore& store) const {
+    const EncodedMedia all = project(encoder_->forward(video, plan, begin, end - begin));
+    const int64_t count = all.rows.shape()[0] / (end - begin);
+    const auto cut = [&](const Tensor& rows, int64_t part) {
+      Tensor out(DType::kF32, {count, rows.shape()[1]});
+      std::copy_n(rows.f32() + part * count * rows.shape()[1], count * rows.shape()[1], out.f32());
+      return out;
+    };
+    for (int64_t t = begin; t < end; ++t) {
+      const auto at = static_cast<size_t>(t);
+      EncodedMedia part{cut(all.rows, t - begin), {}};
+      for (const Tensor& rows : all.deep_rows) part.deep_rows.push_back(cut(rows, t - begin));
+      parts[at] = store.insert(keys[at], std::move(part));
+    }
+  }
+
   EncodedMedia project(VisionFeatures features) const {
     EncodedMedia out;
     for (size_t i = 0; i < deep_projectors_.size(); ++i)
@@ -233,9 +294,9 @@ std::vector<MediaGrid> ImageEncoder::video_grids(const Video&) const {
   fail(ErrorCode::kUnsupported, "expected pictures, found a video: this model takes none");
 }
 
-EncodedMedia ImageEncoder::encode_video(const Video& video) {
+SharedMedia ImageEncoder::encode_video(const Video& video, FeatureStore&) {
   video_grids(video);
-  return {};
+  return nullptr;
 }
 
 std::string ImageEncoder::text(const Image&, const std::string&) const { return {}; }

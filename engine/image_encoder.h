@@ -8,7 +8,7 @@
 #include "core/tensor.h"
 #include "core/tensor_source.h"
 #include "encoders/vision/vision_config.h"
-#include "engine/encoder_cache.h"
+#include "engine/feature_store.h"
 #include "engine/model_config.h"
 #include "fusion/prompt.h"
 #include "kernels/backend.h"
@@ -27,7 +27,8 @@ class ImageEncoder {
   virtual EncodedMedia encode(const Image& image, PictureView view) = 0;
   /// The same for a video. Throws kUnsupported where the encoder takes pictures only.
   virtual std::vector<MediaGrid> video_grids(const Video& video) const;
-  virtual EncodedMedia encode_video(const Video& video);
+  /// Looks for each of its parts in `store` first.
+  virtual SharedMedia encode_video(const Video& video, FeatureStore& store);
   /// What a prompt holds in place of the picture's marker, one `token` per row; empty: as many
   /// tokens as the picture has, and nothing else.
   virtual std::string text(const Image& image, const std::string& token) const;

@@ -26,8 +26,10 @@ void TextEngine::spell_media(std::vector<int32_t>& ids, const RequestMedia& medi
 PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, const RequestMedia& media) {
   spell_media(ids, media);
   PreparedPrompt prompt = lay_out(std::move(ids), media);
-  spell_codes(media, prompt);
-  encode_media(media, prompt);
+  FeatureStore store(encoder_cache_);
+  spell_codes(media, store, prompt);
+  encode_media(media, store, prompt);
+  prompt.work = store.work();
   // Rows of pictures cover these ids; what looks them up needs some id of the vocabulary.
   if (config_.special.image_placeholder >= config_.decoder.vocab_size)
     std::replace(prompt.ids.begin(), prompt.ids.end(), config_.special.image_placeholder, 0);
@@ -183,77 +185,25 @@ ContentKey content_key(const Image& image, PictureView view) {
   return hash.add(image.height).add(image.width).add(image.rgb).finish();
 }
 
-ContentKey content_key(const Video& video) {
-  ContentHash hash;
-  hash.add("video").add(video.num_frames).add(video.height).add(video.width).add(video.rgb);
-  return hash.finish();
-}
-
-ContentKey content_key(const SoundView& sound, int64_t surroundings) {
-  return ContentHash()
-      .add("sound")
-      .add(surroundings)
-      .add(sound.sample_rate_hz)
-      .add(sound.samples)
-      .finish();
-}
-
 }  // namespace
 
-SharedMedia TextEngine::encoded(const ContentKey& key, PreparedPrompt& prompt,
-                                const std::function<EncodedMedia()>& encode) {
-  SharedMedia media = encoder_cache_.find(key);
-  if (media) {
-    ++prompt.encoder_reused;
-    return media;
-  }
-  ++prompt.encoder_passes;
-  media = std::make_shared<const EncodedMedia>(encode());
-  encoder_cache_.insert(key, media);
-  return media;
-}
-
-// The encoder takes the sounds of a request together: the rows of one may owe something to others.
-std::vector<SharedMedia> TextEngine::encoded_sounds(std::span<const SoundView> sounds,
-                                                    PreparedPrompt& prompt) {
-  const std::vector<int64_t> surroundings = sound_encoder().surroundings(sounds);
-  std::vector<ContentKey> keys;
-  std::vector<SharedMedia> out;
-  std::vector<bool> missing;
-  std::vector<size_t> first;  // where each sound occurs first in the request
-  for (size_t i = 0; i < sounds.size(); ++i) {
-    keys.push_back(content_key(sounds[i], surroundings[i]));
-    first.push_back(
-        static_cast<size_t>(std::find(keys.begin(), keys.end(), keys.back()) - keys.begin()));
-    out.push_back(first[i] < i ? out[first[i]] : encoder_cache_.find(keys.back()));
-    missing.push_back(first[i] == i && out.back() == nullptr);
-    ++(missing.back() ? prompt.encoder_passes : prompt.encoder_reused);
-  }
-  if (std::find(missing.begin(), missing.end(), true) == missing.end()) return out;
-  std::vector<Tensor> rows = sound_encoder().encode(sounds, missing);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (!missing[i]) continue;
-    out[i] = std::make_shared<const EncodedMedia>(EncodedMedia{std::move(rows[i]), {}});
-    encoder_cache_.insert(keys[i], out[i]);
-  }
-  for (size_t i = 0; i < out.size(); ++i) out[i] = out[first[i]];
-  return out;
-}
-
 // Spans lie in the order of the prompt; those of one medium in the order of its rows.
-void TextEngine::encode_media(const RequestMedia& media, PreparedPrompt& prompt) {
+void TextEngine::encode_media(const RequestMedia& media, FeatureStore& store,
+                              PreparedPrompt& prompt) {
   std::array<std::vector<SharedMedia>, 3> kept;
   const auto of = [&kept](SpanKind kind) -> auto& { return kept[static_cast<size_t>(kind)]; };
-  for (const Image& image : media.images)
-    of(SpanKind::kPicture).push_back(encoded(content_key(image, prompt.view), prompt, [&] {
+  for (const Image& image : media.images) {
+    of(SpanKind::kPicture).push_back(store.get(content_key(image, prompt.view), [&] {
       return image_encoder_->encode(image, prompt.view);
     }));
-  for (const Video& video : media.videos)
-    of(SpanKind::kVideo).push_back(encoded(content_key(video), prompt, [&] {
-      return image_encoder_->encode_video(video);
-    }));
+    store.end_medium();
+  }
+  for (const Video& video : media.videos) {
+    of(SpanKind::kVideo).push_back(image_encoder_->encode_video(video, store));
+    store.end_medium();
+  }
   if (const std::vector<SoundView> heard = media.heard(); !heard.empty())
-    of(SpanKind::kSound) = encoded_sounds(heard, prompt);
+    of(SpanKind::kSound) = sound_encoder().encode(heard, store);
 
   std::array<std::vector<int64_t>, 3> taken;  // rows of each medium
   for (size_t kind = 0; kind < kept.size(); ++kind) {

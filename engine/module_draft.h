@@ -49,11 +49,11 @@ class ModuleDraft {
   int64_t width_, axes_;
   int64_t prompt_size_ = 0;
   std::vector<int32_t> ids_;
-  std::vector<float> positions_;  // (tokens, axes)
-  int64_t num_rows_ = 0;            // of the decoder, taken so far
-  std::vector<float> waiting_;      // those that the module has not read, in order
-  std::vector<float> coming_;       // rows_to_come
-  std::vector<float> prompt_row_;   // the decoder's row of the prompt's last token
+  std::vector<float> positions_;   // (tokens, axes)
+  int64_t num_rows_ = 0;           // of the decoder, taken so far
+  std::vector<float> waiting_;     // those that the module has not read, in order
+  std::vector<float> coming_;      // rows_to_come
+  std::vector<float> prompt_row_;  // the decoder's row of the prompt's last token
   std::vector<float> logits_, last_row_;
   std::vector<int32_t> guesses_;
 };

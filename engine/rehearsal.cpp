@@ -60,7 +60,9 @@ void TextEngine::rehearse(const LargestPass& pass) {
                              PictureView::kAlone);
     if (sound_encoder_ && pass.sound_s > 0) {
       const Waveform sound = silence(pass.sound_s, config_.audio->mel.sample_rate_hz);
-      sound_encoder_->encode(std::vector<SoundView>{sound});
+      EncoderCache nothing(0);
+      FeatureStore store(nothing);
+      sound_encoder_->encode(std::vector<SoundView>{sound}, store);
     }
     encoder_peak_ = meter.peak_bytes();
   }

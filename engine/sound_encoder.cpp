@@ -71,55 +71,28 @@ std::vector<int64_t> SoundEncoder::count_tokens(std::span<const SoundView> sound
   return out;
 }
 
-std::vector<int64_t> SoundEncoder::surroundings(std::span<const SoundView> sounds) const {
-  // More silence than this behind a sound is not seen: its frames end before.
-  constexpr int64_t kSilenceSeen = 1024;
-  const AudioConfig& config = encoder_->config();
-  int64_t longest_frames = 0;
+std::vector<SharedMedia> SoundEncoder::encode(std::span<const SoundView> sounds,
+                                              FeatureStore& store) const {
   const std::vector<Extent> extents = measure(sounds);
+  int64_t longest_frames = 0;
   for (const Extent& e : extents) longest_frames = std::max(longest_frames, e.num_frames);
-  const int64_t chunk = config.chunks_padded ? std::min(config.chunk_frames, longest_frames) : 0;
-  std::vector<int64_t> out(sounds.size());
-  for (const Extent& e : extents) {
-    const int64_t silence = mel_.config().padded_samples > 0
-                                ? 0
-                                : std::min(e.padded_samples - e.num_samples, kSilenceSeen);
-    out[e.sound] = chunk * (kSilenceSeen + 1) + silence;
-  }
-  return out;
-}
-
-std::vector<Tensor> SoundEncoder::encode(std::span<const SoundView> sounds) const {
-  return encode(sounds, std::vector<bool>(sounds.size(), true));
-}
-
-std::vector<Tensor> SoundEncoder::encode(std::span<const SoundView> sounds,
-                                         const std::vector<bool>& wanted) const {
-  ONNURI_CHECK(wanted.size() == sounds.size());
-  const std::vector<Extent> extents = measure(sounds);
-  std::vector<int64_t> rows(sounds.size());
-  int64_t longest_frames = 0;
-  for (const Extent& e : extents) {
-    longest_frames = std::max(longest_frames, e.num_frames);
-    if (wanted[e.sound]) rows[e.sound] += encoder_->num_rows(e.num_frames);
-  }
-  const int64_t width = encoder_->config().out_size();
-  std::vector<Tensor> out;
-  for (const int64_t count : rows)
-    out.push_back(count > 0 ? Tensor(DType::kF32, {count, width}) : Tensor());
-  std::vector<int64_t> done(sounds.size());
-  for (const Extent& e : extents) {
-    const int64_t count = encoder_->num_rows(e.num_frames);
-    if (count == 0 || !wanted[e.sound]) continue;
-    float* to = out[e.sound].f32() + done[e.sound] * width;
-    encode_window(sounds[e.sound], e, longest_frames, matrix(to, count, width));
-    done[e.sound] += count;
+  std::vector<SharedMedia> out;
+  std::vector<SharedMedia> parts;  // of one sound
+  for (size_t i = 0; i < extents.size(); ++i) {
+    const Extent& e = extents[i];
+    if (encoder_->num_rows(e.num_frames) > 0)
+      encode_window(sounds[e.sound], e, longest_frames, store, parts);
+    if (i + 1 < extents.size() && extents[i + 1].sound == e.sound) continue;
+    out.push_back(join_parts(parts));
+    parts.clear();
+    store.end_medium();
   }
   return out;
 }
 
 void SoundEncoder::encode_window(const SoundView& sound, const Extent& e, int64_t longest_frames,
-                                 MatrixView out) const {
+                                 FeatureStore& store, std::vector<SharedMedia>& parts) const {
+  const AudioConfig& config = encoder_->config();
   const int64_t mels = mel_.config().num_mels;
   const int64_t frames = std::min(mel_.num_frames(e.padded_samples), e.num_frames + kFramesBehind);
   Tensor spectrogram(DType::kF32, {frames, mels});
@@ -128,7 +101,25 @@ void SoundEncoder::encode_window(const SoundView& sound, const Extent& e, int64_
                                                   static_cast<size_t>(e.num_samples)),
                             e.padded_samples};
   LogMel::normalize(backend_->pool(), mel_.log_frames(backend_->pool(), signal, 0, mel), mel);
-  encoder_->encode({mel, e.num_frames, longest_frames}, out);
+
+  const int64_t unit = encoder_->unit_frames() > 0 ? encoder_->unit_frames() : e.num_frames;
+  // A chunk that is filled up with silence knows how far.
+  const int64_t filled = config.chunks_padded ? std::min(config.chunk_frames, longest_frames) : 0;
+  for (int64_t first = 0; first < e.num_frames; first += unit) {
+    const int64_t count = std::min(unit, e.num_frames - first);
+    const int64_t rows = encoder_->num_rows(count);
+    if (rows == 0) continue;
+    // Whole sounds see the frames behind them too.
+    const int64_t seen = encoder_->unit_frames() > 0 ? count : frames;
+    const std::span<const float> values(mel.row(first), static_cast<size_t>(seen * mels));
+    const ContentKey key = ContentHash().add("sound").add(count).add(filled).add(values).finish();
+    parts.push_back(store.get(key, [&] {
+      EncodedMedia part{Tensor(DType::kF32, {rows, config.out_size()}), {}};
+      encoder_->encode({{mel.row(first), seen, mel.cols, mel.stride}, count, longest_frames},
+                       matrix(part.rows.f32(), rows, config.out_size()));
+      return part;
+    }));
+  }
 }
 
 std::unique_ptr<SoundEncoder> make_sound_encoder(const ModelConfig& config, const std::string& path,

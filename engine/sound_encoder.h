@@ -10,6 +10,7 @@
 #include "core/tensor_source.h"
 #include "encoders/audio/audio_encoder.h"
 #include "encoders/audio/log_mel.h"
+#include "engine/feature_store.h"
 #include "engine/model_config.h"
 #include "kernels/backend.h"
 #include "onnuri/media.h"
@@ -39,14 +40,11 @@ class SoundEncoder {
   /// The tokens that each sound becomes. Throws as check_sound, and kInvalidArgument for sounds
   /// without a whole frame.
   std::vector<int64_t> count_tokens(std::span<const SoundView> sounds) const;
-  /// (tokens, hidden size) of each sound; an empty tensor where there are no tokens.
-  std::vector<Tensor> encode(std::span<const SoundView> sounds) const;
-  /// The same for those sounds alone that are `wanted`; empty tensors for the others.
-  std::vector<Tensor> encode(std::span<const SoundView> sounds,
-                             const std::vector<bool>& wanted) const;
-  /// What the rows of each sound owe to the others of its request: where these numbers and the
-  /// sounds are equal, so are the rows, to the last bit.
-  std::vector<int64_t> surroundings(std::span<const SoundView> sounds) const;
+  /// Rows (tokens, hidden size) of each sound, none where there are no tokens. Stretches of a sound
+  /// that attend to nothing outside themselves are parts of `store`, named by their spectrogram:
+  /// that of a longer recording is the same up to where the shorter one ends, unless what was added
+  /// is louder than all before and lifts the floor of the whole.
+  std::vector<SharedMedia> encode(std::span<const SoundView> sounds, FeatureStore& store) const;
 
  private:
   /// One window of a sound.
@@ -58,8 +56,9 @@ class SoundEncoder {
     int64_t num_frames = 0;
   };
   std::vector<Extent> measure(std::span<const SoundView> sounds) const;
+  /// Appends the parts of one window.
   void encode_window(const SoundView& sound, const Extent& extent, int64_t longest_frames,
-                     MatrixView out) const;
+                     FeatureStore& store, std::vector<SharedMedia>& parts) const;
 
   Backend* backend_;
   LogMel mel_;

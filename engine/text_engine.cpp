@@ -296,11 +296,13 @@ FloatMatrix TextEngine::encode_image(const Image& image) {
 
 FloatMatrix TextEngine::encode_audio(const Waveform& audio) {
   const std::lock_guard lock(mutex_);
-  const std::vector<Tensor> rows = sound_encoder().encode(std::vector<SoundView>{audio});
+  EncoderCache nothing(0);
+  FeatureStore store(nothing);
+  const SharedMedia heard = sound_encoder().encode(std::vector<SoundView>{audio}, store)[0];
   FloatMatrix out{0, config_.decoder.hidden_size, {}};
-  if (rows[0].empty()) return out;
-  out.rows = rows[0].shape()[0];
-  out.values.assign(rows[0].f32(), rows[0].f32() + out.rows * out.cols);
+  if (heard->rows.empty()) return out;
+  out.rows = heard->rows.shape()[0];
+  out.values.assign(heard->rows.f32(), heard->rows.f32() + out.rows * out.cols);
   return out;
 }
 

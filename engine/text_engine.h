@@ -14,6 +14,7 @@
 #include "engine/chat.h"
 #include "engine/code_encoder.h"
 #include "engine/engine_lock.h"
+#include "engine/feature_store.h"
 #include "engine/image_encoder.h"
 #include "engine/memory_use.h"
 #include "engine/model_config.h"
@@ -39,9 +40,8 @@ struct PreparedPrompt {
   std::vector<SpanRows> rows;         // of each span, inside features
   std::vector<int32_t> visible_ends;  // (num_tokens) or empty, see SequenceSlice
   PictureView view = PictureView::kAlone;
-  std::string text;            // of a conversation: the rendered prompt
-  int64_t encoder_passes = 0;  // media that were encoded, and those that had been before
-  int64_t encoder_reused = 0;
+  std::string text;  // of a conversation: the rendered prompt
+  MediaWork work;
   bool is_chat = false;
   bool has_tools = false;
   ToolSchemas tools;
@@ -116,12 +116,7 @@ class TextEngine final : public Engine, public MeasuredEngine {
   void spell_media(std::vector<int32_t>& ids, const RequestMedia& media) const;
   /// Spans and positions; what encode_media fills in is missing.
   PreparedPrompt lay_out(std::vector<int32_t> ids, const RequestMedia& media) const;
-  /// What the cache keeps under `key`, else what `encode` makes of it, counted in `prompt`.
-  SharedMedia encoded(const ContentKey& key, PreparedPrompt& prompt,
-                      const std::function<EncodedMedia()>& encode);
-  std::vector<SharedMedia> encoded_sounds(std::span<const SoundView> sounds,
-                                          PreparedPrompt& prompt);
-  void encode_media(const RequestMedia& media, PreparedPrompt& prompt);
+  void encode_media(const RequestMedia& media, FeatureStore& store, PreparedPrompt& prompt);
   std::vector<MediaSpan> image_spans(std::span<const int32_t> ids, std::span<const Image> images,
                                      PictureView view) const;
   /// How the pictures of a prompt are seen: by their number, and as its placeholders were expanded.
@@ -129,7 +124,7 @@ class TextEngine final : public Engine, public MeasuredEngine {
   PictureView picture_view(std::span<const int32_t> ids, std::span<const Image> images) const;
   // engine/code_prompt.cpp
   /// Placeholders of codes become the codes of the media, where the prompt has any.
-  void spell_codes(const RequestMedia& media, PreparedPrompt& prompt);
+  void spell_codes(const RequestMedia& media, FeatureStore& store, PreparedPrompt& prompt);
   /// Room for the codes of media, where the prompt has one placeholder for each.
   std::vector<int32_t> expand_codes(std::vector<int32_t> ids, const DecodedMedia& media) const;
   std::vector<MediaSpan> video_spans(std::span<const int32_t> ids, std::span<const Video> videos,

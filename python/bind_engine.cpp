@@ -193,6 +193,8 @@ void bind_results(py::module_& module) {
       .def_readonly("accepted_tokens", &Usage::accepted_tokens)
       .def_readonly("encoder_passes", &Usage::encoder_passes)
       .def_readonly("encoder_reused", &Usage::encoder_reused)
+      .def_readonly("encoder_chunks", &Usage::encoder_chunks)
+      .def_readonly("encoder_chunks_reused", &Usage::encoder_chunks_reused)
       .def_readonly("encode_ms", &Usage::encode_ms)
       .def_readonly("prefill_ms", &Usage::prefill_ms)
       .def_readonly("decode_ms", &Usage::decode_ms)

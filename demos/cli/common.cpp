@@ -299,6 +299,8 @@ Json usage_json(const Usage& usage) {
               {"accepted_tokens", usage.accepted_tokens},
               {"encoder_passes", usage.encoder_passes},
               {"encoder_reused", usage.encoder_reused},
+              {"encoder_chunks", usage.encoder_chunks},
+              {"encoder_chunks_reused", usage.encoder_chunks_reused},
               {"encode_ms", usage.encode_ms},
               {"prefill_ms", usage.prefill_ms},
               {"decode_ms", usage.decode_ms}};

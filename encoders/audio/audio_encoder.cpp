@@ -132,6 +132,14 @@ int64_t AudioEncoder::num_rows(int64_t num_frames) const {
   return config_.mean_pairs ? rows / 2 : rows;
 }
 
+// Pairs of rows must not cross a border.
+int64_t AudioEncoder::unit_frames() const {
+  if (config_.span_chunks == 0) return 0;
+  const int64_t rows = config_.span_chunks * rows_of_stem(config_, config_.chunk_frames);
+  const int64_t spans = config_.mean_pairs && rows % 2 != 0 ? 2 : 1;
+  return spans * config_.span_chunks * config_.chunk_frames;
+}
+
 void AudioEncoder::encode(const MelInput& input, MatrixView out) const {
   const int64_t frames = input.num_frames;
   const bool too_long =

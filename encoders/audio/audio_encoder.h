@@ -32,6 +32,10 @@ class AudioEncoder {
   /// Feature rows of a sound of `num_frames` mel frames; a very short one may have none.
   int64_t num_rows(int64_t num_frames) const;
 
+  /// Frames that attend to nothing outside themselves: a sound may be encoded in pieces of whole
+  /// multiples of them (the last one may be shorter), to the same bits. 0: only as a whole.
+  int64_t unit_frames() const;
+
   /// out (num_rows(num_frames), config().out_size()). Throws kInvalidArgument when the sound is
   /// longer than the positions reach. One caller at a time.
   void encode(const MelInput& input, MatrixView out) const;

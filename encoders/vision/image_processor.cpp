@@ -264,7 +264,7 @@ Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan,
 }
 
 Tensor video_patches(const ImageProcessorConfig& config, const PatchPlan& plan, const Video& video,
-                     ThreadPool* pool) {
+                     ThreadPool* pool, int64_t first) {
   const int64_t frame_bytes = video.height * video.width * 3;
   if (static_cast<int64_t>(video.rgb.size()) != video.num_frames * frame_bytes)
     fail(ErrorCode::kInvalidArgument, "expected ", video.num_frames, "x", video.height, "x",
@@ -275,7 +275,7 @@ Tensor video_patches(const ImageProcessorConfig& config, const PatchPlan& plan, 
   std::vector<Image> frames(static_cast<size_t>(step));
   for (int64_t t = 0; t < plan.grid_t; ++t) {
     for (int64_t i = 0; i < step; ++i) {
-      const int64_t frame = std::min(t * step + i, video.num_frames - 1);
+      const int64_t frame = std::min((first + t) * step + i, video.num_frames - 1);
       const auto from = video.rgb.begin() + frame * frame_bytes;
       frames[static_cast<size_t>(i)] = {video.height, video.width, {from, from + frame_bytes}};
     }

@@ -54,8 +54,9 @@ Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan, 
 Tensor image_patches(const ImageProcessorConfig& config, const PatchPlan& plan,
                      std::span<const Image> images, ThreadPool* pool);
 
-/// Frames on the temporal axis of the patches: (num_patches, 3 * temporal * patch * patch).
+/// Frames on the temporal axis of the patches: (num_patches, 3 * temporal * patch * patch), for
+/// `plan.grid_t` pictures from the `first`th of the video on.
 Tensor video_patches(const ImageProcessorConfig& config, const PatchPlan& plan, const Video& video,
-                     ThreadPool* pool);
+                     ThreadPool* pool, int64_t first = 0);
 
 }  // namespace onnuri

@@ -252,6 +252,15 @@ VisionFeatures VisionEncoder::forward(const Video& video) const {
                  video_patches(config_.processor, patch_plan, video, &backend_->pool()));
 }
 
+VisionFeatures VisionEncoder::forward(const Video& video, const PatchPlan& whole, int64_t first,
+                                      int64_t count) const {
+  ONNURI_CHECK(first >= 0 && count > 0 && first + count <= whole.grid_t);
+  const ImageProcessorConfig& p = config_.processor;
+  const ImageSize size{whole.grid_h * p.patch_size, whole.grid_w * p.patch_size};
+  const PatchPlan part = plan_patches(p, config_.window_size, size, count);
+  return forward(part, video_patches(p, part, video, &backend_->pool(), first));
+}
+
 VisionFeatures VisionEncoder::forward(std::span<const Image> tiles) const {
   ONNURI_CHECK(config_.tiling.has_value() && !tiles.empty());
   const auto count = static_cast<int64_t>(tiles.size());

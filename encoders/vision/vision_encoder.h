@@ -42,6 +42,10 @@ class VisionEncoder {
   /// needed. With config().video.
   PatchPlan plan(const Video& video) const;
   VisionFeatures forward(const Video& video) const;
+  /// Pictures [first, first + count) of the video's plan alone, to the same bits: no picture sees
+  /// another.
+  VisionFeatures forward(const Video& video, const PatchPlan& whole, int64_t first,
+                         int64_t count) const;
   /// The part after the pixels: patches in the plan's order.
   VisionFeatures forward(const PatchPlan& plan, const Tensor& patches) const;
 

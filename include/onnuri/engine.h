@@ -148,6 +148,10 @@ struct Usage {
   int64_t accepted_tokens = 0;  ///< of those, the ones that were right
   int64_t encoder_passes = 0;   ///< pictures, videos and sounds that an encoder had to read
   int64_t encoder_reused = 0;   ///< those whose features were kept from earlier requests
+  /// The same in parts that are encoded on their own: pictures, frames of a video that share
+  /// patches, stretches of sound that attend to nothing outside themselves.
+  int64_t encoder_chunks = 0;
+  int64_t encoder_chunks_reused = 0;
   double encode_ms = 0;         ///< media encoders
   double prefill_ms = 0;        ///< prompt
   double decode_ms = 0;         ///< all generated tokens after the first

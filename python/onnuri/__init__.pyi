@@ -51,6 +51,8 @@ class Usage:
     accepted_tokens: int
     encoder_passes: int
     encoder_reused: int
+    encoder_chunks: int
+    encoder_chunks_reused: int
     encode_ms: float
     prefill_ms: float
     decode_ms: float

@@ -1,0 +1,65 @@
+// The features of one request's media, part by part: those that were kept from earlier requests,
+// and those that are computed now and kept.
+//
+// A part is what an encoder can do on its own to the last bit: a picture, the frames of a video
+// that share patches, a stretch of sound that attends to nothing outside itself. A request holds
+// its parts, so that a part that occurs twice is computed once even if the cache keeps nothing.
+#pragma once
+
+#include <functional>
+#include <unordered_map>
+
+#include "engine/encoder_cache.h"
+
+namespace onnuri {
+
+/// What the encoders had to do for a request, in media and in their parts.
+struct MediaWork {
+  int64_t passes = 0;  // media of which anything was encoded, and those that were all there
+  int64_t reused = 0;
+  int64_t chunks = 0;  // parts that were encoded, and those that were there
+  int64_t chunks_reused = 0;
+};
+
+class FeatureStore {
+ public:
+  explicit FeatureStore(EncoderCache& kept) : kept_(&kept) {}
+
+  /// Null when the part has to be computed; counts it as reused otherwise.
+  SharedMedia find(const ContentKey& key) {
+    SharedMedia& part = parts_[key];
+    if (!part) part = kept_->find(key);
+    if (part) ++work_.chunks_reused;
+    return part;
+  }
+  /// Counts the part as computed.
+  SharedMedia insert(const ContentKey& key, EncodedMedia features) {
+    ++work_.chunks;
+    SharedMedia& part = parts_[key];
+    part = std::make_shared<const EncodedMedia>(std::move(features));
+    kept_->insert(key, part);
+    return part;
+  }
+  SharedMedia get(const ContentKey& key, const std::function<EncodedMedia()>& compute) {
+    if (SharedMedia part = find(key)) return part;
+    return insert(key, compute());
+  }
+
+  /// All parts of one more medium were asked for.
+  void end_medium() {
+    ++(work_.chunks > chunks_before_ ? work_.passes : work_.reused);
+    chunks_before_ = work_.chunks;
+  }
+  const MediaWork& work() const { return work_; }
+
+ private:
+  EncoderCache* kept_;
+  std::unordered_map<ContentKey, SharedMedia, ContentKeyHasher> parts_;
+  MediaWork work_;
+  int64_t chunks_before_ = 0;  // the medium that is asked for now
+};
+
+/// Parts of one medium, one after the other, as one: the part itself where there is only one.
+SharedMedia join_parts(const std::vector<SharedMedia>& parts);
+
+}  // namespace onnuri
