@@ -13,13 +13,13 @@ import typing
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent
+VIDEO_RATES = [1.0, 2.0, 3.0, 4.0]
 
 
 class Checkpoint(typing.NamedTuple):
     folder: str  # under tests/golden
     markers: dict  # token: id
     marks: dict  # kind of part: its text in the template
-    rates: tuple = (1.0, 2.0, 3.0, 4.0)  # frames a second of its videos
 
 
 QWEN = {"<|image_pad|>": 150, "<|video_pad|>": 151, "<|vision_start|>": 152, "<|vision_end|>": 153}
@@ -49,8 +49,7 @@ CHECKPOINTS = {
     "smolvlm": Checkpoint("vision/smolvlm", TILES, {"image": "<image>"}),
     "qwen2_audio": Checkpoint("hearing/qwen2_audio", {"<|AUDIO|>": 60, "<|audio_bos|>": 61, "<|audio_eos|>": 62}, {"audio": SOUND}),
     "qwen2_5_omni": Checkpoint("grid/qwen2_5_omni", OMNI, OMNI_MARKS),
-    # At 13 positions a second other rates lie between whole numbers, which the reference keeps as fractions.
-    "qwen3_omni": Checkpoint("grid/qwen3_omni", OMNI, OMNI_MARKS, (1.0, 2.0)),
+    "qwen3_omni": Checkpoint("grid/qwen3_omni", OMNI, OMNI_MARKS),
 }
 
 
@@ -99,7 +98,7 @@ def draw_media(rnd, kind, fps, window):
 def draw_conversation(rnd, family, window):
     """One to four media in any order with words between some of them, as JSON."""
     kinds = list(CHECKPOINTS[family].marks)
-    parts, fps = [], rnd.choice(CHECKPOINTS[family].rates)
+    parts, fps = [], rnd.choice(VIDEO_RATES)
     for _ in range(rnd.randint(1, 4)):
         if rnd.random() < 0.7:
             parts.append({"text": "".join(rnd.choice("abc .") for _ in range(rnd.randint(1, 6)))})
@@ -140,7 +139,7 @@ def runs(values):
         if out and out[-1][0] == value:
             out[-1][1] += 1
         else:
-            out.append([int(value), 1])
+            out.append([value, 1])
     return out
 
 
@@ -149,9 +148,11 @@ def spread(counted):
 
 
 def packed_positions(positions):
-    """Per axis, runs of the steps from one position to the next, the first one from 0."""
-    return [runs(np.diff(axis, prepend=0)) for axis in positions]
+    """Per axis, runs of the steps from one position to the next, the first one from 0; fractions as they are."""
+    whole = np.asarray(positions).astype(np.int64)
+    return [runs(np.diff(steps, prepend=0).tolist()) if np.array_equal(axis, steps) else {"fractions": runs(axis.tolist())}
+            for axis, steps in zip(np.asarray(positions), whole)]
 
 
 def unpacked_positions(axes):
-    return np.array([np.cumsum(spread(axis)) for axis in axes])
+    return np.array([spread(axis["fractions"]) if isinstance(axis, dict) else np.cumsum(spread(axis)) for axis in axes])
