@@ -74,6 +74,7 @@ PreparedPrompt TextEngine::lay_out(std::vector<int32_t> ids, const RequestMedia&
           : text_positions(num_tokens);
   // Other sound counts like text in every numbering of positions: one step per token on all axes.
   if (!media.sounds.empty()) add(sound_spans(single, media.sounds));
+  add(video_sound_spans(single, media, merged));
   std::sort(prompt.spans.begin(), prompt.spans.end(), in_order);
   return prompt;
 }
@@ -202,8 +203,7 @@ void TextEngine::encode_media(const RequestMedia& media, FeatureStore& store,
     of(SpanKind::kVideo).push_back(image_encoder_->encode_video(video, store));
     store.end_medium();
   }
-  if (const std::vector<SoundView> heard = media.heard(); !heard.empty())
-    of(SpanKind::kSound) = sound_encoder().encode(heard, store);
+  of(SpanKind::kSound) = encode_sounds(media, store);
 
   std::array<std::vector<int64_t>, 3> taken;  // rows of each medium
   for (size_t kind = 0; kind < kept.size(); ++kind) {
@@ -302,7 +302,8 @@ std::vector<int32_t> TextEngine::expand_media(std::vector<int32_t> ids,
   }
   if (media.videos.empty()) return ids;
   const MergedMedia merged = merge_media(media);
-  return merged.any() ? expand_groups(ids, media, merged) : expand_videos(ids, media.videos);
+  if (merged.any()) return expand_groups(ids, media, merged);
+  return expand_video_sounds(expand_videos(ids, media.videos), merged);
 }
 
 // Where the frames stand apart, the brackets around the placeholder are repeated with it, and the

@@ -17,6 +17,7 @@
 #include "fusion/conv_abstractor.h"
 #include "fusion/positions.h"
 #include "fusion/projector.h"
+#include "fusion/sequence_compressor.h"
 #include "fusion/sound_in_video.h"
 #include "fusion/tile_rows.h"
 #include "onnuri/engine.h"
@@ -44,6 +45,7 @@ struct SpecialTokens {
   int32_t vision_start = -1;
   int32_t vision_end = -1;
   int32_t audio_placeholder = -1;
+  int32_t video_audio_placeholder = -1;  // of what is heard in videos, with SoundInVideo::kBehind
   int32_t audio_start = -1;
   int32_t audio_end = -1;
   // Ids that stand for image_placeholder in prompts, the first of them that occurs; the placeholder
@@ -103,9 +105,10 @@ struct ModelConfig {
   bool media_sees_ahead = false;     // tokens of a picture see each other in the decoder
   std::optional<AudioConfig> audio;  // of sound
   std::optional<SpeechDecoderConfig> speech_decoder;
-  std::shared_ptr<const CodesConfig> codes;  // of media as words, engine/code_encoder.h
-  MtpSpec mtp;                               // the prediction module that the checkpoint offers
-  std::vector<std::string> mtp_prefixes;     // its stored tensors, ignored when it is not loaded
+  std::optional<SequenceCompressorConfig> video_sound;  // with SoundInVideo::kBehind
+  std::shared_ptr<const CodesConfig> codes;             // of media as words, engine/code_encoder.h
+  MtpSpec mtp;                            // the prediction module that the checkpoint offers
+  std::vector<std::string> mtp_prefixes;  // its stored tensors, ignored when it is not loaded
   SpecialTokens special;
   TensorNameMap names;                        // canonical -> stored, all rooms
   std::string chat_template;                  // where the checkpoint has none

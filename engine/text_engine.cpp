@@ -78,6 +78,9 @@ void TextEngine::load(const ModelFiles& files) {
     for (const TensorRef& ref : config_.names("head.weight")) source.ignore_prefix(ref.name);
   image_encoder_ = make_image_encoder(files, config_, source, backend_, compute_);
   sound_encoder_ = make_sound_encoder(config_, path_, source, backend_, compute_);
+  if (config_.video_sound)
+    video_sound_ =
+        SequenceCompressor::load(*config_.video_sound, source, "video_sound.", backend_, compute_);
   code_encoder_ = make_code_encoder(config_, source, backend_);
   decoder_ = Decoder::load(config_.decoder, source, backend_, compute_, [&](double fraction) {
     report(0.05 + 0.9 * fraction, "loading weights");

@@ -138,6 +138,13 @@ class TextEngine final : public Engine, public MeasuredEngine {
   /// The spans of videos with their sound, which are blotted out of `ids`.
   std::vector<MediaSpan> take_groups(std::vector<int32_t>& ids, const RequestMedia& media,
                                      const MergedMedia& merged) const;
+  /// Where what is heard in videos has placeholders of its own.
+  std::vector<MediaSpan> video_sound_spans(std::span<const int32_t> ids, const RequestMedia& media,
+                                           const MergedMedia& merged) const;
+  std::vector<int32_t> expand_video_sounds(std::span<const int32_t> ids,
+                                           const MergedMedia& merged) const;
+  /// Rows of all sounds; those of videos shortened where the family does so.
+  std::vector<SharedMedia> encode_sounds(const RequestMedia& media, FeatureStore& store) const;
   /// Room for videos, and for the sound of those that have one, with brackets around it.
   std::vector<int32_t> expand_groups(std::span<const int32_t> ids, const RequestMedia& media,
                                      const MergedMedia& merged) const;
@@ -186,6 +193,7 @@ class TextEngine final : public Engine, public MeasuredEngine {
   std::unique_ptr<ImageEncoder> image_encoder_;
   EncoderCache encoder_cache_;
   std::unique_ptr<SoundEncoder> sound_encoder_;
+  std::unique_ptr<SequenceCompressor> video_sound_;  // shortens what is heard in videos, or null
   std::shared_ptr<CodeEncoder> code_encoder_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<KvCache> cache_;

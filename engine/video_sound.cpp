@@ -44,8 +44,11 @@ MergedMedia TextEngine::merge_media(const RequestMedia& media) const {
   size_t sound = media.sounds.size();
   for (size_t i = 0; i < media.videos.size(); ++i) {
     if (!has_sound(media.videos[i])) continue;
-    const int64_t tokens = out.sound_tokens[i] = counts[sound++];
-    if (tokens == 0) continue;  // too short to be heard
+    const int64_t tokens = out.sound_tokens[i] =
+        video_sound_ ? video_sound_->num_rows(counts[sound]) : counts[sound];
+    ++sound;
+    // Too short to be heard, or read apart from the pictures.
+    if (tokens == 0 || rules.sound == SoundInVideo::kBehind) continue;
     out.runs[i] = merge_sound(rules.sound, image_encoder_->video_grids(media.videos[i]).front(),
                               time_scale(media.videos[i]), tokens, chunk);
   }
@@ -134,6 +137,72 @@ std::vector<int32_t> TextEngine::expand_groups(std::span<const int32_t> ids,
       out.insert(out.end(), static_cast<size_t>(run.num_tokens),
                  run.is_sound ? special.audio_placeholder : id);
     out.push_back(special.audio_end);
+  }
+  return out;
+}
+
+std::vector<MediaSpan> TextEngine::video_sound_spans(std::span<const int32_t> ids,
+                                                     const RequestMedia& media,
+                                                     const MergedMedia& merged) const {
+  const int32_t placeholder = config_.special.video_audio_placeholder;
+  if (config_.video_tokens.sound != SoundInVideo::kBehind || placeholder < 0) return {};
+  std::vector<MediaGrid> grids;
+  std::vector<int64_t> which;
+  auto sound = static_cast<int64_t>(media.sounds.size());
+  for (size_t i = 0; i < media.videos.size(); ++i) {
+    if (!has_sound(media.videos[i])) continue;
+    if (merged.sound_tokens[i] > 0) {
+      grids.push_back({1, 1, merged.sound_tokens[i]});
+      which.push_back(sound);
+    }
+    ++sound;
+  }
+  std::vector<MediaSpan> spans = find_media_spans(ids, placeholder, grids);
+  for (size_t i = 0; i < spans.size(); ++i) {
+    spans[i].kind = SpanKind::kSound;
+    spans[i].medium = which[i];
+  }
+  return spans;
+}
+
+// A template may write a placeholder for each; else they stand right behind the pictures.
+std::vector<int32_t> TextEngine::expand_video_sounds(std::span<const int32_t> ids,
+                                                     const MergedMedia& merged) const {
+  std::vector<int32_t> out(ids.begin(), ids.end());
+  const int32_t placeholder = config_.special.video_audio_placeholder;
+  if (config_.video_tokens.sound != SoundInVideo::kBehind || placeholder < 0) return out;
+  std::vector<MediaGrid> grids;
+  for (const int64_t tokens : merged.sound_tokens)
+    if (tokens > 0) grids.push_back({1, 1, tokens});
+  if (std::find(ids.begin(), ids.end(), placeholder) != ids.end())
+    return expand_placeholders(ids, placeholder, grids);
+  out.clear();
+  size_t video = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    out.push_back(ids[i]);
+    const int32_t seen = config_.special.video_placeholder;
+    if (ids[i] != seen || (i + 1 < ids.size() && ids[i + 1] == seen)) continue;
+    ONNURI_CHECK(video < merged.sound_tokens.size());
+    out.insert(out.end(), static_cast<size_t>(merged.sound_tokens[video++]), placeholder);
+  }
+  return out;
+}
+
+std::vector<SharedMedia> TextEngine::encode_sounds(const RequestMedia& media,
+                                                   FeatureStore& store) const {
+  const std::vector<SoundView> heard = media.heard();
+  if (heard.empty()) return {};
+  std::vector<SharedMedia> out = sound_encoder().encode(heard, store);
+  if (!video_sound_) return out;
+  for (size_t i = media.sounds.size(); i < out.size(); ++i) {
+    const Tensor& rows = out[i]->rows;
+    if (rows.empty()) continue;
+    const int64_t count = rows.shape()[0], width = rows.shape()[1];
+    const std::span<const float> values(rows.f32(), static_cast<size_t>(count * width));
+    const ContentKey key = ContentHash().add("sound of a video").add(values).finish();
+    out[i] = store.get(key, [&] {
+      return EncodedMedia{video_sound_->forward(matrix(rows.f32(), count, width)), {}};
+    });
   }
   return out;
 }

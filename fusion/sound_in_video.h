@@ -13,6 +13,7 @@ namespace onnuri {
 enum class SoundInVideo {
   kApart,     // it has no rule for them
   kByChunks,  // stretch by stretch: its pictures, then its sound (Qwen2.5-Omni)
+  kBehind,    // placeholders of their own, shortened (HyperCLOVA X Omni)
   kByTime,    // token by token: the one that comes first, pictures where both come at once
               // (Qwen3-Omni)
 };

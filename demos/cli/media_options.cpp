@@ -14,7 +14,8 @@ void MediaOptions::add_to(CLI::App& command) {
   add("--audio", MediaKind::kAudio, "A sound, likewise");
   add("--video", MediaKind::kVideo, "A video, likewise");
   command.add_flag("--use-audio-in-video", use_audio_in_video_,
-                   "Hear the sound of videos along with their pictures (Qwen-Omni models)");
+                   "Hear the sound of videos along with their pictures (Qwen-Omni and HyperCLOVA X "
+                   "Omni models)");
 }
 
 void MediaOptions::add_pictures(CLI::App& command, const std::string& help) {

@@ -21,6 +21,9 @@ const std::vector<std::string> kCodeTable = {"model.discrete_vision_model.",
                                              "discrete_vision_model."};
 const std::vector<std::string> kCodeEars = {"model.discrete_audio_model.", "discrete_audio_model."};
 
+const std::vector<std::string> kVideoSound = {"model.video_audio_compressor.",
+                                              "video_audio_compressor."};
+
 constexpr int64_t kCodeWindowSeconds = 80;
 constexpr int64_t kShortestSamples = 400;
 constexpr int64_t kDigits = 8;  // of a sound's code, to base 3
@@ -243,6 +246,30 @@ void add_code_names(NameTable& names) {
   }
 }
 
+void add_video_sound_names(NameTable& names) {
+  const auto add = [&](const std::string& canonical, const std::string& stored) {
+    add_prefixed_names(names, kVideoSound, "video_sound." + canonical, {stored});
+  };
+  const std::string to = "layers.#.", from = "model.layers.#.", mixer = from + "mixer.";
+  for (const std::string kind : {".weight", ".bias"}) {
+    add("in" + kind, "input_proj" + kind);
+    add("out" + kind, "output_proj" + kind);
+    add("in_norm" + kind, "input_norm" + kind);
+    add(to + "weigh" + kind, from + "weight_fc" + kind);
+    add(to + "gate" + kind, from + "gate_fc" + kind);
+    add(to + "conv" + kind, mixer + "conv1d" + kind);
+  }
+  add("question", "query_token");
+  add("norm.weight", "model.norm_f.weight");
+  add(to + "norm.weight", from + "norm.weight");
+  add(to + "in.weight", mixer + "in_proj.weight");
+  add(to + "out.weight", mixer + "out_proj.weight");
+  add(to + "inner_norm.weight", mixer + "norm.weight");
+  add(to + "dt_bias", mixer + "dt_bias");
+  add(to + "a_log", mixer + "A_log");
+  add(to + "d", mixer + "D");
+}
+
 NameTable make_names(const TransformerConfig& eyes) {
   NameTable names;
   const std::vector<std::string> outer = {"model.", ""};
@@ -254,12 +281,52 @@ NameTable make_names(const TransformerConfig& eyes) {
   add_audio_product(names, outer, "audio.tail1", "audio_projector");
   add_audio_product(names, outer, "audio.tail2", "audio_projector.fc2");
   add_code_names(names);
+  add_video_sound_names(names);
   return names;
 }
 
-/// What is not computed: pictures drawn from codes, the sound of videos.
+/// What shortens the sound of videos, by the sizes of its stored tensors. Source: the checkpoint's
+/// mambamia files.
+void read_video_sound(const ModelFiles& files, const ConfigReader& config, ModelConfig& model) {
+  const auto stored = [&](const std::string& name) {
+    for (const std::string& prefix : kVideoSound)
+      if (const TensorView found = files.checkpoint->find(prefix + name); !found.empty())
+        return found.shape;
+    return Shape{};
+  };
+  const bool has_token = config.has("video_audio_start_id") || config.has("video_audio_token_id");
+  const Shape in = stored("input_proj.weight");
+  if (!model.vision->video || !has_token || in.rank() != 2) return;
+  SequenceCompressorConfig c;
+  c.in_size = c.out_size = model.decoder.hidden_size;
+  c.hidden_size = in[0];
+  c.num_layers = 0;
+  while (stored("model.layers." + std::to_string(c.num_layers) + ".norm.weight").rank() == 1)
+    ++c.num_layers;
+  const Shape weigh = stored("model.layers.0.weight_fc.weight");
+  const Shape heads = stored("model.layers.0.mixer.A_log");
+  const Shape taps = stored("model.layers.0.mixer.conv1d.weight");
+  const Shape out = stored("model.layers.0.mixer.out_proj.weight");
+  if (weigh.rank() != 2 || heads.rank() != 1 || taps.rank() != 3 || out.rank() != 2 ||
+      heads[0] < 1 || out[1] % heads[0] != 0 || taps[0] <= out[1] || (taps[0] - out[1]) % 2 != 0)
+    fail(ErrorCode::kCorruptData,
+         "expected weight_fc, A_log, conv1d and out_proj of sizes that fit each other in "
+         "video_audio_compressor.model.layers.0");
+  c.chunk = weigh[0];
+  c.inner_size = out[1];
+  c.head_dim = c.inner_size / heads[0];
+  c.state_size = (taps[0] - c.inner_size) / 2;
+  c.conv_taps = taps[2];
+  model.video_sound = c;
+  model.video_tokens.sound = SoundInVideo::kBehind;
+  model.special.video_audio_placeholder =
+      token(config, "video_audio_start_id", "video_audio_token_id");
+}
+
+/// What is not computed: pictures drawn from codes.
 void ignore_the_rest(const ConfigReader& config, ModelConfig& model) {
-  std::vector<std::string> parts = {"video_audio_compressor."};
+  std::vector<std::string> parts;
+  if (!model.video_sound) parts.push_back("video_audio_compressor.");
   const bool sees = model.codes && model.codes->vision;
   if (!model.codes || !model.codes->audio) parts.push_back("discrete_audio_model.");
   if (!sees) parts.push_back("discrete_vision_model.");
@@ -296,6 +363,7 @@ ModelConfig map(const ModelFiles& files) {
     for (const std::string part : {"discrete_vision_model.", "discrete_audio_model."})
       codes->stored_below.push_back(outer + part);
   if (codes->vision || codes->audio) model.codes = std::move(codes);
+  read_video_sound(files, config, model);
   ignore_the_rest(config, model);
   return model;
 }

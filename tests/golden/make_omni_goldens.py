@@ -17,7 +17,9 @@ and sounds are not stored: tests/support/noise_image.h and tests/encoders/signal
 Per checkpoint, tests/golden/omni/<name>/: config.json, preprocessor_config.json, model.safetensors
 under the published names, and golden.safetensors with sizes (pictures, 2), lengths (sounds),
 input_ids (T), logits (T, n) of some words, columns (n), best (T), image_<k> and sound_<k> (tokens, hidden), generated (16), and where
-media are spelt image_codes_<k>, sound_codes_<k>.
+media are spelt image_codes_<k>, sound_codes_<k>. omni_heard has a video of 5 frames of 61 x 100
+between them, heard for VIDEO_SAMPLES: its sound is shortened by make_compressor_goldens.py, and
+video_0 (tokens, hidden) is what becomes of it.
 
 usage: make_omni_goldens.py [--package FOLDER] [name ...]
 """
@@ -36,11 +38,15 @@ import transformers
 from PIL import Image
 from safetensors.torch import save_file
 
+import make_compressor_goldens as compressor
+from make_grid_goldens import video_patches
 from make_hearing_goldens import signal
 from make_vision_goldens import MAX_PIXELS, MIN_PIXELS, NEW_TOKENS, SIZES, noise_image, randomize
 
-IMAGE_ID, VIDEO_ID, AUDIO_ID, IMAGE_CODE_ID, AUDIO_CODE_ID, EOL_ID = 150, 151, 152, 153, 154, 155
 WINDOW_FRAMES = 1000  # instead of 3000: 10 s
+WINDOW_SAMPLES = WINDOW_FRAMES * 160
+IMAGE_ID, VIDEO_ID, AUDIO_ID, IMAGE_CODE_ID, AUDIO_CODE_ID, EOL_ID = 150, 151, 152, 153, 154, 155
+VIDEO_AUDIO_ID, VIDEO_SAMPLES = 156, WINDOW_SAMPLES + 9000  # one window and some
 HIDDEN = 32
 
 
@@ -236,10 +242,36 @@ class Omni(nn.Module):
         out = self.audio_projector(out)
         return torch.cat([out[i, :n] for i, n in enumerate(rows.tolist())])
 
+    def shorten(self, rows):
+        return compressor.compress(rows.double(), self.video_sound).float()
+
     def tensors(self):
         tied = self.config["tie_word_embeddings"]
-        return {"model." + n: t for n, t in self.state_dict().items()
-                if not (tied and n == "language_model.lm_head.weight")}
+        stored = {"model." + n: t for n, t in self.state_dict().items()
+                  if not (tied and n == "language_model.lm_head.weight")}
+        if "video_audio_compressor_type" in self.config:
+            stored |= {"model.video_audio_compressor." + stored_name(n): t
+                       for n, t in self.video_sound.items()}
+        return stored
+
+
+def stored_name(name):
+    """Of a tensor of make_compressor_goldens.py in the published checkpoint."""
+    parts = {"in": "input_proj", "out": "output_proj", "question": "query_token",
+             "in_norm": "input_norm", "norm": "model.norm_f"}
+    inner = {"in": "mixer.in_proj", "out": "mixer.out_proj", "weigh": "weight_fc", "gate": "gate_fc",
+             "conv": "mixer.conv1d", "inner_norm": "mixer.norm", "dt_bias": "mixer.dt_bias",
+             "a_log": "mixer.A_log", "d": "mixer.D", "norm": "norm"}
+    if not name.startswith("layers."):
+        head, _, kind = name.partition(".")
+        return parts[head] + (f".{kind}" if kind else "")
+    _, layer, head, *kind = name.split(".")
+    return ".".join(["model.layers", layer, inner[head], *kind])
+
+
+def video_sound_weights():
+    compressor.IN = compressor.OUT = HIDDEN
+    return {n: t.half().double() for n, t in compressor.weights().items()}
 
 
 CODE_IDS = dict(discrete_image_start_id=IMAGE_CODE_ID, discrete_audio_start_id=AUDIO_CODE_ID,
@@ -266,6 +298,8 @@ def spelling(unit_length, **changes):
 
 NAMES = {
     "omni": (51, omni),
+    "omni_heard": (57, lambda: omni(video_audio_start_id=VIDEO_AUDIO_ID,
+                                    video_audio_compressor_type="mambamia")),
     "omni_codes": (53, lambda: spelling(True, audio_projector_type="linear",
                                         tie_word_embeddings=True)),
 }
@@ -356,6 +390,16 @@ def make(name, folder):
                 sound_codes.append(codes)
                 tensors[f"sound_codes_{k}"] = codes.int()
         ids = prompt(seen, heard, image_codes, sound_codes)
+        watched, listened = [], []
+        if "video_audio_compressor_type" in model.config:
+            model.video_sound = video_sound_weights()
+            frames = [noise_image(61, 100, 2000 + k) for k in range(5)]
+            patches, grid = video_patches(processor, frames)
+            watched = [model.see(patches, torch.tensor([grid]))[0]]
+            listened = [model.shorten(model.hear(signal(VIDEO_SAMPLES)))]
+            tensors["video_0"] = torch.cat(watched + listened)
+            video = [48] + [VIDEO_ID] * len(watched[0]) + [VIDEO_AUDIO_ID] * len(listened[0]) + [49]
+            ids = torch.cat([ids[:2], torch.tensor(video), ids[2:]])
         words = ids.clone()
         if image_codes:
             words[ids == IMAGE_CODE_ID] = torch.cat(image_codes) + CODE_IDS["discrete_image_unit_0_id"]
@@ -363,6 +407,9 @@ def make(name, folder):
         embeds = model.language_model.get_input_embeddings()(words)
         embeds[ids == IMAGE_ID] = torch.cat(seen)
         embeds[ids == AUDIO_ID] = torch.cat(heard)
+        if watched:
+            embeds[ids == VIDEO_ID] = watched[0]
+            embeds[ids == VIDEO_AUDIO_ID] = listened[0]
         logits = model.language_model(inputs_embeds=embeds[None]).logits[0]
         generated = greedy(model.language_model, embeds[None])
     top = logits.topk(2).values
@@ -384,7 +431,8 @@ def make(name, folder):
     for k, f in enumerate(heard):
         tensors[f"sound_{k}"] = f.contiguous()
     tensors["best"] = logits.argmax(-1).int()
-    columns = torch.arange(0, logits.shape[1], 1 if logits.shape[1] < 256 else 301)
+    step = 301 if logits.shape[1] > 256 else 4 if watched else 1
+    columns = torch.arange(0, logits.shape[1], step)
     tensors |= dict(columns=columns.int(), logits=logits[:, columns].contiguous())
     save_file(tensors, to / "golden.safetensors",
               metadata=dict(transformers=transformers.__version__, torch=torch.__version__))

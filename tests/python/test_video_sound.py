@@ -27,23 +27,27 @@ TEMPLATE = """
 def folder(request, tmp_path):
     for file in (GOLDEN / "grid" / request.param).iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    vocab = {chr(c): c - 33 for c in range(33, 127)} | {"Ġ": 94}
     special = {"<|video|>": VIDEO, "<|start|>": START, "<|end|>": END, "<|sound|>": SOUND,
                "<|open|>": OPEN, "<|close|>": CLOSE}
-    added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False,
-              "normalized": False, "special": True} for t, i in special.items()]
-    (tmp_path / "tokenizer.json").write_text(json.dumps({
-        "version": "1.0", "added_tokens": added, "normalizer": None, "post_processor": None,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
-        "decoder": {"type": "ByteLevel"},
-        "model": {"type": "BPE", "vocab": vocab, "merges": []}}))
-    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
+    write_tokenizer(tmp_path, special, TEMPLATE)
     return tmp_path
 
 
 @pytest.fixture
 def engine(folder):
     return onnuri.Engine(folder, compute_dtype="float32", context_size=4096, num_threads=1)
+
+
+def write_tokenizer(folder, special, template):
+    vocab = {chr(c): c - 33 for c in range(33, 127)} | {"Ġ": 94}
+    added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False,
+              "normalized": False, "special": True} for t, i in special.items()]
+    (folder / "tokenizer.json").write_text(json.dumps({
+        "version": "1.0", "added_tokens": added, "normalizer": None, "post_processor": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+        "decoder": {"type": "ByteLevel"},
+        "model": {"type": "BPE", "vocab": vocab, "merges": []}}))
+    (folder / "chat_template.jinja").write_text(template)
 
 
 def messages(*parts):
@@ -188,6 +192,28 @@ def test_only_some_families_hear_videos(tmp_path):
     engine = onnuri.Engine(tmp_path, context_size=512)
     with pytest.raises(onnuri.Error, match="without their sound"):
         engine.generate([1, 2, 3], videos=[{"frames": frames, "audio": np.zeros(16000, np.float32)}])
+
+
+@pytest.mark.parametrize("writes_it", [False, True])
+def test_a_sound_with_placeholders_of_its_own(tmp_path, writes_it):
+    for file in (GOLDEN / "omni" / "omni_heard").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    own, video = 156, "<|start|><|video|>" + "<|heard|>" * writes_it + "<|end|>"
+    write_tokenizer(tmp_path, {"<|video|>": 151, "<|heard|>": own, "<|start|>": 157, "<|end|>": 158},
+                    TEMPLATE.replace("<|start|><|video|><|end|>", video))
+    engine = onnuri.Engine(tmp_path, compute_dtype="float32", context_size=2048, num_threads=1)
+    twice = engine.prepare(messages(heard(), heard()))
+    ids = twice["ids"].tolist()
+    assert ids.count(own) == 2 * 3 * 25 // 5  # three seconds, 25 features each, by fives
+    for start in (i for i, token in enumerate(ids) if token == 157):
+        run = ids[start + 1:ids.index(158, start)]
+        assert run == sorted(run) and set(run) == {151, own}  # pictures first
+    kinds = [span["kind"] for span in twice["spans"]]
+    assert kinds == ["video", "audio"] * 2
+    answer = engine.generate(messages=messages(heard(), heard()), max_new_tokens=3, ignore_eos=True)
+    assert len(answer.token_ids) == 3
+    if not writes_it:
+        assert own not in engine.prepare(messages(heard(SILENT)))["ids"]
 
 
 def test_pictures_and_sounds_have_no_sound_of_their_own(engine):
