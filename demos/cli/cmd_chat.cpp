@@ -255,6 +255,7 @@ void add_chat_command(CLI::App& app) {
   command->add_option("-p,--question", options->message, "The same as MESSAGE")->excludes(message);
   command->add_option("-s,--system", options->system, "System message");
   options->media_options.add_to(*command);
+  MediaOptions::add_after_video(*command, options->model.after_video);
   command->add_option("--template-args", options->template_kwargs,
                       "JSON object of template variables, e.g. '{\"enable_thinking\": false}'");
   command

@@ -59,6 +59,7 @@ void add_describe_command(CLI::App& app) {
   add_model_options(*command, options->model);
   options->media_options.add_pictures(*command, "Picture files");
   options->media_options.add_to(*command);
+  MediaOptions::add_after_video(*command, options->model.after_video);
   command->add_option("-p,--question", options->question, "What to ask")->capture_default_str();
   add_sampling_options(*command, options->sampling);
   set_examples(*command,

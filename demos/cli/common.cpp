@@ -68,6 +68,7 @@ EngineOptions engine_options(const ModelOptions& options) {
   engine.isa = options.isa;
   engine.context_size = options.context;
   engine.kv_dtype = options.kv_type;
+  engine.after_video = options.after_video;
   engine.load_draft_module = options.draft_module;
   return engine;
 }

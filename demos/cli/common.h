@@ -28,6 +28,7 @@ struct ModelOptions {
   std::string compute = "auto";
   int64_t context = 0;
   std::string kv_type;
+  std::string after_video;
   bool draft_module = false;
   bool json = false;
   bool quiet = false;

@@ -18,6 +18,18 @@ void MediaOptions::add_to(CLI::App& command) {
                    "Omni models)");
 }
 
+void MediaOptions::add_after_video(CLI::App& command, std::string& rule) {
+  command
+      .add_option(
+          "--after-video", rule,
+          "Where text after a video is numbered from, on models that number time, height and "
+          "width. maximum: the video's last position + 1 (transformers 4.57, vLLM); longest_side: "
+          "its first + the longer side of its grid, so that long videos overlap with the text "
+          "(transformers 5). Unless given, what the family was published with")
+      ->check(CLI::IsMember({"maximum", "longest_side"}))
+      ->type_name("RULE");
+}
+
 void MediaOptions::add_pictures(CLI::App& command, const std::string& help) {
   command_ = &command;
   kinds_[command.add_option("images", pictures_, help)->type_name("IMAGE")] = MediaKind::kImage;

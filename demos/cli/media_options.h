@@ -14,6 +14,8 @@ namespace onnuri::cli {
 class MediaOptions {
  public:
   void add_to(CLI::App& command);
+  /// --after-video: where the text behind a video is numbered from.
+  static void add_after_video(CLI::App& command, std::string& rule);
   /// Files without a name in front are pictures.
   void add_pictures(CLI::App& command, const std::string& help);
   bool use_audio_in_video() const { return use_audio_in_video_; }
