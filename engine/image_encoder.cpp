@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/check.h"
+#include "encoders/vision/resample.h"
 #include "encoders/vision/tiling.h"
 #include "encoders/vision/vision_encoder.h"
 #include "fusion/conv_abstractor.h"
@@ -65,6 +66,19 @@ void check_times(const Video& video) {
       fail(ErrorCode::kInvalidArgument, "expected times of frames from 0 on, found ", time);
 }
 
+void check_video_bytes(const Video& video) {
+  const auto sane = [](int64_t side) { return side > 0 && side <= 1 << 20; };
+  if (!sane(video.num_frames) || !sane(video.height) || !sane(video.width) ||
+      static_cast<int64_t>(video.rgb.size()) != video.num_frames * video.height * video.width * 3)
+    fail(ErrorCode::kInvalidArgument, "expected ", video.num_frames, "x", video.height, "x",
+         video.width, "x3 bytes of video, found ", video.rgb.size());
+}
+
+std::span<const uint8_t> frame_bytes(const Video& video, int64_t frame) {
+  const auto bytes = static_cast<size_t>(video.height * video.width * 3);
+  return std::span(video.rgb).subspan(static_cast<size_t>(frame) * bytes, bytes);
+}
+
 class PatchImageEncoder final : public ImageEncoder {
  public:
   PatchImageEncoder(std::unique_ptr<VisionEncoder> encoder,
@@ -100,6 +114,7 @@ class PatchImageEncoder final : public ImageEncoder {
   SharedMedia encode_video(const Video& video, FeatureStore& store) override {
     if (!encoder_->config().video) return ImageEncoder::encode_video(video, store);
     const PatchPlan plan = encoder_->plan(video);
+    check_video_bytes(video);
     const int64_t patches = plan.grid_h * plan.grid_w;
     const int64_t most = std::max<int64_t>(1, kPatchesPerPass / patches);
     std::vector<ContentKey> keys;
@@ -130,17 +145,10 @@ class PatchImageEncoder final : public ImageEncoder {
   // What the encoder sees of it: its frames, and the size that the whole video lets them have.
   ContentKey part_key(const Video& video, const PatchPlan& plan, int64_t t) const {
     const int64_t step = encoder_->config().processor.temporal_patch_size;
-    const int64_t bytes = video.height * video.width * 3;
-    if (static_cast<int64_t>(video.rgb.size()) != video.num_frames * bytes)
-      fail(ErrorCode::kInvalidArgument, "expected ", video.num_frames, "x", video.height, "x",
-           video.width, "x3 bytes of video, found ", video.rgb.size());
     ContentHash hash;
     hash.add("frames").add(plan.grid_h).add(plan.grid_w).add(video.height).add(video.width);
-    for (int64_t i = 0; i < step; ++i) {
-      const int64_t frame = std::min(t * step + i, video.num_frames - 1);
-      hash.add(std::span(video.rgb).subspan(static_cast<size_t>(frame * bytes),
-                                            static_cast<size_t>(bytes)));
-    }
+    for (int64_t i = 0; i < step; ++i)
+      hash.add(frame_bytes(video, std::min(t * step + i, video.num_frames - 1)));
     return hash.finish();
   }
 
@@ -239,6 +247,36 @@ class TileImageEncoder final : public ImageEncoder {
     return {encode_tiles(image, view), {}};
   }
 
+  // Frames become tiles of half the sides, one after the other, and one learned row behind the
+  // last.
+  std::vector<MediaGrid> video_grids(const Video& video) const override {
+    if (!encoder_->config().video) return ImageEncoder::video_grids(video);
+    check_times(video);
+    check_video_bytes(video);
+    const int64_t frame = (tile_h() + 1) / 2 * ((tile_w() + 1) / 2);
+    return {{1, 1, video.num_frames * frame + (newline_.empty() ? 0 : 1)}};
+  }
+
+  SharedMedia encode_video(const Video& video, FeatureStore& store) override {
+    if (!encoder_->config().video) return ImageEncoder::encode_video(video, store);
+    check_video_bytes(video);
+    std::vector<SharedMedia> parts;
+    for (int64_t i = 0; i < video.num_frames; ++i) {
+      const std::span<const uint8_t> frame = frame_bytes(video, i);
+      const ContentKey key =
+          ContentHash().add("frame").add(video.height).add(video.width).add(frame).finish();
+      parts.push_back(store.get(key, [&] {
+        const Image image{video.height, video.width, {frame.begin(), frame.end()}};
+        return EncodedMedia{encode_frame(image), {}};
+      }));
+    }
+    const SharedMedia all = join_parts(parts);
+    if (newline_.empty()) return all;
+    const ConstMatrixView rows =
+        matrix(all->rows.f32(), all->rows.shape()[0], all->rows.shape()[1]);
+    return std::make_shared<const EncodedMedia>(EncodedMedia{with_newline(rows, newline_), {}});
+  }
+
   std::string text(const Image& image, const std::string& token) const override {
     if (!text_) return {};
     const TilePlan plan = plan_tiling(tiling(), {image.height, image.width});
@@ -256,6 +294,15 @@ class TileImageEncoder final : public ImageEncoder {
     if (!join_ || plan.grid_h == 0) return rows;
     return join_tiles(join_plan(plan, image), rows_of(rows),
                       newline_.empty() ? nullptr : newline_.data());
+  }
+
+  Tensor encode_frame(const Image& image) {
+    const ImageSize size = tiling().seen;
+    const Image tile =
+        resample(image, size.height, size.width, encoder_->config().processor.filter, pool_);
+    VisionFeatures features = encoder_->forward(std::span(&tile, 1));
+    Tensor rows = projector_->forward(features);
+    return halve_tiles(rows_of(rows), tile_h(), tile_w());
   }
 
   const TileConfig& tiling() const { return *encoder_->config().tiling; }

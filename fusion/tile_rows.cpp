@@ -25,6 +25,18 @@ Taps taps_of(int64_t index, int64_t size_in, int64_t size_out) {
   return {low, std::min(low + 1, size_in - 1), at - static_cast<float>(low)};
 }
 
+/// The row between the four neighbours `at(y, x)`.
+template <typename RowAt>
+void blend(RowAt&& at, const Taps& v, const Taps& u, int64_t cols, float* to) {
+  const float *a = at(v.low, u.low), *b = at(v.low, u.high);
+  const float *c = at(v.high, u.low), *d = at(v.high, u.high);
+  for (int64_t i = 0; i < cols; ++i) {
+    const float above = a[i] * (1 - u.high_weight) + b[i] * u.high_weight;
+    const float below = c[i] * (1 - u.high_weight) + d[i] * u.high_weight;
+    to[i] = above * (1 - v.high_weight) + below * v.high_weight;
+  }
+}
+
 }  // namespace
 
 TileJoinPlan plan_tile_join(const TileJoinConfig& config, int64_t tile_h, int64_t tile_w,
@@ -83,18 +95,27 @@ Tensor join_tiles(const TileJoinPlan& plan, ConstMatrixView rows, const float* n
         continue;
       }
       const Taps u = taps_of(x, plan.kept_w, plan.out_w);
-      const float *a = kept(v.low, u.low), *b = kept(v.low, u.high);
-      const float *c = kept(v.high, u.low), *d = kept(v.high, u.high);
-      for (int64_t i = 0; i < rows.cols; ++i) {
-        const float above = a[i] * (1 - u.high_weight) + b[i] * u.high_weight;
-        const float below = c[i] * (1 - u.high_weight) + d[i] * u.high_weight;
-        to[i] = above * (1 - v.high_weight) + below * v.high_weight;
-      }
+      blend(kept, v, u, rows.cols, to);
     }
     if (newline == nullptr) continue;
     std::memcpy(to, newline, row_bytes);
     to += rows.cols;
   }
+  return out;
+}
+
+Tensor halve_tiles(ConstMatrixView rows, int64_t tile_h, int64_t tile_w) {
+  ONNURI_CHECK(tile_h > 0 && tile_w > 0 && rows.rows % (tile_h * tile_w) == 0);
+  const int64_t h = (tile_h + 1) / 2, w = (tile_w + 1) / 2;
+  const int64_t count = rows.rows / (tile_h * tile_w);
+  Tensor out(DType::kF32, Shape{count * h * w, rows.cols});
+  float* to = out.f32();
+  for (int64_t tile = 0; tile < count; ++tile)
+    for (int64_t y = 0; y < h; ++y)
+      for (int64_t x = 0; x < w; ++x, to += rows.cols)
+        blend([&](int64_t from_y,
+                  int64_t from_x) { return rows.row((tile * tile_h + from_y) * tile_w + from_x); },
+              taps_of(y, tile_h, h), taps_of(x, tile_w, w), rows.cols, to);
   return out;
 }
 

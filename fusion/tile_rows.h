@@ -41,4 +41,9 @@ TileJoinPlan plan_tile_join(const TileJoinConfig& config, int64_t tile_h, int64_
 /// rows ((1 + grid_h * grid_w) * tile_h * tile_w, D), the overview first; `newline` (D) or null.
 Tensor join_tiles(const TileJoinPlan& plan, ConstMatrixView rows, const float* newline);
 
+/// Tiles of half the height and width, halves rounded up, between neighbours in a straight line:
+/// rows (n * tile_h * tile_w, D) to (n * ceil(tile_h / 2) * ceil(tile_w / 2), D). Source:
+/// apply_pooling of llava_onevision, for the frames of a video.
+Tensor halve_tiles(ConstMatrixView rows, int64_t tile_h, int64_t tile_w);
+
 }  // namespace onnuri

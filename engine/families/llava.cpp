@@ -79,6 +79,20 @@ int64_t read_max_tiles(const ConfigReader& config) {
   return count;
 }
 
+// The reference takes the frames that it is given; as many as its examples use are chosen of a
+// file.
+void read_video_rules(const ConfigReader& config, ModelConfig& model) {
+  const char* key = config.has("video_token_id") ? "video_token_id" : "video_token_index";
+  model.special.video_placeholder = static_cast<int32_t>(config.integer_or(key, 151647));
+  VideoConfig video;
+  video.max_pixels = model.vision->tiling->seen.height * model.vision->tiling->seen.width;
+  video.frames = FrameRule::kLinspace;
+  video.frames_per_second = 1.0;
+  video.min_frames = 8;
+  video.max_frames = 32;
+  model.vision->video = video;
+}
+
 NameTable make_names() {
   NameTable names;
   add_tower_names(names, kTowerPrefixes);
@@ -113,6 +127,7 @@ ModelConfig map(const ModelFiles& files) {
     model.tile_join = TileJoinConfig{true, one_vision ? read_max_tiles(config) : 0};
     if (one_vision)
       model.vision->tiling->square_among_others = read_mean_color(preprocessor(files));
+    if (one_vision) read_video_rules(config, model);
   }
 
   ProjectorConfig projector;

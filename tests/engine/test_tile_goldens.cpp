@@ -110,6 +110,28 @@ TEST_P(TileGolden, PicturesAmongOthersAgree) {
   EXPECT_THROW(engine->logits(among, one, {}), Error);
 }
 
+// Frames of a video as tiles of half the sides, in front of a picture.
+TEST_P(TileGolden, VideosAgree) {
+  const TensorView ids = golden_->find("video_ids");
+  if (ids.empty()) GTEST_SKIP() << "pictures only";
+  const std::vector<int32_t> seen(ids.as<int32_t>(), ids.as<int32_t>() + ids.num_elements());
+  Video video{3, 61, 100, {}, 0, {}};
+  for (uint32_t k = 0; k < 3; ++k) {
+    const Image frame = noise_image(61, 100, 2000 + k);
+    video.rgb.insert(video.rgb.end(), frame.rgb.begin(), frame.rgb.end());
+  }
+  const std::vector<Image> one(images_.begin() + 1, images_.end());
+  for (const char* isa : {"ref", ""}) {
+    const auto engine = load(isa);
+    for (int round = 0; round < 2; ++round)  // the second from the cache of encoded frames
+      expect_logits(engine->logits(seen, one, {}, std::vector<Video>{video}), "video_logits");
+    video.rgb.pop_back();
+    EXPECT_THROW(engine->logits(seen, one, {}, std::vector<Video>{video}), Error);
+    video.rgb.push_back(0);
+    video.rgb.back() = noise_image(61, 100, 2002).rgb.back();
+  }
+}
+
 TEST_P(TileGolden, RefusesPicturesThatDoNotFitThePrompt) {
   const auto engine = load();
   const std::vector<Image> one(images_.begin(), images_.begin() + 1);

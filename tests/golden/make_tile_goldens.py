@@ -10,7 +10,8 @@ Per family, tests/golden/vision/<family>/:
   config.json, preprocessor_config.json, model.safetensors   as save_pretrained writes them
   golden.safetensors   input_ids (T), logits (T, V), features_<k> (tokens, hidden), generated (16);
                        LLaVA-OneVision: among_ids, among_logits, the pictures given as several of one
-                       prompt, each of which is then a single view
+                       prompt, each of which is then a single view; video_ids, video_logits, three
+                       frames and the second picture
 
 usage: make_tile_goldens.py [family ...]
 """
@@ -27,7 +28,7 @@ from safetensors.torch import save_file
 
 from make_vision_goldens import NEW_TOKENS, SIZES, noise_image, randomize, text_fields
 
-IMAGE_ID, BOI_ID, EOI_ID = 150, 152, 153
+IMAGE_ID, VIDEO_ID, BOI_ID, EOI_ID = 150, 151, 152, 153
 
 
 def small_text(**changes):
@@ -121,7 +122,7 @@ def llava_onevision():
         text_config=small_text(model_type="qwen2", rms_norm_eps=1e-6, rope_parameters=dict(
             rope_type="default", rope_theta=1000000.0)),
         vision_config=siglip_fields(vision_use_head=False), image_token_index=IMAGE_ID,
-        video_token_index=151, image_grid_pinpoints=pinpoints, vision_aspect_ratio="anyres_max_2",
+        video_token_index=VIDEO_ID, image_grid_pinpoints=pinpoints, vision_aspect_ratio="anyres_max_2",
         tie_word_embeddings=False)
     processor = LlavaOnevisionImageProcessorPil(
         size=dict(height=32, width=32), image_grid_pinpoints=pinpoints)
@@ -189,6 +190,24 @@ def among_others(model, processor, images):
     return dict(among_ids=ids[0].int(), among_logits=logits)
 
 
+def seen_video(model, processor, images):
+    """Frames of a video before a picture. The video processor of transformers needs torchvision;
+    its frames are resized here by Pillow, at most one grey level away."""
+    frames = [Image.fromarray(noise_image(61, 100, 2000 + k)).resize((32, 32), Image.BICUBIC)
+              for k in range(3)]
+    frames = torch.tensor(np.stack([np.asarray(f) for f in frames])).float() / 255
+    mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
+    video = ((frames - mean) / std).permute(0, 3, 1, 2)[None]
+    pixels = processor(images=images[1:], return_tensors="pt")
+    side = model.config.vision_config.image_size // model.config.vision_config.patch_size
+    count = len(frames) * ((side + 1) // 2) ** 2 + 1
+    with torch.no_grad():
+        run = packed_runs(model, pixels, 0)[0]
+        ids = torch.tensor([[1, 17] + [VIDEO_ID] * count + [44] + [IMAGE_ID] * run + [77, 5, 120]])
+        logits = model(input_ids=ids, pixel_values_videos=video, **sized_inputs(ids, pixels)).logits[0]
+    return dict(video_ids=ids[0].int(), video_logits=logits)
+
+
 def prompt_ids(runs_of_images):
     """Runs of placeholders with other tokens between them and between pictures."""
     ids = [1, 17]
@@ -238,6 +257,7 @@ def make(name, folder):
     tensors = dict(input_ids=ids[0].int(), logits=logits, generated=generated.int())
     if name == "llava_onevision":
         tensors.update(among_others(model, processor, images))
+        tensors.update(seen_video(model, processor, images))
     to = folder / name
     to.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(to)
