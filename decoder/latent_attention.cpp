@@ -306,10 +306,7 @@ void LatentLayer::attend_block(const MatrixView& q, const MatrixView& mixed) {
 // that is seen has been expanded: per key and head, rank * widths for the block against a
 // difference of 2 rank - widths for each of its rows.
 bool LatentLayer::pays_to_expand() const {
-  if (spec_.output_gate) return false;
-  const int64_t rank = mla_.kv_lora_rank;
-  const int64_t widths = mla_.qk_nope_dim + mla_.v_dim;
-  return rank * widths < mla_.prompt_block * (2 * rank - widths);
+  return reads_prompts_in_blocks(mla_, spec_.output_gate);
 }
 
 // Moves the rows that read expanded keys from segments to expanded_segments. The last row of a
@@ -430,6 +427,13 @@ MatrixView LatentLayer::attend(const MatrixView& q) {
 }
 
 }  // namespace
+
+bool reads_prompts_in_blocks(const MlaSpec& mla, bool output_gate) {
+  if (output_gate) return false;
+  const int64_t rank = mla.kv_lora_rank;
+  const int64_t widths = mla.qk_nope_dim + mla.v_dim;
+  return rank * widths < mla.prompt_block * (2 * rank - widths);
+}
 
 void run_latent_attention(Backend& backend, const DecoderConfig& config, int64_t layer_index,
                           const LayerWeights& weights, const RopeAngles* angles,

@@ -14,6 +14,10 @@
 
 namespace onnuri {
 
+/// Whether whole blocks of prompt_block rows of a prompt read expanded keys, all other rows
+/// latents.
+bool reads_prompts_in_blocks(const MlaSpec& mla, bool output_gate);
+
 /// As run_attention, for layers of kind kMla.
 void run_latent_attention(Backend& backend, const DecoderConfig& config, int64_t layer_index,
                           const LayerWeights& weights, const RopeAngles* angles,

@@ -35,12 +35,13 @@ void TextEngine::spell_codes(const RequestMedia& media, FeatureStore& store,
                              PreparedPrompt& prompt) {
   if (!code_encoder_) return;
   const auto codes_of = [&](const auto& medium) {
-    SharedMedia codes = store.get(codes_key(medium), [&] {
+    const ContentKey key = codes_key(medium);
+    SharedMedia codes = store.get(key, [&] {
       EncodedMedia fresh;
       fresh.codes = code_encoder_->encode(medium);
       return fresh;
     });
-    store.end_medium();
+    store.end_medium(key);
     return codes;
   };
   const auto spell = [&](int32_t placeholder, const auto& items, const char* what) {

@@ -23,6 +23,12 @@ Tensor stack(const std::vector<const Tensor*>& parts) {
 
 }  // namespace
 
+ContentKey key_of_parts(std::span<const ContentKey> parts) {
+  ContentHash hash;
+  for (const ContentKey& part : parts) hash.add(std::span<const uint8_t>(part));
+  return hash.finish();
+}
+
 SharedMedia join_parts(const std::vector<SharedMedia>& parts) {
   if (parts.empty()) return std::make_shared<const EncodedMedia>();
   if (parts.size() == 1) return parts.front();

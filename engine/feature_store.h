@@ -7,7 +7,9 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <unordered_map>
+#include <vector>
 
 #include "engine/encoder_cache.h"
 
@@ -45,20 +47,26 @@ class FeatureStore {
     return insert(key, compute());
   }
 
-  /// All parts of one more medium were asked for.
-  void end_medium() {
+  /// All parts of one more medium were asked for; `key` is that of the whole.
+  void end_medium(const ContentKey& key) {
+    media_keys_.push_back(key);
     ++(work_.chunks > chunks_before_ ? work_.passes : work_.reused);
     chunks_before_ = work_.chunks;
   }
   const MediaWork& work() const { return work_; }
+  /// Of all media so far.
+  const std::vector<ContentKey>& media_keys() const { return media_keys_; }
 
  private:
   EncoderCache* kept_;
   std::unordered_map<ContentKey, SharedMedia, ContentKeyHasher> parts_;
   MediaWork work_;
+  std::vector<ContentKey> media_keys_;
   int64_t chunks_before_ = 0;  // the medium that is asked for now
 };
 
+/// The key of a medium from those of its parts.
+ContentKey key_of_parts(std::span<const ContentKey> parts);
 /// Parts of one medium, one after the other, as one: the part itself where there is only one.
 SharedMedia join_parts(const std::vector<SharedMedia>& parts);
 

@@ -236,13 +236,68 @@ void TextEngine::check_request(const GenerateRequest& request) const {
     in_range("a token id of logit_bias", entry.first, 0, config_.decoder.vocab_size - 1);
 }
 
-// The whole prompt; false when the caller stopped it.
+namespace {
+
+PromptContent content_of(const PreparedPrompt& prompt, const std::string& tenant) {
+  PromptContent out;
+  out.ids = prompt.ids;
+  out.num_axes = prompt.positions.num_axes;
+  out.positions = prompt.positions.positions;
+  out.spans = prompt.spans;
+  out.keys = prompt.span_keys;
+  out.visible_ends = prompt.visible_ends;
+  out.tenant = tenant;
+  out.prompt_tokens = out.size();
+  return out;
+}
+
+}  // namespace
+
+std::unique_ptr<KvSequence> TextEngine::begin_sequence(const PreparedPrompt& prompt,
+                                                       const GenerateRequest& request,
+                                                       Generation& generation) {
+  if (!memory_) {
+    generation.usage().reuse_note = decoder_->has_draft()
+                                        ? "a prediction module reads every token itself"
+                                        : "prefix caching is off";
+    return new_sequence();
+  }
+  PromptMemory::Start start = memory_->take(content_of(prompt, request.tenant));
+  generation.usage().reused_tokens = start.reused;
+  generation.usage().reuse_note = std::move(start.note);
+  return start.kv ? std::move(start.kv) : new_sequence();
+}
+
+// The last token of an answer was never read.
+void TextEngine::keep_sequence(std::unique_ptr<KvSequence> kv, const PreparedPrompt& prompt,
+                               const GenerateRequest& request, std::span<const int32_t> answer) {
+  if (!memory_ || !kv) return;
+  PromptContent content = content_of(prompt, request.tenant);
+  const size_t read = answer.empty() ? 0 : answer.size() - 1;
+  const auto before = content.size();
+  content.ids.insert(content.ids.end(), answer.begin(),
+                     answer.begin() + static_cast<std::ptrdiff_t>(read));
+  std::vector<float> positions;
+  for (int64_t axis = 0; axis < content.num_axes; ++axis) {
+    const auto from = content.positions.begin() + axis * before;
+    positions.insert(positions.end(), from, from + before);
+    for (size_t i = 0; i < read; ++i)
+      positions.push_back(prompt.positions.next_position + static_cast<float>(i));
+  }
+  content.positions = std::move(positions);
+  if (!content.visible_ends.empty())
+    for (int64_t i = before; i < content.size(); ++i)
+      content.visible_ends.push_back(static_cast<int32_t>(i + 1));
+  memory_->keep(std::move(kv), std::move(content));
+}
+
+// The rest of the prompt behind what `kv` holds; false when the caller stopped it.
 bool TextEngine::prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span<float> logits,
                          Generation& generation) {
   const auto total = static_cast<int64_t>(prompt.ids.size());
   ModuleDraft* const module = generation.module();
   if (module) module->begin(prompt.ids, prompt.positions.positions);
-  for (int64_t begin = 0, end = 0; begin < total; begin = end) {
+  for (int64_t begin = kv.num_tokens(), end = 0; begin < total; begin = end) {
     end = chunk_end(prompt, begin);
     const Rows rows = end == total ? Rows::kLast : Rows::kNone;
     float* const hidden = module ? module->rows_to_come(end - begin) : nullptr;
@@ -339,9 +394,12 @@ GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenC
   }
 
   start = std::chrono::steady_clock::now();
-  std::unique_ptr<KvSequence> kv = new_sequence();
+  std::unique_ptr<KvSequence> kv = begin_sequence(prompt, request, generation);
   std::vector<float> logits(static_cast<size_t>(config_.decoder.vocab_size));
-  if (!prefill(prompt, *kv, logits, generation)) return generation.finish();
+  if (!prefill(prompt, *kv, logits, generation)) {
+    keep_sequence(std::move(kv), prompt, request, {});
+    return generation.finish();
+  }
   generation.usage().prefill_ms = milliseconds_since(start);
 
   start = std::chrono::steady_clock::now();
@@ -358,6 +416,7 @@ GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenC
     if (generation.cancelled()) break;
   }
   generation.usage().decode_ms = milliseconds_since(start);
+  keep_sequence(std::move(kv), prompt, request, generation.token_ids());
   return generation.finish();
 }
 

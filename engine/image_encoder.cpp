@@ -136,6 +136,7 @@ class PatchImageEncoder final : public ImageEncoder {
     }
     for (size_t t = 0; t < parts.size(); ++t)
       if (!parts[t]) parts[t] = store.find(keys[t]);  // the same frames once more
+    store.end_medium(key_of_parts(keys));
     return join_parts(parts);
   }
 
@@ -260,16 +261,18 @@ class TileImageEncoder final : public ImageEncoder {
   SharedMedia encode_video(const Video& video, FeatureStore& store) override {
     if (!encoder_->config().video) return ImageEncoder::encode_video(video, store);
     check_video_bytes(video);
+    std::vector<ContentKey> keys;
     std::vector<SharedMedia> parts;
     for (int64_t i = 0; i < video.num_frames; ++i) {
       const std::span<const uint8_t> frame = frame_bytes(video, i);
-      const ContentKey key =
-          ContentHash().add("frame").add(video.height).add(video.width).add(frame).finish();
-      parts.push_back(store.get(key, [&] {
+      keys.push_back(
+          ContentHash().add("frame").add(video.height).add(video.width).add(frame).finish());
+      parts.push_back(store.get(keys.back(), [&] {
         const Image image{video.height, video.width, {frame.begin(), frame.end()}};
         return EncodedMedia{encode_frame(image), {}};
       }));
     }
+    store.end_medium(key_of_parts(keys));
     const SharedMedia all = join_parts(parts);
     if (newline_.empty()) return all;
     const ConstMatrixView rows =

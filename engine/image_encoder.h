@@ -27,7 +27,7 @@ class ImageEncoder {
   virtual EncodedMedia encode(const Image& image, PictureView view) = 0;
   /// The same for a video. Throws kUnsupported where the encoder takes pictures only.
   virtual std::vector<MediaGrid> video_grids(const Video& video) const;
-  /// Looks for each of its parts in `store` first.
+  /// Looks for each of its parts in `store` first, and ends the medium there.
   virtual SharedMedia encode_video(const Video& video, FeatureStore& store);
   /// What a prompt holds in place of the picture's marker, one `token` per row; empty: as many
   /// tokens as the picture has, and nothing else.

@@ -193,16 +193,16 @@ void TextEngine::encode_media(const RequestMedia& media, FeatureStore& store,
                               PreparedPrompt& prompt) {
   std::array<std::vector<SharedMedia>, 3> kept;
   const auto of = [&kept](SpanKind kind) -> auto& { return kept[static_cast<size_t>(kind)]; };
+  const size_t first_medium = store.media_keys().size();
   for (const Image& image : media.images) {
-    of(SpanKind::kPicture).push_back(store.get(content_key(image, prompt.view), [&] {
+    const ContentKey key = content_key(image, prompt.view);
+    of(SpanKind::kPicture).push_back(store.get(key, [&] {
       return image_encoder_->encode(image, prompt.view);
     }));
-    store.end_medium();
+    store.end_medium(key);
   }
-  for (const Video& video : media.videos) {
+  for (const Video& video : media.videos)
     of(SpanKind::kVideo).push_back(image_encoder_->encode_video(video, store));
-    store.end_medium();
-  }
   of(SpanKind::kSound) = encode_sounds(media, store);
 
   std::array<std::vector<int64_t>, 3> taken;  // rows of each medium
@@ -211,8 +211,12 @@ void TextEngine::encode_media(const RequestMedia& media, FeatureStore& store,
     prompt.features.insert(prompt.features.end(), kept[kind].begin(), kept[kind].end());
   }
   const int64_t hidden = config_.decoder.hidden_size;
+  const std::array<size_t, 3> before = {0, media.images.size(),
+                                        media.images.size() + media.videos.size()};
+  const auto keys = std::span(store.media_keys()).subspan(first_medium);
   for (const MediaSpan& span : prompt.spans) {
     const auto medium = static_cast<size_t>(span.medium);
+    prompt.span_keys.push_back(keys[before[static_cast<size_t>(span.kind)] + medium]);
     const EncodedMedia& features = *of(span.kind).at(medium);
     int64_t& first = taken[static_cast<size_t>(span.kind)][medium];
     SpanRows& rows = prompt.rows.emplace_back();

@@ -77,21 +77,24 @@ std::vector<SharedMedia> SoundEncoder::encode(std::span<const SoundView> sounds,
   int64_t longest_frames = 0;
   for (const Extent& e : extents) longest_frames = std::max(longest_frames, e.num_frames);
   std::vector<SharedMedia> out;
-  std::vector<SharedMedia> parts;  // of one sound
+  std::vector<ContentKey> keys;  // of one sound
+  std::vector<SharedMedia> parts;
   for (size_t i = 0; i < extents.size(); ++i) {
     const Extent& e = extents[i];
     if (encoder_->num_rows(e.num_frames) > 0)
-      encode_window(sounds[e.sound], e, longest_frames, store, parts);
+      encode_window(sounds[e.sound], e, longest_frames, store, keys, parts);
     if (i + 1 < extents.size() && extents[i + 1].sound == e.sound) continue;
     out.push_back(join_parts(parts));
+    store.end_medium(key_of_parts(keys));
     parts.clear();
-    store.end_medium();
+    keys.clear();
   }
   return out;
 }
 
 void SoundEncoder::encode_window(const SoundView& sound, const Extent& e, int64_t longest_frames,
-                                 FeatureStore& store, std::vector<SharedMedia>& parts) const {
+                                 FeatureStore& store, std::vector<ContentKey>& keys,
+                                 std::vector<SharedMedia>& parts) const {
   const AudioConfig& config = encoder_->config();
   const int64_t mels = mel_.config().num_mels;
   const int64_t frames = std::min(mel_.num_frames(e.padded_samples), e.num_frames + kFramesBehind);
@@ -112,8 +115,8 @@ void SoundEncoder::encode_window(const SoundView& sound, const Extent& e, int64_
     // Whole sounds see the frames behind them too.
     const int64_t seen = encoder_->unit_frames() > 0 ? count : frames;
     const std::span<const float> values(mel.row(first), static_cast<size_t>(seen * mels));
-    const ContentKey key = ContentHash().add("sound").add(count).add(filled).add(values).finish();
-    parts.push_back(store.get(key, [&] {
+    keys.push_back(ContentHash().add("sound").add(count).add(filled).add(values).finish());
+    parts.push_back(store.get(keys.back(), [&] {
       EncodedMedia part{Tensor(DType::kF32, {rows, config.out_size()}), {}};
       encoder_->encode({{mel.row(first), seen, mel.cols, mel.stride}, count, longest_frames},
                        matrix(part.rows.f32(), rows, config.out_size()));

@@ -40,10 +40,11 @@ class SoundEncoder {
   /// The tokens that each sound becomes. Throws as check_sound, and kInvalidArgument for sounds
   /// without a whole frame.
   std::vector<int64_t> count_tokens(std::span<const SoundView> sounds) const;
-  /// Rows (tokens, hidden size) of each sound, none where there are no tokens. Stretches of a sound
-  /// that attend to nothing outside themselves are parts of `store`, named by their spectrogram:
-  /// that of a longer recording is the same up to where the shorter one ends, unless what was added
-  /// is louder than all before and lifts the floor of the whole.
+  /// Rows (tokens, hidden size) of each sound, which is one medium of `store`, none where there are
+  /// no tokens. Stretches of a sound that attend to nothing outside themselves are parts of
+  /// `store`, named by their spectrogram: that of a longer recording is the same up to where the
+  /// shorter one ends, unless what was added is louder than all before and lifts the floor of the
+  /// whole.
   std::vector<SharedMedia> encode(std::span<const SoundView> sounds, FeatureStore& store) const;
 
  private:
@@ -58,7 +59,8 @@ class SoundEncoder {
   std::vector<Extent> measure(std::span<const SoundView> sounds) const;
   /// Appends the parts of one window.
   void encode_window(const SoundView& sound, const Extent& extent, int64_t longest_frames,
-                     FeatureStore& store, std::vector<SharedMedia>& parts) const;
+                     FeatureStore& store, std::vector<ContentKey>& keys,
+                     std::vector<SharedMedia>& parts) const;
 
   Backend* backend_;
   LogMel mel_;

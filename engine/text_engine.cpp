@@ -115,6 +115,8 @@ void TextEngine::load(const ModelFiles& files) {
   if (image_encoder_ && config_.media_sees_ahead)  // a run of tokens is not cut
     kv.max_chunk = std::min(context_size_, std::max(kv.max_chunk, kLongestRun));
   cache_ = std::make_unique<KvCache>(config_.decoder, kv);
+  if (options_.prefix_caching && !decoder_->has_draft())
+    memory_ = std::make_unique<PromptMemory>(config_.decoder);
   if (decoder_->has_draft()) draft_cache_ = std::make_unique<KvCache>(decoder_->draft_config(), kv);
   report(1.0, "ready");
   options_.progress = nullptr;  // it may look into the caller
@@ -135,6 +137,7 @@ void TextEngine::check_ids(std::span<const int32_t> ids) const {
 }
 
 std::unique_ptr<KvSequence> TextEngine::new_sequence() {
+  if (memory_) memory_->drop();
   std::unique_ptr<KvSequence> sequence = cache_->new_sequence();
   ONNURI_CHECK(sequence != nullptr);
   return sequence;

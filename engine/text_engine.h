@@ -18,6 +18,7 @@
 #include "engine/image_encoder.h"
 #include "engine/memory_use.h"
 #include "engine/model_config.h"
+#include "engine/prompt_memory.h"
 #include "engine/sound_encoder.h"
 #include "fusion/positions.h"
 #include "fusion/tokenizer.h"
@@ -38,6 +39,7 @@ struct PreparedPrompt {
   std::vector<MediaSpan> spans;       // of media, in order
   std::vector<SharedMedia> features;  // of each media item
   std::vector<SpanRows> rows;         // of each span, inside features
+  std::vector<ContentKey> span_keys;  // of each span's medium
   std::vector<int32_t> visible_ends;  // (num_tokens) or empty, see SequenceSlice
   PictureView view = PictureView::kAlone;
   std::string text;  // of a conversation: the rendered prompt
@@ -158,6 +160,13 @@ class TextEngine final : public Engine, public MeasuredEngine {
                                      std::span<const Video> videos) const;
   PreparedPrompt prepare(const GenerateRequest& request);
   void check_request(const GenerateRequest& request) const;
+  /// A sequence that holds what the prompt shares with the one before it.
+  std::unique_ptr<KvSequence> begin_sequence(const PreparedPrompt& prompt,
+                                             const GenerateRequest& request,
+                                             Generation& generation);
+  /// Keeps the sequence of an ended answer for the next prompt.
+  void keep_sequence(std::unique_ptr<KvSequence> kv, const PreparedPrompt& prompt,
+                     const GenerateRequest& request, std::span<const int32_t> answer);
   bool prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span<float> logits,
                Generation& generation);
   void run_choice(const GenerateRequest& request, const PreparedPrompt& prompt, KvSequence& kv,
@@ -197,6 +206,7 @@ class TextEngine final : public Engine, public MeasuredEngine {
   std::shared_ptr<CodeEncoder> code_encoder_;
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<PromptMemory> memory_;  // of a sequence of cache_; null: nothing is taken over
   std::unique_ptr<KvCache> draft_cache_;  // of the module that predicts further tokens, or null
   std::vector<int32_t> eos_;
   SamplingParams model_sampling_;

@@ -22,7 +22,7 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
                              const std::string& compute_dtype, int num_threads,
                              int64_t context_size, int64_t prefill_chunk, const std::string& isa,
                              const std::string& after_video, int64_t encoder_cache_bytes,
-                             int64_t max_media_bytes, bool draft_module,
+                             int64_t max_media_bytes, bool draft_module, bool prefix_caching,
                              const std::string& kv_dtype, const py::object& progress) {
   if (encoder_cache_bytes < 0)
     refuse("expected encoder_cache_bytes of at least 0 (keep nothing), found " +
@@ -32,6 +32,7 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
   EngineOptions options;
   options.max_media_bytes = max_media_bytes;
   options.load_draft_module = draft_module;
+  options.prefix_caching = prefix_caching;
   options.after_video = after_video;
   options.encoder_cache_bytes = encoder_cache_bytes;
   options.device = device;
@@ -189,6 +190,8 @@ void bind_results(py::module_& module) {
   py::class_<Usage>(module, "Usage")
       .def_readonly("prompt_tokens", &Usage::prompt_tokens)
       .def_readonly("completion_tokens", &Usage::completion_tokens)
+      .def_readonly("reused_tokens", &Usage::reused_tokens)
+      .def_readonly("reuse_note", &Usage::reuse_note)
       .def_readonly("draft_tokens", &Usage::draft_tokens)
       .def_readonly("accepted_tokens", &Usage::accepted_tokens)
       .def_readonly("encoder_passes", &Usage::encoder_passes)
@@ -287,7 +290,8 @@ void bind_engine(py::module_& module) {
            py::arg("context_size") = 0, py::arg("prefill_chunk") = 512, py::arg("isa") = "",
            py::arg("after_video") = "", py::arg("encoder_cache_bytes") = int64_t{256} << 20,
            py::arg("max_media_bytes") = int64_t{512} << 20, py::arg("draft_module") = false,
-           py::arg("kv_dtype") = "", py::arg("progress") = py::none())
+           py::arg("prefix_caching") = true, py::arg("kv_dtype") = "",
+           py::arg("progress") = py::none())
       .def(
           "logits",
           [](Engine& self, const py::object& input_ids, const py::object& images,

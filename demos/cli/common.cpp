@@ -38,6 +38,8 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_flag(
       "--draft-module", options.draft_module,
       "Guess ahead with the checkpoint's own prediction module: the same answer, sooner");
+  command.add_flag("--no-prefix-caching", options.no_prefix_caching,
+                   "Compute every prompt anew, even where it begins like the one before");
   command.add_flag("--json", options.json, "Print one JSON object instead of text");
   command.add_flag("-q,--quiet", options.quiet, "No progress, no statistics");
 }
@@ -70,6 +72,7 @@ EngineOptions engine_options(const ModelOptions& options) {
   engine.kv_dtype = options.kv_type;
   engine.after_video = options.after_video;
   engine.load_draft_module = options.draft_module;
+  engine.prefix_caching = !options.no_prefix_caching;
   return engine;
 }
 
@@ -283,8 +286,10 @@ std::string usage_line(const Usage& usage) {
   };
   std::string line;
   if (usage.encode_ms > 0) line += "media " + fixed(usage.encode_ms / 1000, 2) + " s, ";
-  line += "prompt " + std::to_string(usage.prompt_tokens) + " tokens in " +
-          fixed(usage.prefill_ms / 1000, 2) + " s (" + rate(usage.prompt_tokens, usage.prefill_ms) +
+  const int64_t computed = usage.prompt_tokens - usage.reused_tokens;
+  line += "prompt " + std::to_string(usage.prompt_tokens) + " tokens ";
+  if (usage.reused_tokens > 0) line += "(" + std::to_string(usage.reused_tokens) + " known) ";
+  line += "in " + fixed(usage.prefill_ms / 1000, 2) + " s (" + rate(computed, usage.prefill_ms) +
           " tokens/s), answer " + std::to_string(usage.completion_tokens) + " tokens in " +
           fixed(usage.decode_ms / 1000, 2) + " s";
   if (usage.completion_tokens > 1) {
@@ -296,6 +301,8 @@ std::string usage_line(const Usage& usage) {
 Json usage_json(const Usage& usage) {
   return Json{{"prompt_tokens", usage.prompt_tokens},
               {"completion_tokens", usage.completion_tokens},
+              {"reused_tokens", usage.reused_tokens},
+              {"reuse_note", usage.reuse_note},
               {"draft_tokens", usage.draft_tokens},
               {"accepted_tokens", usage.accepted_tokens},
               {"encoder_passes", usage.encoder_passes},

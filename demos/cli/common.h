@@ -30,6 +30,7 @@ struct ModelOptions {
   std::string kv_type;
   std::string after_video;
   bool draft_module = false;
+  bool no_prefix_caching = false;
   bool json = false;
   bool quiet = false;
 };

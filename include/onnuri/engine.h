@@ -66,6 +66,9 @@ struct EngineOptions {
   /// Most bytes of encoded pictures, videos and sounds to keep for later requests with the same
   /// content; 0 keeps none.
   int64_t encoder_cache_bytes = int64_t{256} << 20;
+  /// Keep the keys and values of the last request, and compute of the next prompt only what
+  /// differs: the same bits, sooner. Costs no memory of its own.
+  bool prefix_caching = true;
   bool load_draft_module = false;  ///< also load the layer that guesses the token after next
   ProgressCallback progress;
 };
@@ -98,6 +101,9 @@ struct GenerateRequest {
   /// guesses nothing. The answer is the same, bit for bit; texts that repeat themselves come
   /// faster.
   int64_t lookup_tokens = 0;
+  /// Requests of different tenants never take over anything from each other, so that nobody learns
+  /// from timings what others asked.
+  std::string tenant;
   std::vector<std::string> stop;  ///< generation ends before any of these strings
 };
 
@@ -144,6 +150,8 @@ using TokenCallback = std::function<bool(const TokenEvent&)>;
 struct Usage {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
+  int64_t reused_tokens = 0;    ///< of the prompt, taken over in all layers from the request before
+  std::string reuse_note;       ///< why not more, for people; empty when all could be
   int64_t draft_tokens = 0;     ///< guessed ahead
   int64_t accepted_tokens = 0;  ///< of those, the ones that were right
   int64_t encoder_passes = 0;   ///< pictures, videos and sounds that an encoder had to read
@@ -152,9 +160,9 @@ struct Usage {
   /// patches, stretches of sound that attend to nothing outside themselves.
   int64_t encoder_chunks = 0;
   int64_t encoder_chunks_reused = 0;
-  double encode_ms = 0;         ///< media encoders
-  double prefill_ms = 0;        ///< prompt
-  double decode_ms = 0;         ///< all generated tokens after the first
+  double encode_ms = 0;   ///< media encoders
+  double prefill_ms = 0;  ///< prompt
+  double decode_ms = 0;   ///< all generated tokens after the first
 };
 
 /// One answer.

@@ -47,6 +47,8 @@ class TokenEvent:
 class Usage:
     prompt_tokens: int
     completion_tokens: int
+    reused_tokens: int
+    reuse_note: str
     draft_tokens: int
     accepted_tokens: int
     encoder_passes: int
@@ -113,6 +115,7 @@ class _GenerateOptions(TypedDict, total=False):
     n: int
     logprobs: int | None
     lookup_tokens: int
+    tenant: str
     ignore_eos: bool
     stop: str | Sequence[str] | None
     images: Sequence[Any] | None
@@ -134,6 +137,7 @@ class Engine:
         num_threads: int = 0, context_size: int = 0, prefill_chunk: int = 512, isa: str = "",
         after_video: Literal["", "longest_side", "maximum"] = "",
         encoder_cache_bytes: int = 268435456, max_media_bytes: int = 536870912, draft_module: bool = False,
+        prefix_caching: bool = True,
         kv_dtype: Literal["", "f32", "f16", "bf16", "int8", "fp8", "int4"] = "",
         progress: Callable[[float, str], object] | None = None,
     ) -> None: ...
