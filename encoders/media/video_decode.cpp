@@ -57,15 +57,28 @@ FrameTimes scan(FfmpegInput& input) {
   return out;
 }
 
-/// Frames per second over the whole clip.
-double mean_rate(const AVStream& stream, const std::vector<int64_t>& times) {
-  const double base = av_q2d(stream.time_base);
-  const auto gaps = static_cast<double>(times.size() - 1);
-  const double span =
-      (static_cast<double>(times.back()) - static_cast<double>(times.front())) * base;
-  if (gaps > 0 && span > 0 && std::isfinite(span)) return gaps / span;
+/// When frames are shown.
+struct Pace {
+  double rate = 1.0;    // frames per second over the whole clip
+  bool steady = false;  // frame k stands at k / rate, but for the ticks that times are rounded to
+};
+
+Pace pace_of(const AVStream& stream, const std::vector<int64_t>& times) {
+  const double tick = av_q2d(stream.time_base);
+  const auto since_first = [&](int64_t time) {
+    return static_cast<double>(time) - static_cast<double>(times.front());
+  };
   const double stated = av_q2d(stream.avg_frame_rate);
-  return std::isfinite(stated) && stated > 0 ? stated : 1.0;
+  const bool is_rate = std::isfinite(stated) && stated > 0;
+  bool steady = is_rate;
+  for (size_t k = 0; k < times.size() && steady; ++k)
+    steady = std::abs(since_first(times[k]) - static_cast<double>(k) / stated / tick) < 1.0;
+  if (steady) return {stated, true};
+  // Whole numbers on both sides of the division: a rate that is one comes out as one.
+  const double gaps = static_cast<double>(times.size() - 1) * stream.time_base.den;
+  const double span = since_first(times.back()) * stream.time_base.num;
+  if (gaps > 0 && span > 0 && std::isfinite(span)) return {gaps / span, false};
+  return {is_rate ? stated : 1.0, false};
 }
 
 /// Quarter turns to the right that the file asks for.
@@ -204,16 +217,16 @@ Video decode_video(const MediaInput& input, const FrameChooser& choose, const Me
   AVStream* stream = file.select_stream(AVMEDIA_TYPE_VIDEO);
   const FrameTimes frames = scan(file);
   const auto total = static_cast<int64_t>(frames.times.size());
-  const double fps = mean_rate(*stream, frames.times);
-  const std::vector<int64_t> chosen = checked_choice(choose, total, fps);
+  const Pace pace = pace_of(*stream, frames.times);
+  const std::vector<int64_t> chosen = checked_choice(choose, total, pace.rate);
   check_frame_size(stream->codecpar->width, stream->codecpar->height, chosen.size(), limits,
                    file.where());
 
   FrameReader reader(file, *stream);
   const int turns = quarter_turns(*stream);
-  const double base = av_q2d(stream->time_base);
   Video out;
-  out.frames_per_second = static_cast<double>(chosen.size()) / static_cast<double>(total) * fps;
+  out.frames_per_second =
+      static_cast<double>(chosen.size()) / static_cast<double>(total) * pace.rate;
   int64_t at = std::numeric_limits<int64_t>::min();  // time of the frame before the next
   if (!reader.seek(frames.times.front()))
     fail(ErrorCode::kCorruptData, "expected ", kMovie.expected,
@@ -239,7 +252,9 @@ Video decode_video(const MediaInput& input, const FrameChooser& choose, const Me
     }
     append(last, out, file.where());
     const int64_t since = frames.times[static_cast<size_t>(index)] - frames.times.front();
-    out.timestamps_s.push_back(static_cast<double>(since) * base);
+    const AVRational tick = stream->time_base;
+    out.timestamps_s.push_back(pace.steady ? static_cast<double>(index) / pace.rate
+                                           : static_cast<double>(since) * tick.num / tick.den);
   }
   return out;
 }

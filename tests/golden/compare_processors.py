@@ -4,7 +4,7 @@
 
 For each checkpoint of prompt_checkpoints.py: conversations drawn at random (one to four media of odd sizes and lengths,
 words between them) go through Engine.prepare here and through the processor and get_rope_index there. Written against
-transformers 5.23 with torchvision 0.29; what is not installed is said. Exit status 1 where anything differs; what only
+transformers 5.23 with torchvision 0.29, and PyAV 18 for videos as files; what is not installed is said. Exit status 1 where anything differs; what only
 the reference refuses is shown and does not count (a video of one frame, which Qwen3-VL's does not repeat).
 
 --write keeps what the reference answers in tests/golden/prompts/<family>.json, for tests without it.
@@ -58,6 +58,28 @@ def kept(recipe, found):
     return {"parts": recipe, "ids": ours.runs(found[0]), "positions": ours.packed_positions(found[1])}
 
 
+def clips(folder):
+    """Draws a video file of some length, size and rate, or the one that is always there."""
+    try:
+        import av
+    except ImportError:
+        return lambda rnd: ours.STEADY
+
+    def draw(rnd):
+        frames, height, width = rnd.randint(2, 90), 2 * rnd.randint(12, 80), 2 * rnd.randint(12, 80)
+        rate = rnd.choice([1, 4, 8, 10, 12, 15, 24, 25, 30])
+        path = folder / f"{frames}-{height}-{width}-{rate}.{rnd.choice(['avi', 'mkv', 'mp4'])}"
+        with av.open(str(path), "w") as out:
+            stream = out.add_stream("mpeg4", rate=rate)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for _ in range(frames):
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8), format="rgb24")))
+            out.mux(stream.encode(None))
+        return {"clip": [frames, height, width], "rate": rate, "file": str(path)}
+
+    return draw
+
+
 def compare(family, options):
     """How many conversations differ."""
     from processor_reference import Reference
@@ -71,8 +93,9 @@ def compare(family, options):
         rnd = random.Random(f"{family} {options.seed}")
         counts = {"equal": 0, "refused by both": 0, "refused there": 0, "differ": 0}
         cases = []
+        clip = (lambda rnd: ours.STEADY) if options.write else clips(folder)
         for _ in range(options.draws):
-            recipe = ours.draw_conversation(rnd, family, reference.window)
+            recipe = ours.draw_conversation(rnd, family, reference.window, clip)
             there = answer(lambda: reference.prepared(recipe), Exception)
             here = answer(lambda: ours.prepared(engine, recipe), onnuri.Error)
             if not isinstance(there, str):

@@ -42,6 +42,14 @@ HEARING = {
 THIRTY_SECONDS = 480000
 
 
+def video_processor(name, folder, **options):
+    """Where a folder names no rate, the two frames a second of the published scripts: the processor would take none."""
+    made = found("qwen2_vl", name).from_pretrained(folder, **options)
+    if "Qwen" in type(made).__name__ and not made.fps:
+        made.fps = 2.0
+    return made
+
+
 def found(module, name):
     if "." in name:
         module, name = name.split(".")
@@ -56,6 +64,11 @@ def found(module, name):
 def metadata(video):
     count = len(video["frames"])
     return dict(total_num_frames=count, fps=video["fps"], duration=count / video["fps"], frames_indices=list(range(count)))
+
+
+def all_frames(part):
+    """What a reader of the file would find."""
+    return {"type": "video", "video": {"frames": np.zeros((*part["clip"], 3), np.uint8), "fps": part["rate"]}}
 
 
 class Reference:
@@ -77,7 +90,8 @@ class Reference:
 
     def prepared(self, recipe):
         """(ids, positions (axes, T))."""
-        parts = ours.parts_of(recipe)
+        parts = [all_frames(part) if "clip" in part else made for part, made in zip(recipe, ours.parts_of(recipe))]
+        self.samples = any("clip" in part for part in recipe)
         text = "".join(self.marks.get(p["type"]) or p["text"] for p in parts)
         given = {kind: [p[kind] for p in parts if p["type"] == kind] for kind in ("audio", "image", "video")}
         ids, positions = self.ask(self, text, given)
@@ -103,7 +117,7 @@ class Sight:
             code.num2words = code.num2words or str
         options = {"image_processor": found(module, pictures).from_pretrained(folder), "tokenizer": side.tokenizer(folder, roles)}
         if videos:
-            options["video_processor"] = found(module, videos).from_pretrained(folder, patch_size=vision.get("patch_size"))
+            options["video_processor"] = video_processor(videos, folder, patch_size=vision.get("patch_size"))
         views = (vision.get("image_size", 0) // vision["patch_size"]) ** 2
         if side.family.startswith("llava"):
             options |= dict(patch_size=vision["patch_size"], vision_feature_select_strategy=config["vision_feature_select_strategy"])
@@ -129,7 +143,7 @@ class Sight:
             if side.model is None:
                 more["images"] = [more["images"]]
         if given["video"]:
-            more |= dict(videos=[v["frames"].transpose(0, 3, 1, 2) for v in given["video"]], do_sample_frames=False,
+            more |= dict(videos=[v["frames"].transpose(0, 3, 1, 2) for v in given["video"]], do_sample_frames=side.samples,
                          video_metadata=[metadata(v) for v in given["video"]])
         for key in ("do_pan_and_scan", "pan_and_scan_min_crop_size", "pan_and_scan_max_num_crops", "pan_and_scan_min_ratio_to_activate"):
             if getattr(side.processor.image_processor, key, None):  # the call has defaults of its own
@@ -162,7 +176,7 @@ class Hearing:
                    "feature_extractor": transformers.WhisperFeatureExtractor(feature_size=audio["num_mel_bins"], **window)}
         if sees:
             options |= {"image_processor": found("qwen2_vl", QWEN_PICTURES).from_pretrained(folder),
-                        "video_processor": found("qwen2_vl", QWEN_VIDEOS).from_pretrained(folder)}
+                        "video_processor": video_processor(QWEN_VIDEOS, folder)}
         side.processor = found(module, processor)(**options)
         side.more = {"n_window": audio["n_window"]} if side.family == "qwen3_omni" else {}
         if model:  # it only numbers positions: its weights do not matter
@@ -182,7 +196,8 @@ class Hearing:
             more["images"] = [Image.fromarray(x) for x in given["image"]]
         if given["video"]:
             more["videos"] = [v["frames"].transpose(0, 3, 1, 2) for v in given["video"]]
-            more["videos_kwargs"] = dict(do_sample_frames=False, fps=given["video"][0]["fps"],
+            rate = side.processor.video_processor.fps if side.samples else given["video"][0]["fps"]
+            more["videos_kwargs"] = dict(do_sample_frames=side.samples, fps=rate,
                                          video_metadata=[metadata(v) for v in given["video"]],
                                          size=dict(side.processor.video_processor.size))
         made = side.processor(text=[text], return_tensors="pt", **more)

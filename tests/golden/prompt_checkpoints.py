@@ -14,6 +14,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent
 VIDEO_RATES = [1.0, 2.0, 3.0, 4.0]
+STEADY = {"clip": [40, 48, 64], "rate": 10, "file": "videos/steady.mp4"}  # every frame of a file, of which the family takes some
 
 
 class Checkpoint(typing.NamedTuple):
@@ -85,24 +86,28 @@ def equip(family, folder):
     return config
 
 
-def draw_media(rnd, kind, fps, window):
+def draw_media(rnd, kind, fps, window, clip):
     """The shape of one picture (height, width), video (frames, height, width) or sound (samples)."""
     if kind == "audio":
         near = 160 * rnd.randint(2, 300)  # at and beside the edge of a frame
         return {"audio": min(window, rnd.choice([400, 401, near - 1, near, near + 1, rnd.randint(480, 32000),
                                                  rnd.randint(32000, 192000), window - 1, window]))}
+    if kind == "video" and clip:
+        return clip(rnd)
     height, width = rnd.choice([(rnd.randint(20, 300), rnd.randint(20, 300)), (rnd.randint(8, 40), rnd.randint(150, 400)), (64, 64)])
     return {"video": [rnd.randint(1, 9), height, width], "fps": fps} if kind == "video" else {"image": [height, width]}
 
 
-def draw_conversation(rnd, family, window):
-    """One to four media in any order with words between some of them, as JSON."""
+def draw_conversation(rnd, family, window, clip):
+    """One to four media in any order with words between some of them, as JSON. Videos are sampled frames, or all of them
+    files that `clip` draws."""
     kinds = list(CHECKPOINTS[family].marks)
     parts, fps = [], rnd.choice(VIDEO_RATES)
+    clip = clip if rnd.random() < 0.4 else None
     for _ in range(rnd.randint(1, 4)):
         if rnd.random() < 0.7:
             parts.append({"text": "".join(rnd.choice("abc .") for _ in range(rnd.randint(1, 6)))})
-        parts.append(draw_media(rnd, rnd.choice(kinds), fps, window))
+        parts.append(draw_media(rnd, rnd.choice(kinds), fps, window, clip))
     return parts + [{"text": "what?"}]
 
 
@@ -114,6 +119,8 @@ def parts_of(recipe):
             out.append({"type": "audio", "audio": np.zeros(part["audio"], np.float32)})
         elif "image" in part:
             out.append({"type": "image", "image": np.zeros((*part["image"], 3), np.uint8)})
+        elif "clip" in part:
+            out.append({"type": "video", "video": str(ROOT / part["file"])})
         elif "video" in part:
             out.append({"type": "video", "video": {"frames": np.zeros((*part["video"], 3), np.uint8), "fps": part["fps"]}})
         else:
