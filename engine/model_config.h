@@ -59,6 +59,7 @@ struct VideoTokens {
   double assumed_fps = 2.0;         // of frames that came without a rate
   bool frames_apart = false;        // one run of tokens per grid, text between them
   AfterVideo after = AfterVideo::kLongestSide;
+  bool nominal_rate = false;    // files count as sampled at exactly the wanted rate
   bool whole_positions = true;  // in time; else they keep their fractions
   bool seconds_first = false;   // grid * seconds * rate, rounded in this order; else the rate
                                 // and the seconds first

@@ -218,6 +218,8 @@ Video TextEngine::decode_video_part(const MediaInput& input, MediaLimits limits)
     fail(ErrorCode::kUnsupported, "expected videos without their sound: family ", config_.family,
          " has no rule for both together; give the sound on its own, or leave it out");
   Video video = decode_video(input, choose, limits);
+  if (!is_decoded && config_.video_tokens.nominal_rate)
+    video.frames_per_second = vision.video->frames_per_second;
   if (!wants_sound) return video;
   limits.max_decoded_bytes -= static_cast<int64_t>(video.rgb.size());
   const int64_t rate = config_.audio->mel.sample_rate_hz;

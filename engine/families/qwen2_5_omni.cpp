@@ -68,6 +68,7 @@ ModelConfig map(const ModelFiles& files) {
     model.projector = window_vision_projector(*model.vision, vision);
     model.vision->video = read_video(files);
     model.video_tokens.positions_per_second = thinker.positive("position_id_per_seconds");
+    model.video_tokens.nominal_rate = true;
     model.video_tokens.after = AfterVideo::kMaximum;
     model.video_tokens.seconds_first = true;
     model.video_tokens.sound = SoundInVideo::kByChunks;

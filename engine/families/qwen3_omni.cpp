@@ -69,6 +69,7 @@ void add_vision(const ModelFiles& files, const ConfigReader& thinker, NameTable&
   model.deep_projector = tap_projector(*model.projector);
   model.video_tokens.positions_per_second = thinker.positive("position_id_per_seconds");
   model.video_tokens.assumed_fps = 1.0;
+  model.video_tokens.nominal_rate = true;
   model.video_tokens.after = AfterVideo::kMaximum;
   model.video_tokens.seconds_first = true;
   model.video_tokens.whole_positions = false;

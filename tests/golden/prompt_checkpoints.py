@@ -21,6 +21,7 @@ class Checkpoint(typing.NamedTuple):
     folder: str  # under tests/golden
     markers: dict  # token: id
     marks: dict  # kind of part: its text in the template
+    chooses: bool = True  # the processor has a rule by which it takes frames of a video
 
 
 QWEN = {"<|image_pad|>": 150, "<|video_pad|>": 151, "<|vision_start|>": 152, "<|vision_end|>": 153}
@@ -45,7 +46,8 @@ CHECKPOINTS = {
     "gemma3_crops": Checkpoint("vision/gemma3_crops", GEMMA, {"image": "<start_of_image>"}),
     "llava": Checkpoint("vision/llava", *LLAVA),
     "llava_next": Checkpoint("vision/llava_next", *LLAVA),
-    "llava_onevision": Checkpoint("vision/llava_onevision", {"<image>": 150, "<video>": 151}, {"image": "<image>"}),
+    "llava_onevision": Checkpoint("vision/llava_onevision", {"<image>": 150, "<video>": 151},
+                                  {"image": "<image>", "video": "<video>"}, False),
     "idefics3": Checkpoint("vision/idefics3", TILES, {"image": "<image>"}),
     "smolvlm": Checkpoint("vision/smolvlm", TILES, {"image": "<image>"}),
     "qwen2_audio": Checkpoint("hearing/qwen2_audio", {"<|AUDIO|>": 60, "<|audio_bos|>": 61, "<|audio_eos|>": 62}, {"audio": SOUND}),
@@ -103,7 +105,7 @@ def draw_conversation(rnd, family, window, clip):
     files that `clip` draws."""
     kinds = list(CHECKPOINTS[family].marks)
     parts, fps = [], rnd.choice(VIDEO_RATES)
-    clip = clip if rnd.random() < 0.4 else None
+    clip = clip if rnd.random() < 0.4 and CHECKPOINTS[family].chooses else None
     for _ in range(rnd.randint(1, 4)):
         if rnd.random() < 0.7:
             parts.append({"text": "".join(rnd.choice("abc .") for _ in range(rnd.randint(1, 6)))})
