@@ -159,6 +159,7 @@ void add_bench_command(CLI::App& app) {
                "  onnuri bench qwen2.5-coder-0.5b\n"
                "  onnuri bench model.gguf -p 1024 -n 64 -d 4096 --json");
   command->callback([options] {
+    options->model.no_prefix_caching = true;  // every repetition reads its prompt
     const std::unique_ptr<Engine> engine = load_engine(options->model);
     const Json facts = Json::parse(engine->describe_json());
     if (facts.value("kind", "text") == "speech")

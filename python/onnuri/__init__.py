@@ -6,6 +6,7 @@
         print(event.text, end="", flush=True)
 """
 
+import asyncio as _asyncio
 import atexit as _atexit
 import os as _os
 import queue as _queue
@@ -35,7 +36,7 @@ from ._onnuri import (
 )
 
 __all__ = [
-    "Choice", "Engine", "Error", "GenerateResult", "StepLogProbs", "Stream", "TokenEvent",
+    "AsyncStream", "Choice", "Engine", "Error", "GenerateResult", "StepLogProbs", "Stream", "TokenEvent",
     "TokenLogProb", "Tokenizer", "ToolCall", "ToolCallDelta", "Transcript", "TranscriptSegment", "Usage", "devices", "inspect", "plan",
     "render_chat_template", "run_batch",
 ]
@@ -116,6 +117,81 @@ class Stream:
         self._cancelled.set()
 
 
+class AsyncStream:
+    """The same for asyncio: `async for` gives the TokenEvents, `await` the GenerateResult.
+
+    The event loop goes on while another thread computes. Cancelling the task that waits cancels
+    the request; so does `await stream.aclose()`, leaving an `async with` block, or dropping it.
+    """
+
+    def __init__(self, run):
+        self._events = _asyncio.Queue()
+        self._cancelled = _threading.Event()
+        self.result = None
+        sink = _LoopQueue(_asyncio.get_running_loop(), self._events, self._cancelled)
+        self._thread = _threading.Thread(
+            target=_produce, args=(run, sink, self._cancelled), daemon=True)
+        self._thread.start()
+        _streams.add(self)
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        if self.result is not None:
+            raise StopAsyncIteration
+        try:
+            kind, value = await self._events.get()
+        except BaseException:  # the task that waits was cancelled
+            self._cancelled.set()
+            raise
+        if kind == "event":
+            return value
+        if kind == "error":
+            self.result = False
+            raise value
+        self.result = value
+        raise StopAsyncIteration
+
+    def __await__(self):
+        return self._finish().__await__()
+
+    async def _finish(self):
+        async for _ in self:
+            pass
+        return self.result
+
+    async def aclose(self):
+        """Cancels the rest of the answer and waits for the current token to end."""
+        self._cancelled.set()
+        while self.result is None:
+            kind, value = await self._events.get()
+            if kind != "event":
+                self.result = value if kind == "result" else False
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        await self.aclose()
+
+    def __del__(self):
+        self._cancelled.set()
+
+
+class _LoopQueue:
+    """An asyncio.Queue that another thread puts into."""
+
+    def __init__(self, loop, queue, cancelled):
+        self._loop, self._queue, self._cancelled = loop, queue, cancelled
+
+    def put(self, item):
+        try:
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+        except RuntimeError:  # the loop is closed: nobody listens
+            self._cancelled.set()
+
+
 def _produce(run, events, cancelled):
     def on_token(event):
         if cancelled.is_set():
@@ -162,3 +238,24 @@ class Engine(_onnuri.Engine):
             return Stream(
                 lambda callback: self._generate(input_ids, prompt, messages, callback, **options))
         return self._generate(input_ids, prompt, messages, stream or None, **options)
+
+    def generate_async(self, input_ids=None, *, prompt=None, messages=None, **options):
+        """generate() for asyncio: an AsyncStream, to be called where an event loop runs.
+
+        async for event in engine.generate_async(messages=[...]): ...
+        result = await engine.generate_async(messages=[...])
+        """
+        return AsyncStream(
+            lambda callback: self._generate(input_ids, prompt, messages, callback, **options))
+
+    def chat(self, messages, *, stream=False, **options):
+        """generate() for a conversation: OpenAI-style messages, or the text of one question."""
+        return self.generate(messages=_as_messages(messages), stream=stream, **options)
+
+    def chat_async(self, messages, **options):
+        """chat() for asyncio: an AsyncStream."""
+        return self.generate_async(messages=_as_messages(messages), **options)
+
+
+def _as_messages(messages):
+    return [{"role": "user", "content": messages}] if isinstance(messages, str) else messages

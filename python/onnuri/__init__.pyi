@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypedDict, overload
 
@@ -91,6 +91,14 @@ class Transcript:
     encode_ms: float
     decode_ms: float
 
+class AsyncStream(AsyncIterator[TokenEvent], Awaitable[GenerateResult]):
+    result: GenerateResult | None
+    def __aiter__(self) -> AsyncStream: ...
+    async def __anext__(self) -> TokenEvent: ...
+    async def aclose(self) -> None: ...
+    async def __aenter__(self) -> AsyncStream: ...
+    async def __aexit__(self, *_: object) -> None: ...
+
 class Stream(Iterator[TokenEvent]):
     result: GenerateResult | None
     def __iter__(self) -> Stream: ...
@@ -164,6 +172,24 @@ class Engine:
         messages: Messages | None = None, stream: Literal[True],
         **options: Unpack[_GenerateOptions],
     ) -> Stream: ...
+    def generate_async(
+        self, input_ids: Ids | None = None, *, prompt: str | None = None,
+        messages: Messages | None = None, **options: Unpack[_GenerateOptions],
+    ) -> AsyncStream: ...
+    @overload
+    def chat(
+        self, messages: str | Messages, *,
+        stream: Literal[False] | Callable[[TokenEvent], object] = False,
+        **options: Unpack[_GenerateOptions],
+    ) -> GenerateResult: ...
+    @overload
+    def chat(
+        self, messages: str | Messages, *, stream: Literal[True],
+        **options: Unpack[_GenerateOptions],
+    ) -> Stream: ...
+    def chat_async(
+        self, messages: str | Messages, **options: Unpack[_GenerateOptions],
+    ) -> AsyncStream: ...
     def transcribe(
         self, audio: Any, *, language: str | None = None, task: str = "transcribe",
         timestamps: bool = False, sample_rate_hz: int = 16000,
