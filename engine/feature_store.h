@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/encoder_cache.h"
+#include "engine/trace.h"
 
 namespace onnuri {
 
@@ -25,7 +26,10 @@ struct MediaWork {
 
 class FeatureStore {
  public:
-  explicit FeatureStore(EncoderCache& kept) : kept_(&kept) {}
+  explicit FeatureStore(EncoderCache& kept, Trace* trace = nullptr) : kept_(&kept), trace_(trace) {}
+
+  /// Where the request writes down what it does, or null.
+  Trace* trace() const { return trace_; }
 
   /// Null when the part has to be computed; counts it as reused otherwise.
   SharedMedia find(const ContentKey& key) {
@@ -59,6 +63,7 @@ class FeatureStore {
 
  private:
   EncoderCache* kept_;
+  Trace* trace_;
   std::unordered_map<ContentKey, SharedMedia, ContentKeyHasher> parts_;
   MediaWork work_;
   std::vector<ContentKey> media_keys_;

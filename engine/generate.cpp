@@ -20,7 +20,7 @@ namespace onnuri {
 class TextEngine::Generation {
  public:
   Generation(TextEngine& engine, const GenerateRequest& request, const TokenCallback& on_token)
-      : engine_(engine), request_(request), on_token_(on_token) {
+      : engine_(engine), request_(request), on_token_(on_token), trace_(request.trace) {
     const StopMatcher checked(request.stop);  // refuses an empty stop string before the work begins
     if (engine.draft_cache_) module_.emplace(*engine.decoder_, *engine.draft_cache_);
   }
@@ -38,7 +38,10 @@ class TextEngine::Generation {
     const bool is_eos = engine_.is_end(id);
     const bool end = !request_.ignore_eos && (reader_ ? reader_->ends_with(id, is_eos) : is_eos);
     AnswerReader::Step step;
-    if (reader_) step = reader_->push(id, end);
+    if (reader_) {
+      const Trace::Span span(&trace_, "detokenise");
+      step = reader_->push(id, end);
+    }
     read_whole_ = end || (reader_ && reader_->stopped());
     if (read_whole_) stop();
     emit(id, std::move(step), std::move(logprobs));
@@ -75,6 +78,7 @@ class TextEngine::Generation {
     done_.erase(done_.begin());
     result.more_choices = std::move(done_);
     result.usage = usage_;
+    result.trace_json = trace_.json();
     return result;
   }
 
@@ -82,6 +86,7 @@ class TextEngine::Generation {
   bool cancelled() const { return choice_.finish_reason == "cancelled"; }
   int64_t index() const { return static_cast<int64_t>(done_.size()); }
   Usage& usage() { return usage_; }
+  Trace& trace() { return trace_; }
   /// Null without a module that predicts further tokens.
   ModuleDraft* module() { return module_ ? &*module_ : nullptr; }
 
@@ -125,6 +130,7 @@ class TextEngine::Generation {
   Choice choice_;
   std::vector<Choice> done_;
   Usage usage_;
+  Trace trace_;
   std::optional<ModuleDraft> module_;
 };
 
@@ -180,7 +186,8 @@ class AllowedTokens {
 
 }  // namespace
 
-PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
+PreparedPrompt TextEngine::prepare(const GenerateRequest& request, Trace& trace) {
+  const Trace::Span whole(&trace, "prepare");
   const int given = (request.input_ids.empty() ? 0 : 1) + (request.prompt.empty() ? 0 : 1) +
                     (request.messages.empty() ? 0 : 1);
   if (given != 1)
@@ -189,25 +196,37 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request) {
   if (request.messages.empty() && (!request.tools_json.empty() || !request.reasoning.empty()))
     fail(ErrorCode::kInvalidArgument, "expected tools and reasoning only with messages");
   if (!request.input_ids.empty())
-    return prepare(request.input_ids, {request.images, request.audios, request.videos});
+    return prepare(request.input_ids, {request.images, request.audios, request.videos}, &trace);
   if (!request.images.empty() || !request.audios.empty() || !request.videos.empty())
     fail(ErrorCode::kInvalidArgument,
          "expected images, audios and videos only with input_ids, found them beside text");
   if (!request.prompt.empty()) {
-    std::vector<int32_t> ids = tokenizer().encode(request.prompt, true, true);
+    std::vector<int32_t> ids;
+    {
+      const Trace::Span span(&trace, "tokenise");
+      ids = tokenizer().encode(request.prompt, true, true);
+    }
     check_tokenizer_ids(ids, config_.decoder.vocab_size, path_);
     return prepare(std::move(ids));
   }
   // Media first: a text-only template would fail on them with a message about itself.
-  const DecodedMedia media = decode_media(request.messages);
+  DecodedMedia media;
+  {
+    const Trace::Span span(&trace, "decode media");
+    media = decode_media(request.messages);
+  }
   ChatInput input;
   input.messages = request.messages;
   input.tools_json = request.tools_json;
   input.kwargs_json = request.template_kwargs_json;
   input.reasoning = request.reasoning;
   input.trust_special_tokens = request.trust_special_tokens;
-  ChatPrompt chat = encode_chat(std::move(input), media);
-  PreparedPrompt prompt = prepare(std::move(chat.ids), media);
+  ChatPrompt chat;
+  {
+    const Trace::Span span(&trace, "tokenise");
+    chat = encode_chat(std::move(input), media);
+  }
+  PreparedPrompt prompt = prepare(std::move(chat.ids), media, &trace);
   prompt.is_chat = true;
   prompt.has_tools = chat.has_tools;
   prompt.tools = std::move(chat.tools);
@@ -301,6 +320,7 @@ bool TextEngine::prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span
     end = chunk_end(prompt, begin);
     const Rows rows = end == total ? Rows::kLast : Rows::kNone;
     float* const hidden = module ? module->rows_to_come(end - begin) : nullptr;
+    const Trace::Span span(&generation.trace(), "prefill", end - begin);
     forward_chunk(prompt, kv, begin, end - begin, rows, logits.data(), hidden);
     if (module) module->take_rows(end - begin);
     if (rows == Rows::kNone && !generation.go_on()) return false;
@@ -360,6 +380,7 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
       computed.resize(step.size() * vocab);
       float* const hidden =
           module ? module->rows_to_come(static_cast<int64_t>(step.size())) : nullptr;
+      const Trace::Span span(&generation.trace(), "decode", static_cast<int64_t>(step.size()));
       forward_tokens(kv, step, position, computed.data(), hidden);
       row = 0;
     }
@@ -375,7 +396,7 @@ GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenC
   const Sampler checked(request.sampling);  // refuses bad parameters before the work begins
   Generation generation(*this, request, on_token);
   auto start = std::chrono::steady_clock::now();
-  const PreparedPrompt prompt = prepare(request);
+  const PreparedPrompt prompt = prepare(request, generation.trace());
   generation.begin(prompt);
   const auto prompt_tokens = static_cast<int64_t>(prompt.ids.size());
   generation.usage().prompt_tokens = prompt_tokens;

@@ -96,8 +96,15 @@ class PatchImageEncoder final : public ImageEncoder {
     return {{1, projector_->out_h(size.height / factor), projector_->out_w(size.width / factor)}};
   }
 
-  EncodedMedia encode(const Image& image, PictureView) override {
-    return project(encoder_->forward(image));
+  EncodedMedia encode(const Image& image, PictureView, Trace* trace) override {
+    const PatchPlan plan = encoder_->plan(ImageSize{image.height, image.width});
+    Tensor patches;
+    {
+      const Trace::Span span(trace, "preprocess");
+      patches = encoder_->patches(plan, image);
+    }
+    const Trace::Span span(trace, "encode", plan.num_patches());
+    return project(encoder_->forward(plan, patches));
   }
 
   std::vector<MediaGrid> video_grids(const Video& video) const override {
@@ -156,6 +163,7 @@ class PatchImageEncoder final : public ImageEncoder {
   void encode_parts(const Video& video, const PatchPlan& plan, int64_t begin, int64_t end,
                     const std::vector<ContentKey>& keys, std::vector<SharedMedia>& parts,
                     FeatureStore& store) const {
+    const Trace::Span span(store.trace(), "encode", (end - begin) * plan.grid_h * plan.grid_w);
     const EncodedMedia all = project(encoder_->forward(video, plan, begin, end - begin));
     const int64_t count = all.rows.shape()[0] / (end - begin);
     const auto cut = [&](const Tensor& rows, int64_t part) {
@@ -244,8 +252,8 @@ class TileImageEncoder final : public ImageEncoder {
     return std::vector<MediaGrid>(static_cast<size_t>(plan.num_tiles()), {1, tile_h(), tile_w()});
   }
 
-  EncodedMedia encode(const Image& image, PictureView view) override {
-    return {encode_tiles(image, view), {}};
+  EncodedMedia encode(const Image& image, PictureView view, Trace* trace) override {
+    return {encode_tiles(image, view, trace), {}};
   }
 
   // Frames become tiles of half the sides, one after the other, and one learned row behind the
@@ -268,6 +276,7 @@ class TileImageEncoder final : public ImageEncoder {
       keys.push_back(
           ContentHash().add("frame").add(video.height).add(video.width).add(frame).finish());
       parts.push_back(store.get(keys.back(), [&] {
+        const Trace::Span span(store.trace(), "encode");
         const Image image{video.height, video.width, {frame.begin(), frame.end()}};
         return EncodedMedia{encode_frame(image), {}};
       }));
@@ -287,10 +296,14 @@ class TileImageEncoder final : public ImageEncoder {
   }
 
  private:
-  Tensor encode_tiles(const Image& image, PictureView view) {
+  Tensor encode_tiles(const Image& image, PictureView view, Trace* trace) {
     const TilePlan plan = plan_tiling(tiling(), {image.height, image.width}, view);
-    const std::vector<Image> tiles =
-        cut_tiles(tiling(), plan, encoder_->config().processor.filter, image, pool_);
+    std::vector<Image> tiles;
+    {
+      const Trace::Span span(trace, "preprocess");
+      tiles = cut_tiles(tiling(), plan, encoder_->config().processor.filter, image, pool_);
+    }
+    const Trace::Span span(trace, "encode");
     VisionFeatures features = encoder_->forward(tiles);
     Tensor rows = projector_->forward(features);
     if (plan.square && !newline_.empty()) return with_newline(rows_of(rows), newline_);

@@ -24,7 +24,7 @@ class ImageEncoder {
   /// them. Throws kInvalidArgument for a picture that cannot be resized.
   virtual std::vector<MediaGrid> grids(const Image& image, PictureView view) const = 0;
   /// Rows of all grids, one after the other, each in raster order: (tokens, hidden_size).
-  virtual EncodedMedia encode(const Image& image, PictureView view) = 0;
+  virtual EncodedMedia encode(const Image& image, PictureView view, Trace* trace) = 0;
   /// The same for a video. Throws kUnsupported where the encoder takes pictures only.
   virtual std::vector<MediaGrid> video_grids(const Video& video) const;
   /// Looks for each of its parts in `store` first, and ends the medium there.

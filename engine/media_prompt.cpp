@@ -23,10 +23,11 @@ void TextEngine::spell_media(std::vector<int32_t>& ids, const RequestMedia& medi
   }
 }
 
-PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, const RequestMedia& media) {
+PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, const RequestMedia& media,
+                                   Trace* trace) {
   spell_media(ids, media);
   PreparedPrompt prompt = lay_out(std::move(ids), media);
-  FeatureStore store(encoder_cache_);
+  FeatureStore store(encoder_cache_, trace);
   spell_codes(media, store, prompt);
   encode_media(media, store, prompt);
   prompt.work = store.work();
@@ -197,7 +198,7 @@ void TextEngine::encode_media(const RequestMedia& media, FeatureStore& store,
   for (const Image& image : media.images) {
     const ContentKey key = content_key(image, prompt.view);
     of(SpanKind::kPicture).push_back(store.get(key, [&] {
-      return image_encoder_->encode(image, prompt.view);
+      return image_encoder_->encode(image, prompt.view, store.trace());
     }));
     store.end_medium(key);
   }

@@ -56,8 +56,8 @@ void TextEngine::rehearse(const LargestPass& pass) {
   {
     const TensorMeter meter;
     if (image_encoder_ && pass.image_width > 0 && pass.image_height > 0)
-      image_encoder_->encode(grey_picture(pass.image_width, pass.image_height),
-                             PictureView::kAlone);
+      image_encoder_->encode(grey_picture(pass.image_width, pass.image_height), PictureView::kAlone,
+                             nullptr);
     if (sound_encoder_ && pass.sound_s > 0) {
       const Waveform sound = silence(pass.sound_s, config_.audio->mel.sample_rate_hz);
       EncoderCache nothing(0);

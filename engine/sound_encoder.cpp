@@ -103,7 +103,10 @@ void SoundEncoder::encode_window(const SoundView& sound, const Extent& e, int64_
   const PaddedSignal signal{sound.samples.subspan(static_cast<size_t>(e.first_sample),
                                                   static_cast<size_t>(e.num_samples)),
                             e.padded_samples};
-  LogMel::normalize(backend_->pool(), mel_.log_frames(backend_->pool(), signal, 0, mel), mel);
+  {
+    const Trace::Span span(store.trace(), "preprocess");
+    LogMel::normalize(backend_->pool(), mel_.log_frames(backend_->pool(), signal, 0, mel), mel);
+  }
 
   const int64_t unit = encoder_->unit_frames() > 0 ? encoder_->unit_frames() : e.num_frames;
   // A chunk that is filled up with silence knows how far.
@@ -117,6 +120,7 @@ void SoundEncoder::encode_window(const SoundView& sound, const Extent& e, int64_
     const std::span<const float> values(mel.row(first), static_cast<size_t>(seen * mels));
     keys.push_back(ContentHash().add("sound").add(count).add(filled).add(values).finish());
     parts.push_back(store.get(keys.back(), [&] {
+      const Trace::Span span(store.trace(), "encode", rows);
       EncodedMedia part{Tensor(DType::kF32, {rows, config.out_size()}), {}};
       encoder_->encode({{mel.row(first), seen, mel.cols, mel.stride}, count, longest_frames},
                        matrix(part.rows.f32(), rows, config.out_size()));

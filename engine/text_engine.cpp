@@ -294,7 +294,7 @@ FloatMatrix TextEngine::encode_image(const Image& image) {
   if (!image_encoder_)
     fail(ErrorCode::kUnsupported, "expected a vision model: family ", config_.family,
          " has no eyes", missing_for_eyes(path_));
-  const Tensor rows = image_encoder_->encode(image, PictureView::kAlone).rows;
+  const Tensor rows = image_encoder_->encode(image, PictureView::kAlone, nullptr).rows;
   FloatMatrix out{rows.shape()[0], rows.shape()[1], {}};
   out.values.assign(rows.f32(), rows.f32() + out.rows * out.cols);
   return out;

@@ -113,7 +113,8 @@ class TextEngine final : public Engine, public MeasuredEngine {
   const Tokenizer& tokenizer() const;  // throws kUnsupported when the checkpoint has none
   bool is_end(int32_t id) const;
   void check_ids(std::span<const int32_t> ids) const;
-  PreparedPrompt prepare(std::vector<int32_t> ids, const RequestMedia& media = {});
+  PreparedPrompt prepare(std::vector<int32_t> ids, const RequestMedia& media = {},
+                         Trace* trace = nullptr);
   /// Other spellings of placeholders as the family's own.
   void spell_media(std::vector<int32_t>& ids, const RequestMedia& media) const;
   /// Spans and positions; what encode_media fills in is missing.
@@ -158,7 +159,7 @@ class TextEngine final : public Engine, public MeasuredEngine {
   std::vector<int32_t> expand_media(std::vector<int32_t> ids, const DecodedMedia& media) const;
   std::vector<int32_t> expand_videos(std::span<const int32_t> ids,
                                      std::span<const Video> videos) const;
-  PreparedPrompt prepare(const GenerateRequest& request);
+  PreparedPrompt prepare(const GenerateRequest& request, Trace& trace);
   void check_request(const GenerateRequest& request) const;
   /// A sequence that holds what the prompt shares with the one before it.
   std::unique_ptr<KvSequence> begin_sequence(const PreparedPrompt& prompt,

@@ -220,6 +220,7 @@ void bind_results(py::module_& module) {
       });
   py::class_<GenerateResult, Choice>(module, "GenerateResult")
       .def_readonly("usage", &GenerateResult::usage)
+      .def_readonly("trace", &GenerateResult::trace_json)
       .def_property_readonly("choices",
                              [](const GenerateResult& self) {
                                std::vector<Choice> all{self};

@@ -123,6 +123,8 @@ GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
       take(name, object, request.num_choices);
     else if (name == "logprobs")
       take(name, object, request.top_logprobs);
+    else if (name == "trace")
+      take(name, object, request.trace);
     else if (name == "tenant")
       request.tenant = text_from(name, object);
     else if (name == "lookup_tokens")

@@ -50,7 +50,7 @@ void answer_once(Engine& engine, const ChatOptions& options, std::vector<ChatMes
                  const std::string& text) {
   history.push_back(user_message(options.media, text));
   const GenerateResult result =
-      run_generation(engine, request_for(engine, options, std::move(history)), options.model.json);
+      run_generation(engine, request_for(engine, options, std::move(history)), options.model);
   print_result(result, options.model);
   if (result.finish_reason == "cancelled") throw Interrupted{};
 }
@@ -112,7 +112,7 @@ bool add_tool_results(const GenerateResult& result, std::vector<ChatMessage>& hi
 bool answer(Engine& engine, const ChatOptions& options, std::vector<ChatMessage>& history) {
   for (;;) {
     const GenerateResult result =
-        run_generation(engine, request_for(engine, options, history), options.model.json);
+        run_generation(engine, request_for(engine, options, history), options.model);
     print_result(result, options.model);
     if (InterruptGuard::presses() > 1) throw Interrupted{};
     if (result.finish_reason == "cancelled" && result.token_ids.empty()) return false;
@@ -250,6 +250,7 @@ void add_chat_command(CLI::App& app) {
       "chat",
       "Talk to a model. With a MESSAGE (or piped input) it answers once, else it converses.");
   add_model_options(*command, options->model);
+  add_trace_option(*command, options->model);
   CLI::Option* message =
       command->add_option("message", options->message, "What to say; `-` reads standard input");
   command->add_option("-p,--question", options->message, "The same as MESSAGE")->excludes(message);

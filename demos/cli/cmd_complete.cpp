@@ -20,6 +20,7 @@ void add_complete_command(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("complete", "Continue a text as it is (no chat template).");
   add_model_options(*command, options->model);
+  add_trace_option(*command, options->model);
   command->add_option("prompt", options->prompt, "The text to continue; `-` reads standard input")
       ->required();
   command->add_flag("--ignore-eos", options->ignore_eos, "Go on to --max-tokens");
@@ -40,7 +41,7 @@ void add_complete_command(CLI::App& app) {
     request.prompt = options->prompt;
     apply_sampling(options->sampling, *engine, request);
     request.ignore_eos = options->ignore_eos;
-    const GenerateResult result = run_generation(*engine, request, options->model.json);
+    const GenerateResult result = run_generation(*engine, request, options->model);
     print_result(result, options->model);
     if (result.finish_reason == "cancelled") throw Interrupted{};
   });

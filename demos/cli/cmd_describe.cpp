@@ -41,7 +41,7 @@ void describe(const DescribeCli& options) {
   message.content.push_back({false, options.question, {}});
   request.messages = {message};
   apply_sampling(options.sampling, *engine, request);
-  const GenerateResult result = run_generation(*engine, request, options.model.json);
+  const GenerateResult result = run_generation(*engine, request, options.model);
   print_result(result, options.model);
   if (result.finish_reason == "cancelled") throw Interrupted{};
 }
@@ -57,6 +57,7 @@ void add_describe_command(CLI::App& app) {
       "or "
       "\"rapidocr\": a stand-in that reads text with a packaged OCR model in Python.");
   add_model_options(*command, options->model);
+  add_trace_option(*command, options->model);
   options->media_options.add_pictures(*command, "Picture files");
   options->media_options.add_to(*command);
   MediaOptions::add_after_video(*command, options->model.after_video);

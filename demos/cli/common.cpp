@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "demos/cli/pull.h"
+#include "demos/cli/pull_cache.h"
 #include "demos/cli/terminal.h"
 #include "onnuri/error.h"
 
@@ -42,6 +43,15 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
                    "Compute every prompt anew, even where it begins like the one before");
   command.add_flag("--json", options.json, "Print one JSON object instead of text");
   command.add_flag("-q,--quiet", options.quiet, "No progress, no statistics");
+}
+
+void add_trace_option(CLI::App& command, ModelOptions& options) {
+  command
+      .add_option(
+          "--trace", options.trace_file,
+          "Write down what was done when, and with how much memory, of the last answer; for "
+          "ui.perfetto.dev or chrome://tracing")
+      ->type_name("FILE");
 }
 
 std::string resolve_model(const ModelOptions& options) {
@@ -256,7 +266,10 @@ class AnswerPrinter {
 
 }  // namespace
 
-GenerateResult run_generation(Engine& engine, const GenerateRequest& request, bool json) {
+GenerateResult run_generation(Engine& engine, GenerateRequest request,
+                              const ModelOptions& options) {
+  request.trace = !options.trace_file.empty();
+  const bool json = options.json;
   std::optional<InterruptGuard> guard;
   if (!InterruptGuard::active()) guard.emplace();
   AnswerPrinter printer;
@@ -272,6 +285,7 @@ GenerateResult run_generation(Engine& engine, const GenerateRequest& request, bo
 }
 
 void print_result(const GenerateResult& result, const ModelOptions& options) {
+  if (!options.trace_file.empty()) write_text_file(options.trace_file, result.trace_json);
   if (options.json) {
     write_out(result_json(result).dump() + "\n");
     return;

@@ -31,12 +31,16 @@ struct ModelOptions {
   std::string after_video;
   bool draft_module = false;
   bool no_prefix_caching = false;
+  std::string trace_file;
   bool json = false;
   bool quiet = false;
 };
 
 /// Adds MODEL and the options that concern loading.
 void add_model_options(CLI::App& command, ModelOptions& options);
+
+/// --trace, of commands that answer.
+void add_trace_option(CLI::App& command, ModelOptions& options);
 
 /// A path that exists, or the local path of a named model, pulled first when it is not there yet.
 std::string resolve_model(const ModelOptions& options);
@@ -76,9 +80,10 @@ void set_examples(CLI::App& command, const std::string& lines);
 
 /// Runs a generation, streaming text to stdout unless `json`: thoughts dimmed and only where
 /// somebody watches, tool calls on lines of their own. Ctrl-C stops it.
-GenerateResult run_generation(Engine& engine, const GenerateRequest& request, bool json);
+GenerateResult run_generation(Engine& engine, GenerateRequest request, const ModelOptions& options);
 
-/// What follows an answer: its JSON, or the end of the line and the statistics.
+/// What follows an answer: its JSON, or the end of the line and the statistics; and its trace,
+/// where a file is named for it.
 void print_result(const GenerateResult& result, const ModelOptions& options);
 
 /// "prompt 25 tokens in 0.11 s (227 tokens/s), answer 64 tokens in 0.9 s (71.2 tokens/s)".

@@ -232,10 +232,13 @@ PatchPlan VisionEncoder::plan(ImageSize size) const {
                       smart_resize(config_.processor, size));
 }
 
+Tensor VisionEncoder::patches(const PatchPlan& patch_plan, const Image& image) const {
+  return image_patches(config_.processor, patch_plan, image, &backend_->pool());
+}
+
 VisionFeatures VisionEncoder::forward(const Image& image) const {
   const PatchPlan patch_plan = plan(ImageSize{image.height, image.width});
-  return forward(patch_plan,
-                 image_patches(config_.processor, patch_plan, image, &backend_->pool()));
+  return forward(patch_plan, patches(patch_plan, image));
 }
 
 PatchPlan VisionEncoder::plan(const Video& video) const {

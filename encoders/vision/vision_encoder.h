@@ -34,6 +34,8 @@ class VisionEncoder {
 
   const VisionConfig& config() const { return config_; }
   PatchPlan plan(ImageSize size) const;
+  /// The pixels of a picture as rows of `plan`, which is plan() of its size.
+  Tensor patches(const PatchPlan& plan, const Image& image) const;
   /// One caller at a time. Throws kInvalidArgument for pictures that cannot be resized.
   VisionFeatures forward(const Image& image) const;
   /// Tiles of config().tiling, none of them resized.

@@ -101,6 +101,8 @@ struct GenerateRequest {
   /// guesses nothing. The answer is the same, bit for bit; texts that repeat themselves come
   /// faster.
   int64_t lookup_tokens = 0;
+  /// Write down what was done when, and with how much memory: GenerateResult::trace_json.
+  bool trace = false;
   /// Requests of different tenants never take over anything from each other, so that nobody learns
   /// from timings what others asked.
   std::string tenant;
@@ -179,6 +181,8 @@ struct Choice {
 struct GenerateResult : Choice {
   std::vector<Choice> more_choices;
   Usage usage;  ///< of all answers together
+  /// With GenerateRequest::trace: Chrome's trace events, for Perfetto or chrome://tracing.
+  std::string trace_json;
 };
 
 /// A (rows, cols) float32 result, row-major.

@@ -223,6 +223,8 @@ class Engine(_onnuri.Engine):
         sampling="model" starts from what the checkpoint recommends; arguments given still win.
         lookup_tokens=0: guess up to so many tokens from repeats in the text and check them in one
         pass; the answer is the same, bit for bit, and repetitive texts come faster.
+        trace=False: result.trace is JSON of what was done when, and with how much memory, as Perfetto
+        and chrome://tracing show it.
         tenant="": requests of different tenants take over nothing from each other (see
         usage.reused_tokens).
         At most one of json_schema= (dict or text), regex=, grammar= (EBNF with a rule "root") and

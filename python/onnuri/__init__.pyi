@@ -70,6 +70,7 @@ class Choice:
 class GenerateResult(Choice):
     choices: list[Choice]
     usage: Usage
+    trace: str
 
 class TranscriptSegment:
     start_s: float
@@ -124,6 +125,7 @@ class _GenerateOptions(TypedDict, total=False):
     logprobs: int | None
     lookup_tokens: int
     tenant: str
+    trace: bool
     ignore_eos: bool
     stop: str | Sequence[str] | None
     images: Sequence[Any] | None

@@ -151,3 +151,13 @@ def test_chat_takes_a_question(tmp_path):
         return (await engine.chat_async("hello", **options)).token_ids
 
     assert run(main()) == wanted
+
+
+def test_a_trace_is_json_for_perfetto(engine):
+    import json
+    result = engine.generate(IDS, max_new_tokens=4, ignore_eos=True, trace=True)
+    events = json.loads(result.trace)["traceEvents"]
+    names = [e["name"] for e in events if e["ph"] == "X"]
+    assert names.count("decode") == 3 and "prefill" in names and "prepare" in names
+    assert all(e["args"]["bytes"] > 0 for e in events if e["ph"] == "C")
+    assert engine.generate(IDS, max_new_tokens=1).trace == ""

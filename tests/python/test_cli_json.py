@@ -98,3 +98,16 @@ def test_failures_keep_their_line_and_code(name, tmp_path):
     assert done.returncode == 1 and done.stdout == ""
     last = done.stderr.splitlines()[-1]
     assert last.startswith("onnuri: ") and last.endswith("[not_found]"), done.stderr
+
+
+def test_a_trace_file_shows_the_answer(tmp_path):
+    """--trace writes what Perfetto reads, and leaves standard output alone."""
+    line, _ = command_line("complete", tmp_path)
+    plain = onnuri(*line, "-q")
+    traced = onnuri(*line, "-q", "--trace", tmp_path / "trace.json")
+    assert traced.returncode == 0 and traced.stdout == plain.stdout
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert {"prepare", "tokenise", "prefill", "decode", "detokenise"} <= {e["name"] for e in events}
+    assert [p.name for p in tmp_path.glob("*.part")] == []
+    missing = onnuri(*line, "--trace", tmp_path / "nowhere" / "trace.json")
+    assert missing.returncode != 0 and "nowhere" in missing.stderr
