@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "core/json.h"
+#include "core/tensor.h"
 #include "engine/trace.h"
 #include "onnuri/engine.h"
 #include "tests/encoders/signal.h"
