@@ -14,6 +14,7 @@
 #include <string>
 
 #include "core/check.h"
+#include "core/pause_point.h"
 
 namespace onnuri {
 
@@ -287,6 +288,7 @@ void Transformer::forward(
 
     feed_forward(h, i);
     if (after_layer) after_layer(i, h);
+    pause_point(static_cast<double>(h.rows) / static_cast<double>(c.num_layers));
   }
 }
 

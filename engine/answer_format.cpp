@@ -33,16 +33,28 @@ std::unique_ptr<TokenConstraint> compile_format(const AnswerFormat& format,
   return std::make_unique<TokenConstraint>(compile_grammar(grammar), std::move(trie));
 }
 
-TokenConstraint* FormatCache::get(const AnswerFormat& format, const Tokenizer& tokenizer,
-                                  int64_t vocab_size, std::span<const int32_t> end_tokens) {
+std::unique_ptr<TokenConstraint> FormatCache::take(const AnswerFormat& format,
+                                                   const Tokenizer& tokenizer, int64_t vocab_size,
+                                                   std::span<const int32_t> end_tokens) {
   if (format.empty()) return nullptr;
-  if (!trie_) trie_ = make_token_trie(tokenizer, vocab_size, end_tokens);
-  if (!constraint_ || !(format == format_)) {
-    constraint_ = compile_format(format, trie_);
-    format_ = format;
+  std::unique_ptr<TokenConstraint> constraint;
+  std::shared_ptr<const TokenTrie> trie;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!trie_) trie_ = make_token_trie(tokenizer, vocab_size, end_tokens);
+    trie = trie_;
+    if (constraint_ && format == format_) constraint = std::move(constraint_);
   }
-  constraint_->reset();
-  return constraint_.get();
+  if (!constraint) constraint = compile_format(format, std::move(trie));
+  constraint->reset();
+  return constraint;
+}
+
+void FormatCache::keep(const AnswerFormat& format, std::unique_ptr<TokenConstraint> constraint) {
+  if (!constraint) return;
+  const std::lock_guard lock(mutex_);
+  constraint_ = std::move(constraint);
+  format_ = format;
 }
 
 }  // namespace onnuri

@@ -1,5 +1,5 @@
-// One request from prompt to last token: prefill in chunks, then one row at a time. Several choices
-// continue the same prompt one after another.
+// One request from prompt to last token: prefill in chunks, then one row at a time, each in a pass
+// that other requests may share. Several choices continue the same prompt one after another.
 #include <algorithm>
 #include <chrono>
 #include <optional>
@@ -12,7 +12,7 @@
 #include "engine/load_support.h"
 #include "engine/lookup_draft.h"
 #include "engine/module_draft.h"
-#include "engine/text_engine.h"
+#include "engine/text_run.h"
 
 namespace onnuri {
 
@@ -186,7 +186,7 @@ class AllowedTokens {
 
 }  // namespace
 
-PreparedPrompt TextEngine::prepare(const GenerateRequest& request, Trace& trace) {
+LaidOutPrompt TextEngine::plan_prompt(const GenerateRequest& request, Trace& trace) const {
   const Trace::Span whole(&trace, "prepare");
   const int given = (request.input_ids.empty() ? 0 : 1) + (request.prompt.empty() ? 0 : 1) +
                     (request.messages.empty() ? 0 : 1);
@@ -196,7 +196,7 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request, Trace& trace)
   if (request.messages.empty() && (!request.tools_json.empty() || !request.reasoning.empty()))
     fail(ErrorCode::kInvalidArgument, "expected tools and reasoning only with messages");
   if (!request.input_ids.empty())
-    return prepare(request.input_ids, {request.images, request.audios, request.videos}, &trace);
+    return plan_prompt(request.input_ids, {request.images, request.audios, request.videos});
   if (!request.images.empty() || !request.audios.empty() || !request.videos.empty())
     fail(ErrorCode::kInvalidArgument,
          "expected images, audios and videos only with input_ids, found them beside text");
@@ -207,7 +207,7 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request, Trace& trace)
       ids = tokenizer().encode(request.prompt, true, true);
     }
     check_tokenizer_ids(ids, config_.decoder.vocab_size, path_);
-    return prepare(std::move(ids));
+    return plan_prompt(std::move(ids));
   }
   // Media first: a text-only template would fail on them with a message about itself.
   DecodedMedia media;
@@ -226,12 +226,13 @@ PreparedPrompt TextEngine::prepare(const GenerateRequest& request, Trace& trace)
     const Trace::Span span(&trace, "tokenise");
     chat = encode_chat(std::move(input), media);
   }
-  PreparedPrompt prompt = prepare(std::move(chat.ids), media, &trace);
-  prompt.is_chat = true;
-  prompt.has_tools = chat.has_tools;
-  prompt.tools = std::move(chat.tools);
-  prompt.text = std::move(chat.text);
-  return prompt;
+  LaidOutPrompt out = plan_prompt(std::move(chat.ids), media);
+  out.decoded = std::move(media);
+  out.prompt.is_chat = true;
+  out.prompt.has_tools = chat.has_tools;
+  out.prompt.tools = std::move(chat.tools);
+  out.prompt.text = std::move(chat.text);
+  return out;
 }
 
 bool TextEngine::is_end(int32_t id) const {
@@ -250,81 +251,37 @@ void TextEngine::check_request(const GenerateRequest& request) const {
          request.max_new_tokens);
   in_range("num_choices", request.num_choices, 1, kMaxChoices);
   in_range("lookup_tokens", request.lookup_tokens, 0, 64);
+  if (!(request.deadline_ms >= 0))
+    fail(ErrorCode::kInvalidArgument, "expected deadline_ms of at least 0, found ",
+         request.deadline_ms);
   in_range("top_logprobs", request.top_logprobs, -1, config_.decoder.vocab_size);
   for (const auto& entry : request.sampling.logit_bias)
     in_range("a token id of logit_bias", entry.first, 0, config_.decoder.vocab_size - 1);
 }
 
-namespace {
-
-PromptContent content_of(const PreparedPrompt& prompt, const std::string& tenant) {
-  PromptContent out;
-  out.ids = prompt.ids;
-  out.num_axes = prompt.positions.num_axes;
-  out.positions = prompt.positions.positions;
-  out.spans = prompt.spans;
-  out.keys = prompt.span_keys;
-  out.visible_ends = prompt.visible_ends;
-  out.tenant = tenant;
-  out.prompt_tokens = out.size();
+ScheduledRequest TextEngine::request_of(const LaidOutPrompt& laid) {
+  ScheduledRequest out;
+  out.prompt_tokens = static_cast<int64_t>(laid.prompt.ids.size());
+  out.encoder_tokens = laid.encoder_tokens();
   return out;
 }
 
-}  // namespace
-
-std::unique_ptr<KvSequence> TextEngine::begin_sequence(const PreparedPrompt& prompt,
-                                                       const GenerateRequest& request,
-                                                       Generation& generation) {
-  if (!memory_) {
-    generation.usage().reuse_note = decoder_->has_draft()
-                                        ? "a prediction module reads every token itself"
-                                        : "prefix caching is off";
-    return new_sequence();
-  }
-  PromptMemory::Start start = memory_->take(content_of(prompt, request.tenant));
-  generation.usage().reused_tokens = start.reused;
-  generation.usage().reuse_note = std::move(start.note);
-  return start.kv ? std::move(start.kv) : new_sequence();
-}
-
-// The last token of an answer was never read.
-void TextEngine::keep_sequence(std::unique_ptr<KvSequence> kv, const PreparedPrompt& prompt,
-                               const GenerateRequest& request, std::span<const int32_t> answer) {
-  if (!memory_ || !kv) return;
-  PromptContent content = content_of(prompt, request.tenant);
-  const size_t read = answer.empty() ? 0 : answer.size() - 1;
-  const auto before = content.size();
-  content.ids.insert(content.ids.end(), answer.begin(),
-                     answer.begin() + static_cast<std::ptrdiff_t>(read));
-  std::vector<float> positions;
-  for (int64_t axis = 0; axis < content.num_axes; ++axis) {
-    const auto from = content.positions.begin() + axis * before;
-    positions.insert(positions.end(), from, from + before);
-    for (size_t i = 0; i < read; ++i)
-      positions.push_back(prompt.positions.next_position + static_cast<float>(i));
-  }
-  content.positions = std::move(positions);
-  if (!content.visible_ends.empty())
-    for (int64_t i = before; i < content.size(); ++i)
-      content.visible_ends.push_back(static_cast<int32_t>(i + 1));
-  memory_->keep(std::move(kv), std::move(content));
-}
-
-// The rest of the prompt behind what `kv` holds; false when the caller stopped it.
-bool TextEngine::prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span<float> logits,
-                         Generation& generation) {
-  const auto total = static_cast<int64_t>(prompt.ids.size());
+// The rest of the prompt; false when the caller stopped it.
+bool TextEngine::prefill(Place& place, std::span<float> logits, Generation& generation) {
   ModuleDraft* const module = generation.module();
-  if (module) module->begin(prompt.ids, prompt.positions.positions);
-  for (int64_t begin = kv.num_tokens(), end = 0; begin < total; begin = end) {
-    end = chunk_end(prompt, begin);
-    const Rows rows = end == total ? Rows::kLast : Rows::kNone;
-    float* const hidden = module ? module->rows_to_come(end - begin) : nullptr;
-    const Trace::Span span(&generation.trace(), "prefill", end - begin);
-    forward_chunk(prompt, kv, begin, end - begin, rows, logits.data(), hidden);
-    if (module) module->take_rows(end - begin);
-    if (rows == Rows::kNone && !generation.go_on()) return false;
+  place.run().want(place.run().prompt_tokens() - 1, logits.data());
+  const auto idle = [&] { return generation.go_on(); };
+  while (place.num_missing() > 0) {
+    {
+      Trace::Span span(&generation.trace(), "prefill");
+      place.advance(idle);
+      span.set_tokens(place.num_rows());
+    }
+    if (module) place.exclusive([&] { module->take_rows(place.num_rows()); });
+    if (place.num_missing() > 0 && !generation.go_on()) return false;
   }
+  generation.usage().reused_tokens = place.run().reused_tokens();
+  generation.usage().reuse_note = place.run().reuse_note();
   return true;
 }
 
@@ -332,7 +289,7 @@ bool TextEngine::prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span
 // with the token before them: as the bits of a row do not hang on its neighbours, the answer is the
 // same.
 void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt& prompt,
-                            KvSequence& kv, std::span<const float> after_prompt,
+                            Place& place, std::span<const float> after_prompt,
                             TokenConstraint* constraint, Generation& generation) {
   SamplingParams params = request.sampling;
   params.seed = choice_seed(params.seed, generation.index());
@@ -342,10 +299,10 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
   LookupDraft draft(request.lookup_tokens);
   draft.append(prompt.ids);
   ModuleDraft* const module = generation.module();
-  if (module) module->restart();
+  if (module) place.exclusive([&] { module->restart(); });
   const auto prompt_tokens = static_cast<int64_t>(prompt.ids.size());
   const int64_t limit = std::min(request.max_new_tokens, context_size_ - prompt_tokens + 1);
-  const int64_t max_drafts = kv.max_chunk() - 1;
+  const int64_t max_drafts = cache_->options().max_chunk - 1;
   const auto vocab = static_cast<size_t>(config_.decoder.vocab_size);
   std::vector<float> computed;  // (1 + guesses, vocab_size)
   std::vector<int32_t> step;    // the last token and the guesses after it
@@ -369,19 +326,25 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
     } else {
       if (!step.empty())
         draft.report(static_cast<int64_t>(step.size()) - 1, static_cast<int64_t>(row));
-      ONNURI_CHECK(kv.truncate(prompt_tokens + produced - 1));  // without the guesses that failed
-      if (module && !step.empty()) module->take_rows(static_cast<int64_t>(row) + 1);
+      const int64_t read = prompt_tokens + produced - 1;
+      place.shorten(read);  // without the guesses that failed
       const int64_t room = std::min(limit - produced - 1, max_drafts);
       std::span<const int32_t> guesses = draft.propose(room);
-      if (guesses.empty() && module) guesses = module->propose(room);
+      if (module) {
+        place.exclusive([&] {
+          if (!step.empty()) module->take_rows(static_cast<int64_t>(row) + 1);
+          if (guesses.empty()) guesses = module->propose(room);
+        });
+      }
       step.assign(1, id);
       step.insert(step.end(), guesses.begin(), guesses.end());
       generation.usage().draft_tokens += static_cast<int64_t>(guesses.size());
       computed.resize(step.size() * vocab);
-      float* const hidden =
-          module ? module->rows_to_come(static_cast<int64_t>(step.size())) : nullptr;
+      place.run().want(read, computed.data());
+      place.append(step);
       const Trace::Span span(&generation.trace(), "decode", static_cast<int64_t>(step.size()));
-      forward_tokens(kv, step, position, computed.data(), hidden);
+      while (place.advance([&] { return generation.go_on(); })) {
+      }
       row = 0;
     }
     logits = std::span(computed).subspan(row * vocab, vocab);
@@ -391,54 +354,69 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
 }
 
 GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenCallback& on_token) {
-  const std::lock_guard lock(mutex_);
   check_request(request);
   const Sampler checked(request.sampling);  // refuses bad parameters before the work begins
   Generation generation(*this, request, on_token);
-  auto start = std::chrono::steady_clock::now();
-  const PreparedPrompt prompt = prepare(request, generation.trace());
+  const auto start = std::chrono::steady_clock::now();
+  LaidOutPrompt laid = plan_prompt(request, generation.trace());
+  const PreparedPrompt& prompt = laid.prompt;
   generation.begin(prompt);
-  const auto prompt_tokens = static_cast<int64_t>(prompt.ids.size());
-  generation.usage().prompt_tokens = prompt_tokens;
-  TokenConstraint* const constraint =
-      request.format.empty()
-          ? nullptr
-          : formats_.get(request.format, tokenizer(), config_.decoder.vocab_size, eos_);
-  if (!prompt.features.empty()) generation.usage().encode_ms = milliseconds_since(start);
-  generation.usage().encoder_passes = prompt.work.passes;
-  generation.usage().encoder_reused = prompt.work.reused;
-  generation.usage().encoder_chunks = prompt.work.chunks;
-  generation.usage().encoder_chunks_reused = prompt.work.chunks_reused;
-  if (request.max_new_tokens == 0) {
+  generation.usage().prompt_tokens = static_cast<int64_t>(prompt.ids.size());
+  std::unique_ptr<TokenConstraint> constraint;
+  if (!request.format.empty())
+    constraint = formats_.take(request.format, tokenizer(), config_.decoder.vocab_size, eos_);
+  ScheduledRequest scheduled = request_of(laid);
+  scheduled.priority = request.priority;
+  scheduled.tenant = request.tenant;
+  if (request.deadline_ms > 0)
+    scheduled.deadline_ms = request.deadline_ms - milliseconds_since(start);
+  auto run = std::make_unique<Run>(*this, prompt, request.tenant);
+  run->share();
+  run->follow_with(generation.module());
+  Place place(*this, std::move(run), scheduled);
+  try {
+    answer(request, laid, place, constraint.get(), generation);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kCancelled || !generation.cancelled()) throw;
+    generation.usage().completion_tokens += static_cast<int64_t>(generation.token_ids().size());
     generation.finish_choice(false);
-    return generation.finish();
+    place.run().keep_on_retirement(generation.token_ids());
   }
+  formats_.keep(request.format, std::move(constraint));
+  return generation.finish();
+}
+
+// From the media to the last token. What is known by then stays for the next prompt.
+void TextEngine::answer(const GenerateRequest& request, LaidOutPrompt& laid, Place& place,
+                        TokenConstraint* constraint, Generation& generation) {
+  const PreparedPrompt& prompt = laid.prompt;
+  Usage& usage = generation.usage();
+  auto start = std::chrono::steady_clock::now();
+  encode_media(
+      place, [&] { return generation.go_on(); }, laid, &generation.trace());
+  if (!prompt.features.empty()) usage.encode_ms = milliseconds_since(start);
+  usage.encoder_passes = prompt.work.passes;
+  usage.encoder_reused = prompt.work.reused;
+  usage.encoder_chunks = prompt.work.chunks;
+  usage.encoder_chunks_reused = prompt.work.chunks_reused;
+  if (request.max_new_tokens == 0) return generation.finish_choice(false);
 
   start = std::chrono::steady_clock::now();
-  std::unique_ptr<KvSequence> kv = begin_sequence(prompt, request, generation);
   std::vector<float> logits(static_cast<size_t>(config_.decoder.vocab_size));
-  if (!prefill(prompt, *kv, logits, generation)) {
-    keep_sequence(std::move(kv), prompt, request, {});
-    return generation.finish();
-  }
-  generation.usage().prefill_ms = milliseconds_since(start);
+  if (!prefill(place, logits, generation)) return place.run().keep_on_retirement({});
+  usage.prefill_ms = milliseconds_since(start);
 
   start = std::chrono::steady_clock::now();
   for (int64_t choice = 0; choice < request.num_choices; ++choice) {
     if (choice > 0) {
       generation.next_choice();
-      if (!kv->truncate(prompt_tokens)) {
-        kv.reset();  // the rings of window layers have moved on past the prompt's end
-        kv = new_sequence();
-        if (!prefill(prompt, *kv, logits, generation)) break;
-      }
+      place.back_to_prompt();
     }
-    run_choice(request, prompt, *kv, logits, constraint, generation);
+    run_choice(request, prompt, place, logits, constraint, generation);
     if (generation.cancelled()) break;
   }
-  generation.usage().decode_ms = milliseconds_since(start);
-  keep_sequence(std::move(kv), prompt, request, generation.token_ids());
-  return generation.finish();
+  usage.decode_ms = milliseconds_since(start);
+  place.run().keep_on_retirement(generation.token_ids());
 }
 
 }  // namespace onnuri

@@ -65,6 +65,9 @@ class GuardedEngine final : public Engine {
   std::string describe_json() const override {
     return guard_memory("describe the model", [&] { return inner_->describe_json(); });
   }
+  std::string metrics_json() override {
+    return guard_memory("count", [&] { return inner_->metrics_json(); });
+  }
 
  private:
   std::unique_ptr<Engine> inner_;

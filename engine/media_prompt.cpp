@@ -9,7 +9,7 @@
 #include "encoders/media/media_decode.h"
 #include "encoders/vision/frame_sampling.h"
 #include "engine/load_support.h"
-#include "engine/text_engine.h"
+#include "engine/text_run.h"
 #include "fusion/prompt.h"
 
 namespace onnuri {
@@ -23,18 +23,37 @@ void TextEngine::spell_media(std::vector<int32_t>& ids, const RequestMedia& medi
   }
 }
 
-PreparedPrompt TextEngine::prepare(std::vector<int32_t> ids, const RequestMedia& media,
-                                   Trace* trace) {
+LaidOutPrompt TextEngine::plan_prompt(std::vector<int32_t> ids, const RequestMedia& media) const {
   spell_media(ids, media);
-  PreparedPrompt prompt = lay_out(std::move(ids), media);
+  LaidOutPrompt out;
+  out.prompt = lay_out(std::move(ids), media);
+  out.given = media;
+  return out;
+}
+
+int64_t LaidOutPrompt::encoder_tokens() const {
+  if (!has_media()) return 0;
+  int64_t tokens = 1;  // media that leave no rows are encoded too
+  for (const MediaSpan& span : prompt.spans) tokens += span.num_tokens;
+  return tokens;
+}
+
+void TextEngine::encode_media(LaidOutPrompt& laid, Trace* trace) {
+  const RequestMedia media = laid.media();
   FeatureStore store(encoder_cache_, trace);
-  spell_codes(media, store, prompt);
-  encode_media(media, store, prompt);
-  prompt.work = store.work();
+  spell_codes(media, store, laid.prompt);
+  encode_media(media, store, laid.prompt);
+  laid.prompt.work = store.work();
   // Rows of pictures cover these ids; what looks them up needs some id of the vocabulary.
   if (config_.special.image_placeholder >= config_.decoder.vocab_size)
-    std::replace(prompt.ids.begin(), prompt.ids.end(), config_.special.image_placeholder, 0);
-  return prompt;
+    std::replace(laid.prompt.ids.begin(), laid.prompt.ids.end(), config_.special.image_placeholder,
+                 0);
+}
+
+void TextEngine::encode_media(Place& place, const StepLoop::Idle& idle, LaidOutPrompt& laid,
+                              Trace* trace) {
+  if (!laid.has_media()) return;
+  loop_->encode(place.run(), idle, [&] { encode_media(laid, trace); });
 }
 
 PreparedPrompt TextEngine::lay_out(std::vector<int32_t> ids, const RequestMedia& media) const {
@@ -377,7 +396,6 @@ MediaKind kind_of(SpanKind kind) {
 
 PromptLayout TextEngine::prepare(std::span<const ChatMessage> messages,
                                  const std::string& template_kwargs_json) {
-  const std::lock_guard lock(mutex_);
   const DecodedMedia media = decode_media(messages);
   ChatPrompt chat = encode_chat({.messages = messages, .kwargs_json = template_kwargs_json}, media);
   PreparedPrompt prompt = lay_out(std::move(chat.ids), media);

@@ -29,6 +29,7 @@ MemoryUse TextEngine::kv_use(int64_t context) const {
   MemoryUse use;
   KvCacheOptions options = cache_->options();
   options.max_tokens = context;
+  options.max_sequences = 1;
   options.max_chunk = std::min(options.max_chunk, context);
   const auto add = [&](const DecoderConfig& decoder) {
     use.kv_full += KvCache::full_bytes(decoder, options);
@@ -51,7 +52,6 @@ MemoryUse TextEngine::memory_use() const {
 }
 
 void TextEngine::rehearse(const LargestPass& pass) {
-  const std::lock_guard lock(mutex_);
   ONNURI_CHECK(!backend_.computes());  // the cache holds nothing that could be attended to
   {
     const TensorMeter meter;

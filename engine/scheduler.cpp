@@ -62,14 +62,18 @@ void Scheduler::submit(const ScheduledRequest& request) {
   next_order_ += 1;
 }
 
-SchedulerStep Scheduler::next_step(double now_ms) {
-  SchedulerStep step;
+void Scheduler::set_ready(int64_t id, bool ready) { at(id).ready = ready; }
+
+void Scheduler::next_step(double now_ms, SchedulerStep& step) {
+  step = {};
+  // So that nothing that is done to a request can fail to be told.
+  step.ended.reserve(requests_.size());
+  step.preempted.reserve(requests_.size());
   end_late(now_ms, step);
   grow(step);
   admit(step);
   share_encoder(step);
   share_decoder(step);
-  return step;
 }
 
 void Scheduler::encoded(int64_t id, int64_t num_tokens) {
@@ -79,6 +83,14 @@ void Scheduler::encoded(int64_t id, int64_t num_tokens) {
   request.encoded += num_tokens;
   if (request.encoded == request.asked.encoder_tokens) request.state = RequestState::kPrefilling;
   serve(request, num_tokens);
+}
+
+void Scheduler::finish_encoding(int64_t id) {
+  Request& request = at(id);
+  const int64_t rest = request.asked.encoder_tokens - request.encoded;
+  request.encoded = request.asked.encoder_tokens;
+  if (request.state == RequestState::kEncoding) request.state = RequestState::kPrefilling;
+  serve(request, rest);
 }
 
 void Scheduler::computed(int64_t id, int64_t num_rows) {
@@ -93,10 +105,22 @@ void Scheduler::computed(int64_t id, int64_t num_rows) {
   request.served = std::max(request.served, request.computed);
 }
 
-void Scheduler::append_token(int64_t id) {
+void Scheduler::append_tokens(int64_t id, int64_t count) {
   Request& request = at(id);
-  ONNURI_CHECK(request.state == RequestState::kDecoding && request.computed == request.known);
-  request.known += 1;
+  ONNURI_CHECK(count >= 1 && request.encoded == request.asked.encoder_tokens);
+  ONNURI_CHECK(request.state != RequestState::kWaiting);
+  request.known += count;
+}
+
+// Pages stay: those that the request still holds may lag behind.
+void Scheduler::rewind(int64_t id, int64_t computed, int64_t known) {
+  Request& request = at(id);
+  ONNURI_CHECK(computed >= 0 && computed <= known && known >= request.asked.prompt_tokens);
+  request.known = known;
+  request.served = std::min(request.served, known);
+  request.computed = std::min(request.computed, computed);
+  if (request.state == RequestState::kDecoding || request.state == RequestState::kPrefilling)
+    request.state = request.computed == known ? RequestState::kDecoding : RequestState::kPrefilling;
 }
 
 void Scheduler::end(int64_t id) {
@@ -119,6 +143,11 @@ int64_t Scheduler::num_pages(int64_t id) const {
   return found == requests_.end() ? 0 : found->second.pages;
 }
 
+int64_t Scheduler::num_missing(int64_t id) const {
+  const auto found = requests_.find(id);
+  return found == requests_.end() ? 0 : found->second.known - found->second.computed;
+}
+
 int64_t Scheduler::num_running() const {
   return std::count_if(requests_.begin(), requests_.end(),
                        [](const auto& entry) { return entry.second.is_running(); });
@@ -138,9 +167,7 @@ void Scheduler::check_integrity() const {
       ONNURI_CHECK(request.pages >= 1 && request.pages >= pages_for(request.computed));
     else
       ONNURI_CHECK(request.pages == 0 && request.computed == 0);
-    const bool has_read = request.state == RequestState::kDecoding;
-    ONNURI_CHECK(!has_read || request.known - request.computed <= 1);
-    if (has_read || request.state == RequestState::kPrefilling)
+    if (request.state == RequestState::kDecoding || request.state == RequestState::kPrefilling)
       ONNURI_CHECK(request.encoded == request.asked.encoder_tokens);
     pages += request.pages;
     of_tenant[request.asked.tenant] += 1;
@@ -270,7 +297,7 @@ bool Scheduler::make_room(const Request& request, SchedulerStep& step) {
 void Scheduler::share_encoder(SchedulerStep& step) const {
   int64_t budget = options_.encoder_tokens;
   for (const Request* request : in_turn()) {
-    if (request->state != RequestState::kEncoding || budget == 0) continue;
+    if (request->state != RequestState::kEncoding || !request->ready || budget == 0) continue;
     const int64_t count = std::min(budget, request->asked.encoder_tokens - request->encoded);
     step.encoder.push_back({request->asked.id, count});
     budget -= count;
@@ -284,7 +311,7 @@ void Scheduler::share_decoder(SchedulerStep& step) const {
     for (const Request* request : turns) {
       const int64_t rest = request->known - request->computed;
       const int64_t count = std::min({budget, options_.max_chunk, rest});
-      if (request->state != state || count == 0) continue;
+      if (request->state != state || !request->ready || count == 0) continue;
       step.decoder.push_back({request->asked.id, count, count == rest});
       budget -= count;
     }

@@ -75,20 +75,31 @@ class Scheduler {
 
   /// Throws kOutOfMemory when the queue is full or the prompt can never fit.
   void submit(const ScheduledRequest& request);
-  SchedulerStep next_step(double now_ms);
+  /// Requests that are not ready (whoever asked is busy with something else) get no work, but keep
+  /// their pages and their place. All are ready at first.
+  void set_ready(int64_t id, bool ready);
+  /// Fills `step`. Should memory run out in the middle, what `step` says by then has happened.
+  void next_step(double now_ms, SchedulerStep& step);
 
   // What came of a step. Work may be less than was granted; a chunk of a prompt that cannot be cut
   // may be more.
   void encoded(int64_t id, int64_t num_tokens);
+  /// All media of the request are encoded, whatever was granted.
+  void finish_encoding(int64_t id);
   void computed(int64_t id, int64_t num_rows);
-  /// One more token is known: it runs in a later step.
-  void append_token(int64_t id);
+  /// More tokens are known: they run in later steps.
+  void append_tokens(int64_t id, int64_t count = 1);
+  /// The first `known` tokens are all that is known now, and the first `computed` rows of the cache
+  /// are of use: guesses that failed, or another answer to the same prompt.
+  void rewind(int64_t id, int64_t computed, int64_t known);
   /// Finished, failed or cancelled, in any state. Ids that have ended already are let pass.
   void end(int64_t id);
 
   /// kDone for ids that have ended or never were.
   RequestState state(int64_t id) const;
   int64_t num_pages(int64_t id) const;
+  /// Rows that are known and not computed.
+  int64_t num_missing(int64_t id) const;
   int64_t num_free_pages() const { return free_pages_; }
   int64_t num_requests() const { return static_cast<int64_t>(requests_.size()); }
   int64_t num_running() const;
@@ -105,6 +116,7 @@ class Scheduler {
     int64_t served = 0;    // most rows ever computed: recomputing them is not charged again
     int64_t encoded = 0;
     int64_t pages = 0;
+    bool ready = true;
     bool is_running() const {
       return state == RequestState::kEncoding || state == RequestState::kPrefilling ||
              state == RequestState::kDecoding;

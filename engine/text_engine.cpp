@@ -6,10 +6,12 @@
 #include <numeric>
 
 #include "core/check.h"
+#include "core/machine_memory.h"
 #include "decoder/sampler.h"
 #include "engine/load_support.h"
 #include "engine/model_facts.h"
 #include "engine/model_sampling.h"
+#include "engine/text_run.h"
 #include "kernels/kernel_table.h"
 
 namespace onnuri {
@@ -107,17 +109,7 @@ void TextEngine::load(const ModelFiles& files) {
   if (options_.prefill_chunk < 1)
     fail(ErrorCode::kInvalidArgument, "expected a prefill chunk of at least 1 token, found ",
          options_.prefill_chunk);
-  KvCacheOptions kv;
-  kv.dtype = kv_dtype_of(options_);
-  kv.without_rows = files.measure;
-  kv.max_tokens = context_size_;
-  kv.max_chunk = options_.prefill_chunk = std::min(options_.prefill_chunk, context_size_);
-  if (image_encoder_ && config_.media_sees_ahead)  // a run of tokens is not cut
-    kv.max_chunk = std::min(context_size_, std::max(kv.max_chunk, kLongestRun));
-  cache_ = std::make_unique<KvCache>(config_.decoder, kv);
-  if (options_.prefix_caching && !decoder_->has_draft())
-    memory_ = std::make_unique<PromptMemory>(config_.decoder);
-  if (decoder_->has_draft()) draft_cache_ = std::make_unique<KvCache>(decoder_->draft_config(), kv);
+  make_cache(files.measure);
   report(1.0, "ready");
   options_.progress = nullptr;  // it may look into the caller
 }
@@ -136,21 +128,56 @@ void TextEngine::check_ids(std::span<const int32_t> ids) const {
            ", the model's vocabulary, found ", ids[i], " at position ", i);
 }
 
+void TextEngine::make_cache(bool without_rows) {
+  const auto at_least = [](const char* name, int64_t value, int64_t low) {
+    if (value < low)
+      fail(ErrorCode::kInvalidArgument, "expected ", name, " of at least ", low, ", found ", value);
+  };
+  at_least("max_sequences", options_.max_sequences, 1);
+  at_least("max_queue", options_.max_queue, 1);
+  at_least("kv_cache_tokens", options_.kv_cache_tokens, 0);
+  at_least("encoder_step_tokens", options_.encoder_step_tokens, 1);
+  if (decoder_->has_draft()) options_.max_sequences = 1;  // the module follows one text
+  KvCacheOptions kv;
+  kv.dtype = kv_dtype_of(options_);
+  kv.without_rows = without_rows;
+  kv.max_tokens = std::max(context_size_, options_.kv_cache_tokens);
+  kv.max_sequences = options_.max_sequences;
+  kv.max_chunk = options_.prefill_chunk = std::min(options_.prefill_chunk, context_size_);
+  if (image_encoder_ && config_.media_sees_ahead)  // a run of tokens is not cut
+    kv.max_chunk = std::min(context_size_, std::max(kv.max_chunk, kLongestRun));
+  cache_ = std::make_unique<KvCache>(config_.decoder, kv);
+  if (options_.prefix_caching && !decoder_->has_draft())
+    memory_ = std::make_unique<PromptMemory>(config_.decoder);
+  if (decoder_->has_draft()) draft_cache_ = std::make_unique<KvCache>(decoder_->draft_config(), kv);
+
+  SchedulerOptions steps;
+  steps.max_sequences = options_.max_sequences;
+  steps.max_queue = options_.max_queue;
+  steps.max_chunk = options_.prefill_chunk;
+  steps.decoder_rows = std::max(options_.prefill_chunk, options_.max_sequences);
+  steps.encoder_tokens = options_.encoder_step_tokens;
+  steps.page_rows = kv.page_rows;
+  steps.num_pages = cache_->num_free_pages();
+  loop_ = std::make_unique<StepLoop>(*decoder_, steps);
+}
+
 std::unique_ptr<KvSequence> TextEngine::new_sequence() {
-  if (memory_) memory_->drop();
   std::unique_ptr<KvSequence> sequence = cache_->new_sequence();
+  if (!sequence && memory_) {
+    memory_->drop();
+    sequence = cache_->new_sequence();
+  }
   ONNURI_CHECK(sequence != nullptr);
   return sequence;
 }
 
-int64_t TextEngine::chunk_end(const PreparedPrompt& prompt, int64_t begin) const {
-  const int64_t end =
-      std::min(begin + options_.prefill_chunk, static_cast<int64_t>(prompt.ids.size()));
-  if (prompt.visible_ends.empty()) return end;
-  const auto reach = [&](int64_t i) { return prompt.visible_ends[static_cast<size_t>(i)]; };
-  int64_t uncut = end;
-  while (uncut > begin && reach(uncut - 1) > end) --uncut;
-  return uncut > begin ? uncut : reach(begin);
+void TextEngine::reserve(KvSequence& kv, int64_t count) {
+  if (kv.reserve(count)) return;
+  if (memory_) memory_->drop();
+  if (!kv.reserve(count))
+    fail(ErrorCode::kOutOfMemory, "expected room for ", kv.num_tokens() + count,
+         " tokens in the memory of ", cache_->options().max_tokens, ", found it full");
 }
 
 const SoundEncoder& TextEngine::sound_encoder() const {
@@ -159,71 +186,11 @@ const SoundEncoder& TextEngine::sound_encoder() const {
   return *sound_encoder_;
 }
 
-int64_t TextEngine::forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, int64_t begin,
-                                  int64_t count, Rows rows, float* logits, float* hidden_out) {
-  const auto total = static_cast<int64_t>(prompt.ids.size());
-  const int64_t axes = prompt.positions.num_axes;
-  std::vector<float> positions;  // (axes, count)
-  for (int64_t axis = 0; axis < axes; ++axis) {
-    const float* row = prompt.positions.positions.data() + axis * total + begin;
-    positions.insert(positions.end(), row, row + count);
-  }
-  std::vector<RowOverride> overrides;
-  std::vector<RowAddition> additions;
-  const int64_t hidden = config_.decoder.hidden_size;
-  for (size_t i = 0; i < prompt.spans.size(); ++i) {
-    const MediaSpan& span = prompt.spans[i];
-    const int64_t first = std::max(begin, span.first_token);
-    const int64_t last = std::min(begin + count, span.first_token + span.num_tokens);
-    if (first >= last) continue;
-    const int64_t skipped = (first - span.first_token) * hidden;
-    overrides.push_back(
-        {first - begin, matrix(prompt.rows[i].rows + skipped, last - first, hidden)});
-    for (size_t k = 0; k < prompt.rows[i].deep_rows.size(); ++k)
-      additions.push_back({static_cast<int64_t>(k), first - begin,
-                           matrix(prompt.rows[i].deep_rows[k] + skipped, last - first, hidden)});
-  }
-  const int64_t num_rows = rows == Rows::kAll ? count : rows == Rows::kLast ? 1 : 0;
-  std::vector<int64_t> wanted;
-  for (int64_t i = hidden_out ? 0 : count - num_rows; i < count; ++i) wanted.push_back(i);
-  if (!kv.reserve(count))
-    fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
-  SequenceSlice slice{0, count, kv.num_tokens(), &kv, total};
-  if (!prompt.visible_ends.empty()) slice.visible_ends = prompt.visible_ends.data() + begin;
-  Batch batch;
-  batch.ids = std::span(prompt.ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
-  batch.positions = positions;
-  batch.sequences = std::span(&slice, 1);
-  batch.overrides = overrides;
-  batch.additions = additions;
-  batch.logit_rows = wanted;
-  batch.num_logits = num_rows;
-  if (hidden_out) batch.hidden_out = matrix(hidden_out, count, hidden);
-  decoder_->forward(batch, matrix(logits, num_rows, config_.decoder.vocab_size));
-  return num_rows;
-}
-
-void TextEngine::forward_tokens(KvSequence& kv, std::span<const int32_t> ids, float position,
-                                float* logits, float* hidden_out) {
-  const auto count = static_cast<int64_t>(ids.size());
-  if (!kv.reserve(count))
-    fail(ErrorCode::kOutOfMemory, "the cache of ", context_size_, " tokens is full");
-  step_positions_.clear();
-  for (int64_t axis = 0; axis < config_.decoder.position_axes(); ++axis)
-    for (int64_t i = 0; i < count; ++i) step_positions_.push_back(position + static_cast<float>(i));
-  step_rows_.resize(ids.size());
-  std::iota(step_rows_.begin(), step_rows_.end(), 0);
-  const SequenceSlice slice{0, count, kv.num_tokens(), &kv};
-  Batch batch;
-  batch.ids = ids;
-  batch.positions = step_positions_;
-  batch.sequences = std::span(&slice, 1);
-  batch.logit_rows = step_rows_;
-  if (hidden_out) batch.hidden_out = matrix(hidden_out, count, config_.decoder.hidden_size);
-  decoder_->forward(batch, matrix(logits, count, config_.decoder.vocab_size));
-}
-
 namespace {
+
+StepLoop::Idle or_cancelled(const GoOn& go_on) {
+  return [&go_on] { return !go_on || go_on(); };
+}
 
 void check_go_on(const GoOn& go_on) {
   if (go_on && !go_on()) fail(ErrorCode::kCancelled, "stopped by the caller");
@@ -234,11 +201,9 @@ void check_go_on(const GoOn& go_on) {
 FloatMatrix TextEngine::logits(std::span<const int32_t> input_ids, std::span<const Image> images,
                                std::span<const Waveform> audios, std::span<const Video> videos,
                                const GoOn& go_on) {
-  const std::lock_guard lock(mutex_);
-  const PreparedPrompt prompt =
-      prepare({input_ids.begin(), input_ids.end()}, {images, audios, videos});
+  LaidOutPrompt laid = plan_prompt({input_ids.begin(), input_ids.end()}, {images, audios, videos});
   FloatMatrix out;
-  out.rows = static_cast<int64_t>(prompt.ids.size());
+  out.rows = static_cast<int64_t>(laid.prompt.ids.size());
   out.cols = config_.decoder.vocab_size;
   try {
     out.values.resize(static_cast<size_t>(out.rows * out.cols));
@@ -246,12 +211,13 @@ FloatMatrix TextEngine::logits(std::span<const int32_t> input_ids, std::span<con
     fail(ErrorCode::kOutOfMemory, "logits of ", out.rows, " tokens need ", out.rows * out.cols * 4,
          " bytes");
   }
-  const std::unique_ptr<KvSequence> kv = new_sequence();
-  for (int64_t begin = 0, end = 0; begin < out.rows; begin = end) {
+  const StepLoop::Idle idle = or_cancelled(go_on);
+  Place place(*this, std::make_unique<Run>(*this, laid.prompt, ""), request_of(laid));
+  encode_media(place, idle, laid, nullptr);
+  place.run().want(0, out.values.data());
+  while (place.num_missing() > 0) {
     check_go_on(go_on);
-    end = chunk_end(prompt, begin);
-    float* rows = out.values.data() + begin * out.cols;
-    forward_chunk(prompt, *kv, begin, end - begin, Rows::kAll, rows);
+    place.advance(idle);
   }
   return out;
 }
@@ -262,24 +228,26 @@ double TextEngine::mean_nll(std::span<const int32_t> input_ids, const GoOn& go_o
 }
 
 std::vector<double> TextEngine::token_nll(std::span<const int32_t> input_ids, const GoOn& go_on) {
-  const std::lock_guard lock(mutex_);
   if (input_ids.size() < 2)
     fail(ErrorCode::kInvalidArgument, "expected at least two tokens, found ", input_ids.size());
-  const PreparedPrompt prompt = prepare({input_ids.begin(), input_ids.end()});
-  const auto total = static_cast<int64_t>(prompt.ids.size());
-  const int64_t vocab = config_.decoder.vocab_size;
-  const std::unique_ptr<KvSequence> kv = new_sequence();
-  std::vector<float> logits(static_cast<size_t>(std::min(options_.prefill_chunk, total) * vocab));
+  LaidOutPrompt laid = plan_prompt({input_ids.begin(), input_ids.end()});
+  const std::vector<int32_t>& ids = laid.prompt.ids;
+  const auto total = static_cast<int64_t>(ids.size());
+  const auto vocab = static_cast<size_t>(config_.decoder.vocab_size);
+  std::vector<float> logits(static_cast<size_t>(std::min(options_.prefill_chunk, total)) * vocab);
   std::vector<double> nll;
   nll.reserve(input_ids.size() - 1);
-  for (int64_t begin = 0; begin < total; begin += options_.prefill_chunk) {
+  Place place(*this, std::make_unique<Run>(*this, laid.prompt, ""), request_of(laid));
+  for (int64_t begin = 0; begin < total;) {
     check_go_on(go_on);
-    const int64_t count = std::min(options_.prefill_chunk, total - begin);
-    forward_chunk(prompt, *kv, begin, count, Rows::kAll, logits.data());
-    for (int64_t i = 0; i < count && begin + i + 1 < total; ++i)
-      nll.push_back(-log_probability(
-          std::span(logits).subspan(static_cast<size_t>(i * vocab), static_cast<size_t>(vocab)),
-          prompt.ids[static_cast<size_t>(begin + i + 1)]));
+    place.run().want(begin, logits.data());
+    place.advance(or_cancelled(go_on));
+    const int64_t end = total - place.num_missing();  // less than before after a preemption
+    for (int64_t i = begin; i < end && i + 1 < total; ++i)
+      nll.push_back(
+          -log_probability(std::span(logits).subspan(static_cast<size_t>(i - begin) * vocab, vocab),
+                           ids[static_cast<size_t>(i + 1)]));
+    begin = std::max(begin, end);
   }
   return nll;
 }
@@ -290,25 +258,29 @@ Transcript TextEngine::transcribe(const Waveform&, const TranscribeOptions&) {
 }
 
 FloatMatrix TextEngine::encode_image(const Image& image) {
-  const std::lock_guard lock(mutex_);
   if (!image_encoder_)
     fail(ErrorCode::kUnsupported, "expected a vision model: family ", config_.family,
          " has no eyes", missing_for_eyes(path_));
-  const Tensor rows = image_encoder_->encode(image, PictureView::kAlone, nullptr).rows;
-  FloatMatrix out{rows.shape()[0], rows.shape()[1], {}};
-  out.values.assign(rows.f32(), rows.f32() + out.rows * out.cols);
+  FloatMatrix out;
+  loop_->exclusive([&] {
+    const Tensor rows = image_encoder_->encode(image, PictureView::kAlone, nullptr).rows;
+    out = {rows.shape()[0], rows.shape()[1], {}};
+    out.values.assign(rows.f32(), rows.f32() + out.rows * out.cols);
+  });
   return out;
 }
 
 FloatMatrix TextEngine::encode_audio(const Waveform& audio) {
-  const std::lock_guard lock(mutex_);
-  EncoderCache nothing(0);
-  FeatureStore store(nothing);
-  const SharedMedia heard = sound_encoder().encode(std::vector<SoundView>{audio}, store)[0];
   FloatMatrix out{0, config_.decoder.hidden_size, {}};
-  if (heard->rows.empty()) return out;
-  out.rows = heard->rows.shape()[0];
-  out.values.assign(heard->rows.f32(), heard->rows.f32() + out.rows * out.cols);
+  const SoundEncoder& encoder = sound_encoder();
+  loop_->exclusive([&] {
+    EncoderCache nothing(0);
+    FeatureStore store(nothing);
+    const SharedMedia heard = encoder.encode(std::vector<SoundView>{audio}, store)[0];
+    if (heard->rows.empty()) return;
+    out.rows = heard->rows.shape()[0];
+    out.values.assign(heard->rows.f32(), heard->rows.f32() + out.rows * out.cols);
+  });
   return out;
 }
 
@@ -348,6 +320,29 @@ std::string TextEngine::describe_json() const {
   for (int32_t id : eos_) eos.emplace_back(static_cast<int64_t>(id));
   facts.set("eos_token_ids", std::move(eos));
   facts.set("load_ms", load_ms_);
+  return facts.dump();
+}
+
+std::string TextEngine::metrics_json() {
+  JsonValue facts;
+  loop_->exclusive([&] {
+    const StepLoop::Stats stats = loop_->stats();
+    facts.set("passes", stats.passes);
+    facts.set("rows", stats.rows);
+    facts.set("largest_batch", stats.largest_batch);
+    facts.set("encoder_turns", stats.encoder_turns);
+    facts.set("preemptions", stats.preemptions);
+    facts.set("requests", loop_->num_requests());
+    cache_->check_integrity();
+    loop_->check_integrity();
+    facts.set("kv_pages", (cache_->options().max_tokens + cache_->options().page_rows - 1) /
+                              cache_->options().page_rows);
+    facts.set("kv_pages_free", cache_->num_free_pages());
+    const EncoderCacheStats encoders = encoder_cache_.stats();
+    facts.set("encoder_cache_entries", encoders.entries);
+    facts.set("encoder_cache_bytes", encoders.bytes);
+  });
+  facts.set("memory_bytes", anonymous_bytes());
   return facts.dump();
 }
 

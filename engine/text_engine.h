@@ -1,4 +1,4 @@
-// The engine of text decoders, with or without eyes: one sequence at a time on one backend.
+// The engine of text decoders, with or without eyes: many requests at once on one backend.
 #pragma once
 
 #include <algorithm>
@@ -13,13 +13,13 @@
 #include "engine/answer_format.h"
 #include "engine/chat.h"
 #include "engine/code_encoder.h"
-#include "engine/engine_lock.h"
 #include "engine/feature_store.h"
 #include "engine/image_encoder.h"
 #include "engine/memory_use.h"
 #include "engine/model_config.h"
 #include "engine/prompt_memory.h"
 #include "engine/sound_encoder.h"
+#include "engine/step_loop.h"
 #include "fusion/positions.h"
 #include "fusion/tokenizer.h"
 #include "onnuri/engine.h"
@@ -76,6 +76,20 @@ struct DecodedMedia {
   operator RequestMedia() const { return {images, sounds, videos}; }
 };
 
+/// A prompt that is laid out, and the media that are still to be encoded.
+struct LaidOutPrompt {
+  PreparedPrompt prompt;
+  DecodedMedia decoded;  // of a conversation
+  RequestMedia given;    // of a request that brings them itself
+
+  RequestMedia media() const { return prompt.is_chat ? RequestMedia(decoded) : given; }
+  bool has_media() const {
+    const RequestMedia m = media();
+    return !m.images.empty() || !m.sounds.empty() || !m.videos.empty();
+  }
+  int64_t encoder_tokens() const;
+};
+
 class TextEngine final : public Engine, public MeasuredEngine {
  public:
   TextEngine(const ModelFiles& files, ModelConfig config, const EngineOptions& options);
@@ -98,6 +112,7 @@ class TextEngine final : public Engine, public MeasuredEngine {
   std::string render_chat(std::span<const ChatMessage> messages,
                           const std::string& template_kwargs_json) override;
   std::string describe_json() const override;
+  std::string metrics_json() override;
 
   // engine/rehearsal.cpp
   MemoryUse memory_use() const override;
@@ -108,13 +123,18 @@ class TextEngine final : public Engine, public MeasuredEngine {
 
  private:
   class Generation;  // engine/generate.cpp
+  class Run;         // engine/text_run.h
+  class Place;
 
   void load(const ModelFiles& files);
   const Tokenizer& tokenizer() const;  // throws kUnsupported when the checkpoint has none
   bool is_end(int32_t id) const;
   void check_ids(std::span<const int32_t> ids) const;
-  PreparedPrompt prepare(std::vector<int32_t> ids, const RequestMedia& media = {},
-                         Trace* trace = nullptr);
+  /// Without the machine: all that is known before media are encoded.
+  LaidOutPrompt plan_prompt(std::vector<int32_t> ids, const RequestMedia& media = {}) const;
+  /// In turns with the passes of others: what the encoders make of the media.
+  void encode_media(Place& place, const StepLoop::Idle& idle, LaidOutPrompt& laid, Trace* trace);
+  void encode_media(LaidOutPrompt& laid, Trace* trace);
   /// Other spellings of placeholders as the family's own.
   void spell_media(std::vector<int32_t>& ids, const RequestMedia& media) const;
   /// Spans and positions; what encode_media fills in is missing.
@@ -159,38 +179,25 @@ class TextEngine final : public Engine, public MeasuredEngine {
   std::vector<int32_t> expand_media(std::vector<int32_t> ids, const DecodedMedia& media) const;
   std::vector<int32_t> expand_videos(std::span<const int32_t> ids,
                                      std::span<const Video> videos) const;
-  PreparedPrompt prepare(const GenerateRequest& request, Trace& trace);
+  LaidOutPrompt plan_prompt(const GenerateRequest& request, Trace& trace) const;
   void check_request(const GenerateRequest& request) const;
-  /// A sequence that holds what the prompt shares with the one before it.
-  std::unique_ptr<KvSequence> begin_sequence(const PreparedPrompt& prompt,
-                                             const GenerateRequest& request,
-                                             Generation& generation);
-  /// Keeps the sequence of an ended answer for the next prompt.
-  void keep_sequence(std::unique_ptr<KvSequence> kv, const PreparedPrompt& prompt,
-                     const GenerateRequest& request, std::span<const int32_t> answer);
-  bool prefill(const PreparedPrompt& prompt, KvSequence& kv, std::span<float> logits,
-               Generation& generation);
-  void run_choice(const GenerateRequest& request, const PreparedPrompt& prompt, KvSequence& kv,
+  void answer(const GenerateRequest& request, LaidOutPrompt& laid, Place& place,
+              TokenConstraint* constraint, Generation& generation);
+  bool prefill(Place& place, std::span<float> logits, Generation& generation);
+  void run_choice(const GenerateRequest& request, const PreparedPrompt& prompt, Place& place,
                   std::span<const float> after_prompt, TokenConstraint* constraint,
                   Generation& generation);
   DecodedMedia decode_media(std::span<const ChatMessage> messages) const;
   const SoundEncoder& sound_encoder() const;  // throws kUnsupported when there is none
   std::unique_ptr<KvSequence> new_sequence();
+  /// Room for `count` more tokens; what is kept for later prompts gives way.
+  void reserve(KvSequence& kv, int64_t count);
+  /// The memory for keys and values, and the loop that shares it out.
+  void make_cache(bool without_rows);
+  static ScheduledRequest request_of(const LaidOutPrompt& laid);
 
   double time_of_grid(const Video& video, size_t grid) const;
   void find_visible_ends(PreparedPrompt& prompt) const;
-  /// Where the chunk that starts at `begin` ends: not inside tokens that see each other.
-  int64_t chunk_end(const PreparedPrompt& prompt, int64_t begin) const;
-  enum class Rows { kNone, kLast, kAll };
-  /// Rows [begin, begin + count) of the prompt in one forward pass, at the end of `kv`. Returns the
-  /// number of rows written to `logits`; `hidden`, if given, gets a row for each of the prompt.
-  int64_t forward_chunk(const PreparedPrompt& prompt, KvSequence& kv, int64_t begin, int64_t count,
-                        Rows rows, float* logits, float* hidden = nullptr);
-  /// Tokens of the answer at the end of `kv`; `logits` and `hidden` get one row for each.
-  void forward_tokens(KvSequence& kv, std::span<const int32_t> ids, float position, float* logits,
-                      float* hidden = nullptr);
-
-  mutable EngineMutex mutex_;
   ModelConfig config_;
   EngineOptions options_;
   ComputeType compute_;
@@ -208,15 +215,14 @@ class TextEngine final : public Engine, public MeasuredEngine {
   std::unique_ptr<Decoder> decoder_;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<PromptMemory> memory_;  // of a sequence of cache_; null: nothing is taken over
+  std::unique_ptr<StepLoop> loop_;
   std::unique_ptr<KvCache> draft_cache_;  // of the module that predicts further tokens, or null
   std::vector<int32_t> eos_;
   SamplingParams model_sampling_;
   FormatCache formats_;
   int64_t context_size_ = 0;
   double load_ms_ = 0;
-  int64_t encoder_peak_ = 0;           // of the rehearsal, tensors
-  std::vector<float> step_positions_;  // of forward_tokens: (axes, tokens)
-  std::vector<int64_t> step_rows_;     // likewise: (tokens)
+  int64_t encoder_peak_ = 0;  // of the rehearsal, tensors
 };
 
 /// EngineFactory of text families.

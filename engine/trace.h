@@ -22,6 +22,9 @@ class Trace {
    public:
     Span(Trace* trace, const char* name, int64_t tokens = -1);
     ~Span();
+    void set_tokens(int64_t tokens) {
+      if (trace_ != nullptr) trace_->events_[event_].tokens = tokens;
+    }
     Span(const Span&) = delete;
     Span& operator=(const Span&) = delete;
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "core/pause_point.h"
 #include "kernels/ops.h"
 
 namespace onnuri {
@@ -231,6 +232,7 @@ Tensor SequenceCompressor::forward(ConstMatrixView x) const {
     rms_norm(*backend_, h, layer.norm.data(), 0.0f, config_.norm_eps, n);
     ask(layer, n);
     mix(layer, n, h);
+    pause_point(static_cast<double>(h.rows) / static_cast<double>(w.layers.size()));
   }
   const MatrixView questions{h.row(chunk), count, hidden, h.stride * (chunk + 1)};
   Tensor last(DType::kF32, Shape{count, hidden});

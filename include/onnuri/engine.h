@@ -53,7 +53,15 @@ struct EngineOptions {
   std::string compute_dtype = "auto";  ///< "float32": reference precision; "auto": fastest
   int num_threads = 0;                 ///< 0: one per core this process may use
   int64_t context_size = 0;            ///< longest sequence in tokens; 0: min(model's, 32768)
-  int64_t prefill_chunk = 512;         ///< prompt tokens per forward pass
+  int64_t prefill_chunk = 512;         ///< tokens per forward pass, of all requests together
+  /// Requests that are computed at the same time, called from as many threads; others wait. Each
+  /// takes a ring of its own in window layers when it is used for the first time.
+  int64_t max_sequences = 4;
+  int64_t max_queue = 256;      ///< requests that may wait; one more is refused with kOutOfMemory
+  int64_t kv_cache_tokens = 0;  ///< of full layers, shared by all requests; 0: context_size
+  /// What an encoder may do between two passes of the decoder while others wait for those, in
+  /// tokens (patches of pictures, frames of sound) through all of its layers.
+  int64_t encoder_step_tokens = 64;
   /// Of keys and values: "f32", "f16", "bf16", or with scales per token and head "int8", "fp8",
   /// "int4" (groups of 32); "": f32 with float32, else f16.
   std::string kv_dtype;
@@ -106,6 +114,8 @@ struct GenerateRequest {
   /// Requests of different tenants never take over anything from each other, so that nobody learns
   /// from timings what others asked.
   std::string tenant;
+  int64_t priority = 0;    ///< higher ones go first, and take memory from lower ones
+  double deadline_ms = 0;  ///< from the call on; then kCancelled, whatever was said so far. 0: none
   std::vector<std::string> stop;  ///< generation ends before any of these strings
 };
 
@@ -134,8 +144,8 @@ struct ToolCallDelta {
 };
 
 /// One step of a stream. `text` is whole UTF-8; it may be empty while a character is incomplete.
-/// `token_id` is -1 between the chunks of a long prompt, and for text that was held back to the
-/// end.
+/// `token_id` is -1 between the chunks of a long prompt, now and then while the request waits for
+/// others, and for text that was held back to the end.
 struct TokenEvent {
   int32_t token_id = -1;
   std::string text;
@@ -242,8 +252,9 @@ struct Transcript {
 /// Asked between the chunks of a long call; false ends it with kCancelled. May throw.
 using GoOn = std::function<bool()>;
 
-/// A loaded model. Calls are serialised inside: an Engine may be used from several threads.
-/// Every method throws onnuri::Error and leaves the engine usable.
+/// A loaded model. An Engine may be used from several threads: what they ask for at the same time
+/// is computed together, and no answer depends on what else is asked. Every method throws
+/// onnuri::Error and leaves the engine usable.
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -301,6 +312,11 @@ class Engine {
 
   /// Facts about the loaded model as a JSON object: family, layers, parameters, memory, kernels.
   virtual std::string describe_json() const = 0;
+
+  /// What the engine has done since it was loaded, and what it holds now, as a JSON object: passes,
+  /// rows, preemptions, pages of the memory for keys and values, bytes. Empty for engines that
+  /// count nothing. Waits until nobody computes.
+  virtual std::string metrics_json() { return "{}"; }
 };
 
 /// Facts about a checkpoint from its config and headers alone, as a JSON object. `path` may also be

@@ -1,6 +1,4 @@
 // The scheduler against a simulated machine: its own clock, its own count of rows and pages.
-#include "engine/scheduler.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,6 +9,8 @@
 #include <set>
 #include <string>
 #include <vector>
+
+#include "engine/scheduler.h"
 
 namespace onnuri {
 namespace {
@@ -63,7 +63,8 @@ class Machine {
     jobs_.erase(id);
   }
   SchedulerStep step() {
-    const SchedulerStep step = scheduler_.next_step(now_ms_);
+    SchedulerStep step;
+    scheduler_.next_step(now_ms_, step);
     now_ms_ += 1;
     scheduler_.check_integrity();
     for (const EndedRequest& ended : step.ended) {
@@ -147,7 +148,7 @@ class Machine {
     Job& job = jobs_[id];
     job.made += 1;
     if (job.made < job.answer) {
-      scheduler_.append_token(id);
+      scheduler_.append_tokens(id);
       return;
     }
     finished_.push_back(id);
