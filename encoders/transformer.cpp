@@ -21,6 +21,7 @@ namespace onnuri {
 namespace {
 
 constexpr int64_t kFfnBlockRows = 256;
+constexpr double kAttentionShare = 1.0 / 3;  // of a layer's work, roughly
 
 struct NormWeights {
   std::vector<float> weight;  // (hidden_size)
@@ -274,6 +275,7 @@ void Transformer::forward(
 
     normalize(backend, c, c.norm_eps, h, w.norm1, normed);
     linear(backend, normed, w.qkv, data_or_null(w.qkv_bias), qkv);
+    pause_point(0);
     if (c.rope)  // q and k lie side by side: all their heads in one pass
       apply_rope(backend, RopeLayout::kHalf, c.num_heads + c.kv_heads(), c.head_dim, c.head_dim,
                  cos, sin, columns(qkv, 0, width + kv_width));
@@ -286,10 +288,14 @@ void Transformer::forward(
       add_memory(backend, w.memory, c.memory_taps, segments,
                  columns(qkv, width + kv_width, kv_width), h);
 
+    pause_point(kAttentionShare * share_of(h.rows));
     feed_forward(h, i);
     if (after_layer) after_layer(i, h);
-    pause_point(static_cast<double>(h.rows) / static_cast<double>(c.num_layers));
   }
+}
+
+double Transformer::share_of(int64_t rows) const {
+  return static_cast<double>(rows) / static_cast<double>(config_.num_layers);
 }
 
 void Transformer::feed_forward(MatrixView h, int64_t layer) const {
@@ -316,6 +322,7 @@ void Transformer::feed_forward(MatrixView h, int64_t layer) const {
       activate(*backend_, c.activation, y, z);
     const LinearTask out{&w.out, data_or_null(w.out_bias), target, true};
     linear(*backend_, z, {&out, 1});
+    pause_point((1 - kAttentionShare) * share_of(count));
   }
 }
 

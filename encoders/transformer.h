@@ -65,6 +65,8 @@ class Transformer {
   struct Weights;
   Transformer(const TransformerConfig& config, Backend& backend);
   void feed_forward(MatrixView h, int64_t layer) const;
+  /// What these rows are in one layer, in rows that went through all.
+  double share_of(int64_t rows) const;
   TransformerConfig config_;
   Backend* backend_;
   std::unique_ptr<Weights> weights_;

@@ -307,6 +307,8 @@ std::string TextEngine::describe_json() const {
   facts.set("num_threads", backend_.num_threads());
   facts.set("context_size", context_size_);
   facts.set("prefill_chunk", options_.prefill_chunk);
+  facts.set("max_sequences", options_.max_sequences);
+  facts.set("kv_cache_tokens", cache_->options().max_tokens);
   facts.set("weight_bytes", decoder_->weight_bytes());
   facts.set("streamed_bytes_per_token", decoder_->streamed_bytes_per_token());
   facts.set("kv_dtype", kv_dtype_name(cache_->options().dtype));

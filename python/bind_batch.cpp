@@ -19,12 +19,13 @@ py::dict progress_dict(const BatchProgress& p) {
 }
 
 py::dict run(Engine& engine, const py::object& input, const py::object& output,
-             const std::string& model_name, bool restart, bool allow_files,
+             const std::string& model_name, bool restart, bool allow_files, int64_t concurrency,
              const py::object& progress) {
   BatchOptions options;
   options.model_name = model_name;
   options.restart = restart;
   options.allow_files = allow_files;
+  options.concurrency = concurrency;
   int64_t reported = -1;
   options.on_progress = [&](const BatchProgress& p) {
     throw_if_must_stop();
@@ -49,7 +50,8 @@ py::dict run(Engine& engine, const py::object& input, const py::object& output,
 void bind_batch(py::module_& module) {
   module.def("run_batch", &run, py::arg("engine"), py::arg("input"), py::arg("output"),
              py::kw_only(), py::arg("model_name") = "", py::arg("restart") = false,
-             py::arg("allow_files") = false, py::arg("progress") = py::none());
+             py::arg("allow_files") = false, py::arg("concurrency") = 0,
+             py::arg("progress") = py::none());
 }
 
 }  // namespace onnuri::python

@@ -23,7 +23,9 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
                              int64_t context_size, int64_t prefill_chunk, const std::string& isa,
                              const std::string& after_video, int64_t encoder_cache_bytes,
                              int64_t max_media_bytes, bool draft_module, bool prefix_caching,
-                             const std::string& kv_dtype, const py::object& progress) {
+                             const std::string& kv_dtype, int64_t max_sequences, int64_t max_queue,
+                             int64_t kv_cache_tokens, int64_t encoder_step_tokens,
+                             const py::object& progress) {
   if (encoder_cache_bytes < 0)
     refuse("expected encoder_cache_bytes of at least 0 (keep nothing), found " +
            std::to_string(encoder_cache_bytes));
@@ -42,6 +44,10 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
   options.prefill_chunk = prefill_chunk;
   options.isa = isa;
   options.kv_dtype = kv_dtype;
+  options.max_sequences = max_sequences;
+  options.max_queue = max_queue;
+  options.kv_cache_tokens = kv_cache_tokens;
+  options.encoder_step_tokens = encoder_step_tokens;
   options.progress = [&](double fraction, const std::string& stage) {
     throw_if_must_stop();
     const WithGil acquire;
@@ -276,7 +282,15 @@ void bind_engine_text(py::class_<Engine>& engine) {
                 variables.empty() ? std::string() : json_text("variables", variables));
           },
           py::arg("messages"))
-      .def("describe", [](const Engine& self) { return json_object(self.describe_json()); });
+      .def("describe", [](const Engine& self) { return json_object(self.describe_json()); })
+      .def("metrics", [](Engine& self) {
+        std::string text;
+        {
+          const WithoutGil release;
+          text = self.metrics_json();
+        }
+        return json_object(text);
+      });
 }
 
 }  // namespace
@@ -291,8 +305,9 @@ void bind_engine(py::module_& module) {
            py::arg("context_size") = 0, py::arg("prefill_chunk") = 512, py::arg("isa") = "",
            py::arg("after_video") = "", py::arg("encoder_cache_bytes") = int64_t{256} << 20,
            py::arg("max_media_bytes") = int64_t{512} << 20, py::arg("draft_module") = false,
-           py::arg("prefix_caching") = true, py::arg("kv_dtype") = "",
-           py::arg("progress") = py::none())
+           py::arg("prefix_caching") = true, py::arg("kv_dtype") = "", py::arg("max_sequences") = 4,
+           py::arg("max_queue") = 256, py::arg("kv_cache_tokens") = 0,
+           py::arg("encoder_step_tokens") = 64, py::arg("progress") = py::none())
       .def(
           "logits",
           [](Engine& self, const py::object& input_ids, const py::object& images,

@@ -127,6 +127,10 @@ GenerateRequest request_from(const Engine& engine, const py::object& input_ids,
       take(name, object, request.trace);
     else if (name == "tenant")
       request.tenant = text_from(name, object);
+    else if (name == "priority")
+      take(name, object, request.priority);
+    else if (name == "deadline_ms")
+      take(name, object, request.deadline_ms);
     else if (name == "lookup_tokens")
       take(name, object, request.lookup_tokens);
     else if (name == "ignore_eos")

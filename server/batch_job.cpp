@@ -1,6 +1,7 @@
 // A job is its input, the rows so far, and a journal that says what they belong to. Rows are
 // appended in the order of the input, each in one write, so what a killed run leaves is a whole
 // number of rows and perhaps a piece of one more, which is cut off.
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -10,6 +11,7 @@
 #include "server/answer_json.h"
 #include "server/batch_files.h"
 #include "server/json_fields.h"
+#include "server/ordered_workers.h"
 #include "server/request_json.h"
 
 namespace onnuri {
@@ -19,6 +21,8 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kDefaultTokens = 1024;  // of an answer whose request says nothing
 constexpr const char* kJournalVersion = "1";
+constexpr int64_t kMostThreads = 256;
+constexpr std::chrono::milliseconds kPatience{50};  // between two questions whether to go on
 
 /// Ends a job that on_progress stopped.
 struct Stopped {};
@@ -32,6 +36,21 @@ struct Line {
   OrderedJson custom_id;  // null where there is none
   std::string method, url;
   OrderedJson body;
+};
+
+// A line of the input that nobody has looked into.
+struct NumberedLine {
+  std::string text;
+  bool is_cut = false;
+  int64_t number = 0;
+};
+
+// What becomes of it.
+struct Row {
+  std::string text;
+  bool failed = false;
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0;
 };
 
 Line read_line(const std::string& text, bool is_cut, int64_t number) {
@@ -64,22 +83,7 @@ class BatchJob {
     const std::vector<std::string> written = resume();
     progress_.done = progress_.resumed = static_cast<int64_t>(written.size());
     report();
-    LineReader reader(input_);
-    std::string text;
-    int64_t index = 0;
-    auto synced = std::chrono::steady_clock::now();
-    while (reader.next(text)) {
-      if (index++ < progress_.resumed) continue;
-      const std::string row = answer(text, reader.is_cut(), reader.line_number());
-      rows_->append(row);
-      ++progress_.done;
-      const auto now = std::chrono::steady_clock::now();
-      if (now - synced > std::chrono::seconds(1)) {
-        rows_->sync();
-        synced = now;
-      }
-      report();
-    }
+    const int64_t index = answer_rest();
     if (index != progress_.total)
       throw Error(ErrorCode::kCorruptData, "expected " + std::to_string(progress_.total) +
                                                " requests in " + input_ + ", found " +
@@ -97,6 +101,59 @@ class BatchJob {
   }
 
  private:
+  // Several requests at a time; their rows in order. Returns the lines of the input.
+  int64_t answer_rest() {
+    using Workers = OrderedWorkers<NumberedLine, Row>;
+    LineReader reader(input_);
+    int64_t index = 0;
+    const auto next = [&]() -> std::optional<NumberedLine> {
+      NumberedLine line;
+      while (reader.next(line.text)) {
+        if (index++ < progress_.resumed) continue;
+        line.is_cut = reader.is_cut();
+        line.number = reader.line_number();
+        return line;
+      }
+      return std::nullopt;
+    };
+    auto synced = std::chrono::steady_clock::now();
+    Workers workers(static_cast<size_t>(concurrency()), next,
+                    [this](const NumberedLine& line) { return answer(line); });
+    try {
+      Row row;
+      for (auto state = workers.pop(row, kPatience); state != Workers::State::kEnd;
+           state = workers.pop(row, kPatience)) {
+        if (state == Workers::State::kResult) take(row, synced);
+        report();
+      }
+    } catch (...) {
+      stops_ = true;  // the workers let go of what they have begun
+      throw;
+    }
+    return index;
+  }
+
+  void take(const Row& row, std::chrono::steady_clock::time_point& synced) {
+    rows_->append(row.text);
+    ++progress_.done;
+    progress_.failed += row.failed ? 1 : 0;
+    progress_.prompt_tokens += row.prompt_tokens;
+    progress_.completion_tokens += row.completion_tokens;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - synced < std::chrono::seconds(1)) return;
+    rows_->sync();
+    synced = now;
+  }
+
+  int64_t concurrency() const {
+    if (options_.concurrency < 0)
+      throw Error(ErrorCode::kInvalidArgument, "expected a concurrency of at least 0, found " +
+                                                   std::to_string(options_.concurrency));
+    const OrderedJson facts = OrderedJson::parse(engine_.describe_json());
+    const int64_t most = facts.value("max_sequences", int64_t{1});
+    return options_.concurrency == 0 ? most : std::min(options_.concurrency, kMostThreads);
+  }
+
   // Whether this very job had ended, all but for its journal.
   bool is_finished() {
     std::error_code error;
@@ -186,34 +243,36 @@ class BatchJob {
   }
 
   // The row of one request, whatever happens to it.
-  std::string answer(const std::string& text, bool is_cut, int64_t number) {
-    OrderedJson row{
-        {"id", row_id(number)}, {"custom_id", nullptr}, {"response", nullptr}, {"error", nullptr}};
+  Row answer(const NumberedLine& asked) const {
+    Row out;
+    const std::string id = row_id(asked.number);
+    OrderedJson row{{"id", id}, {"custom_id", nullptr}, {"response", nullptr}, {"error", nullptr}};
     Line line;
     try {
-      line = read_line(text, is_cut, number);
+      line = read_line(asked.text, asked.is_cut, asked.number);
     } catch (const Error& error) {
-      ++progress_.failed;
       row["error"] = {{"code", std::string(error_code_name(error.code()))},
                       {"message", error.what()}};
-      return dump(row);
+      out.failed = true;
+      out.text = dump(row);
+      return out;
     }
     row["custom_id"] = line.custom_id;
     int status = 200;
     OrderedJson body;
     try {
-      body = complete(line, number);
+      body = complete(line, asked.number, out);
     } catch (const Error& error) {
-      ++progress_.failed;
+      out.failed = true;
       status = http_status(error.code());
       body = error_json(error.what(), error.code());
     }
-    row["response"] = {
-        {"status_code", status}, {"request_id", row_id(number)}, {"body", std::move(body)}};
-    return dump(row);
+    row["response"] = {{"status_code", status}, {"request_id", id}, {"body", std::move(body)}};
+    out.text = dump(row);
+    return out;
   }
 
-  OrderedJson complete(const Line& line, int64_t number) {
+  OrderedJson complete(const Line& line, int64_t number, Row& row) const {
     if (line.method != "POST")
       throw Error(ErrorCode::kUnsupported,
                   "expected method POST, found \"" + line.method.substr(0, 20) + "\"");
@@ -233,11 +292,11 @@ class BatchJob {
     const GenerateRequest request =
         is_chat ? read_chat_request(line.body, rules) : read_text_request(line.body, rules);
     const GenerateResult result = engine_.generate(request, [&](const TokenEvent&) {
-      if (!options_.on_progress || options_.on_progress(progress_)) return true;
-      throw Stopped{};  // nothing of this row is kept
+      if (stops_) throw Stopped{};  // nothing of this row is kept
+      return true;
     });
-    progress_.prompt_tokens += result.usage.prompt_tokens;
-    progress_.completion_tokens += result.usage.completion_tokens;
+    row.prompt_tokens = result.usage.prompt_tokens;
+    row.completion_tokens = result.usage.completion_tokens;
     const std::string model =
         options_.model_name.empty() ? fields.text("model").value_or("") : options_.model_name;
     const AnswerHead head{"cmpl-" + row_id(number), model, 0};
@@ -255,6 +314,7 @@ class BatchJob {
   std::unique_ptr<RowFile> rows_;
   std::string journal_;
   BatchProgress progress_;
+  std::atomic<bool> stops_ = false;
 };
 
 }  // namespace

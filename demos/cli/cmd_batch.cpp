@@ -64,6 +64,12 @@ void add_batch_command(CLI::App& app) {
                    "Answers; gathers in OUT.partial, and gets its name when all are there")
       ->required()
       ->type_name("OUT.jsonl");
+  options->model.concurrency = 8;
+  command
+      ->add_option("--concurrency", options->model.concurrency,
+                   "Requests that are computed together; the answers do not depend on it")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
   command->add_flag("--restart", options->batch.restart, "Throw away what an unfinished job left");
   command->add_flag("--allow-files", options->batch.allow_files,
                     "Requests may name pictures and sounds as file:// addresses");

@@ -83,6 +83,7 @@ EngineOptions engine_options(const ModelOptions& options) {
   engine.after_video = options.after_video;
   engine.load_draft_module = options.draft_module;
   engine.prefix_caching = !options.no_prefix_caching;
+  engine.max_sequences = options.concurrency;
   return engine;
 }
 

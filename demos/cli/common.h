@@ -31,6 +31,7 @@ struct ModelOptions {
   std::string after_video;
   bool draft_module = false;
   bool no_prefix_caching = false;
+  int64_t concurrency = 1;  // requests at a time, of commands that have several
   std::string trace_file;
   bool json = false;
   bool quiet = false;

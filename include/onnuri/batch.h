@@ -21,8 +21,10 @@ struct BatchProgress {
 struct BatchOptions {
   std::string model_name;    ///< written into the rows; empty: the model that each request names
   bool restart = false;      ///< throw away what an unfinished run has left
+  int64_t concurrency = 0;   ///< requests at a time; 0: as many as the engine computes together
   bool allow_files = false;  ///< requests may name local files (file://...) as media
-  /// Called after every row, and between tokens; false stops the job, which can go on later.
+  /// Called after every row, and now and then; false stops the job, which can go on later. Always
+  /// by the thread that called run_batch.
   std::function<bool(const BatchProgress&)> on_progress;
 };
 

@@ -206,7 +206,9 @@ def _produce(run, events, cancelled):
 
 
 class Engine(_onnuri.Engine):
-    """A loaded model. Calls are serialised inside; the GIL is free while it computes."""
+    """A loaded model. What several threads or tasks ask for at the same time is computed together
+    (max_sequences at a time, the others wait), and no answer depends on what else is asked. The GIL is
+    free while it computes. metrics() says what it has done and what it holds."""
 
     def generate(self, input_ids=None, *, prompt=None, messages=None, stream=False, **options):
         """Continues exactly one of token ids, a raw prompt, or OpenAI-style messages.
@@ -227,6 +229,8 @@ class Engine(_onnuri.Engine):
         and chrome://tracing show it.
         tenant="": requests of different tenants take over nothing from each other (see
         usage.reused_tokens).
+        priority=0: higher ones go first when there are more requests than fit. deadline_ms=0: from the
+        call on, in milliseconds; later the request ends with an Error of code "cancelled".
         At most one of json_schema= (dict or text), regex=, grammar= (EBNF with a rule "root") and
         choice= (a list of texts) constrains the whole answer.
         With messages: tools=None (a list of JSON schemas), reasoning="auto" (True, False, "on", "off",

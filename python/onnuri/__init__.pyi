@@ -125,6 +125,8 @@ class _GenerateOptions(TypedDict, total=False):
     logprobs: int | None
     lookup_tokens: int
     tenant: str
+    priority: int
+    deadline_ms: float
     trace: bool
     ignore_eos: bool
     stop: str | Sequence[str] | None
@@ -149,6 +151,8 @@ class Engine:
         encoder_cache_bytes: int = 268435456, max_media_bytes: int = 536870912, draft_module: bool = False,
         prefix_caching: bool = True,
         kv_dtype: Literal["", "f32", "f16", "bf16", "int8", "fp8", "int4"] = "",
+        max_sequences: int = 4, max_queue: int = 256, kv_cache_tokens: int = 0,
+        encoder_step_tokens: int = 64,
         progress: Callable[[float, str], object] | None = None,
     ) -> None: ...
     def logits(
@@ -210,6 +214,7 @@ class Engine:
     def detokenize(self, ids: Ids, skip_special_tokens: bool = True) -> str: ...
     def render_chat(self, messages: Messages, **variables: Any) -> str: ...
     def describe(self) -> dict[str, Any]: ...
+    def metrics(self) -> dict[str, int]: ...
 
 class Tokenizer:
     vocab_size: int
@@ -228,7 +233,8 @@ def render_chat_template(template: str, **variables: Any) -> str: ...
 def inspect(path: Path) -> dict[str, Any]: ...
 def run_batch(
     engine: Engine, input: Path, output: Path, *, model_name: str = "", restart: bool = False,
-    allow_files: bool = False, progress: Callable[[dict[str, int]], object] | None = None,
+    allow_files: bool = False, concurrency: int = 0,
+    progress: Callable[[dict[str, int]], object] | None = None,
 ) -> dict[str, int]: ...
 def plan(
     path: Path, *, context_size: int = 0, concurrency: int = 1,

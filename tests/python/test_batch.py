@@ -132,6 +132,17 @@ def test_killed_twenty_times_the_bytes_are_the_same(model, tmp_path):
     assert not partial.exists() and not (tmp_path / "out.jsonl.journal").exists()
 
 
+def test_the_bytes_do_not_depend_on_how_many_run_together(model, tmp_path):
+    requests = [chat(i, max_tokens=5 + i * 7 % 30, temperature=i % 3) for i in range(40)] + ["broken"]
+    source = write_requests(tmp_path / "in.jsonl", requests)
+    answers = []
+    for together in ("1", "3", "16"):
+        target = tmp_path / f"out{together}.jsonl"
+        assert run(model, source, target, "--concurrency", together).returncode == 0
+        answers.append(target.read_bytes())
+    assert answers[0] == answers[1] == answers[2] and answers[0].count(b"\n") == 41
+
+
 def test_ctrl_c_keeps_the_rows_and_the_command_goes_on(model, tmp_path):
     source = write_requests(tmp_path / "in.jsonl", [chat(i, max_tokens=60) for i in range(300)])
     target, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"

@@ -120,4 +120,4 @@ def test_the_stub_knows_every_option():
     told = source[source.index("class _GenerateOptions"):source.index("class Engine")]
     names = [line.split(":")[0].strip() for line in told.splitlines()[1:] if ":" in line]
     described = onnuri.Engine.generate.__doc__
-    assert len(names) == 31 and all(f"{name}=" in described for name in names)
+    assert len(names) == 33 and all(f"{name}=" in described for name in names)
