@@ -1,6 +1,7 @@
 #include "decoder/kv_cache.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "core/check.h"
@@ -82,6 +83,26 @@ struct KvCache::Impl {
   std::vector<Layer> layers;
   std::vector<int32_t> ring_numbers;   // 0, 1, 2, ...: rings of one layer follow one another
   std::vector<KvSequence*> sequences;  // (max_sequences) by ring slot, null when free
+  std::vector<const KvPrefix*> prefixes;
+
+  /// Calls f(rows, row_bytes) for every run of bytes that the ring of `slot` keeps of `position`.
+  template <typename F>
+  void each_ring_row(Layer& layer, int32_t slot, int64_t position, F&& f) const {
+    const int64_t row = position % (layer.ring_pages * options.page_rows);
+    const int64_t page = slot * layer.ring_pages + row / options.page_rows;
+    for (Tensor* tensor : {&layer.k, &layer.v, &layer.index_k}) {
+      if (tensor->empty()) continue;
+      const int64_t heads = tensor->shape()[1], bytes = tensor->shape()[3];
+      for (int64_t head = 0; head < heads; ++head)
+        f(tensor->bytes() +
+              ((page * heads + head) * options.page_rows + row % options.page_rows) * bytes,
+          static_cast<size_t>(bytes));
+    }
+  }
+  /// The positions that a token behind `num_tokens` others sees in a window layer.
+  static int64_t first_seen(const Layer& layer, int64_t num_tokens) {
+    return std::max<int64_t>(0, num_tokens + 1 - layer.window);
+  }
 };
 
 KvCache::KvCache(const DecoderConfig& config, const KvCacheOptions& options) {
@@ -123,6 +144,38 @@ std::unique_ptr<KvSequence> KvCache::new_sequence() {
   return sequence;
 }
 
+std::unique_ptr<KvSequence> KvCache::new_sequence(const KvPrefix& prefix,
+                                                  const WindowSnapshot& windows) {
+  ONNURI_CHECK(prefix.cache_ == this && windows.num_tokens <= prefix.num_tokens_);
+  std::unique_ptr<KvSequence> out = new_sequence();
+  if (!out) return nullptr;
+  const int64_t tokens = windows.num_tokens;
+  const auto pages = static_cast<size_t>(ceil_div(tokens, impl_->options.page_rows));
+  out->full_pages_.assign(prefix.pages_.begin(),
+                          prefix.pages_.begin() + static_cast<std::ptrdiff_t>(pages));
+  impl_->pool.retain(out->full_pages_);
+  out->num_tokens_ = out->high_water_ = out->restored_ = tokens;
+  if (impl_->options.without_rows) return out;
+  const std::byte* from = windows.rows.data();
+  const std::byte* const end = from + windows.rows.size();
+  for (Impl::Layer& layer : impl_->layers) {
+    if (layer.ring_pages == 0) continue;
+    for (int64_t i = Impl::first_seen(layer, tokens); i < tokens; ++i)
+      impl_->each_ring_row(layer, out->ring_slot_, i, [&](std::byte* row, size_t bytes) {
+        ONNURI_CHECK(bytes <= static_cast<size_t>(end - from));
+        std::memcpy(row, from, bytes);
+        from += bytes;
+      });
+  }
+  ONNURI_CHECK(from == end);
+  return out;
+}
+
+bool KvCache::has_windows() const {
+  return std::any_of(impl_->layers.begin(), impl_->layers.end(),
+                     [](const Impl::Layer& layer) { return layer.ring_pages > 0; });
+}
+
 const KvCacheOptions& KvCache::options() const { return impl_->options; }
 
 int64_t KvCache::num_bytes() const {
@@ -162,20 +215,25 @@ int64_t KvCache::full_bytes(const DecoderConfig& config, const KvCacheOptions& o
 
 void KvCache::check_integrity() const {
   impl_->pool.check_integrity();
-  int64_t owned = 0;
-  std::vector<bool> seen(static_cast<size_t>(impl_->pool.num_pages()), false);
+  std::vector<int32_t> holders(static_cast<size_t>(impl_->pool.num_pages()), 0);
+  const auto count = [&](const std::vector<int32_t>& pages) {
+    for (const int32_t page : pages) ++holders[static_cast<size_t>(page)];
+  };
   for (size_t slot = 0; slot < impl_->sequences.size(); ++slot) {
     const KvSequence* sequence = impl_->sequences[slot];
     if (sequence == nullptr) continue;
     ONNURI_CHECK(static_cast<size_t>(sequence->ring_slot_) == slot);
     ONNURI_CHECK(sequence->num_tokens_ <= sequence->capacity());
-    for (const int32_t page : sequence->full_pages_) {
-      ONNURI_CHECK(impl_->pool.in_use(page) && !seen[static_cast<size_t>(page)]);
-      seen[static_cast<size_t>(page)] = true;
-      ++owned;
-    }
+    count(sequence->full_pages_);
   }
-  ONNURI_CHECK(owned + impl_->pool.num_free() == impl_->pool.num_pages());
+  for (const KvPrefix* prefix : impl_->prefixes) count(prefix->pages_);
+  for (size_t page = 0; page < holders.size(); ++page)
+    ONNURI_CHECK(holders[page] == impl_->pool.num_holders(static_cast<int32_t>(page)));
+}
+
+KvPrefix::~KvPrefix() {
+  cache_->impl_->pool.release(pages_);
+  std::erase(cache_->impl_->prefixes, this);
 }
 
 KvSequence::KvSequence(KvCache* cache, int32_t ring_slot) : cache_(cache), ring_slot_(ring_slot) {}
@@ -192,10 +250,66 @@ int64_t KvSequence::capacity() const {
 int64_t KvSequence::max_chunk() const { return cache_->impl_->options.max_chunk; }
 
 bool KvSequence::reserve(int64_t count) {
+  if (!own_last_page()) return false;
   const int64_t missing = num_tokens_ + count - capacity();
   if (missing <= 0) return true;
   KvCache::Impl& cache = *cache_->impl_;
   return cache.pool.allocate(ceil_div(missing, cache.options.page_rows), full_pages_);
+}
+
+// The page that the next token goes to is copied when others hold it too.
+bool KvSequence::own_last_page() {
+  KvCache::Impl& cache = *cache_->impl_;
+  const auto last = static_cast<size_t>(num_tokens_ / cache.options.page_rows);
+  if (last >= full_pages_.size() || cache.pool.num_holders(full_pages_[last]) < 2) return true;
+  std::vector<int32_t> fresh;
+  if (!cache.pool.allocate(1, fresh)) return false;
+  for (KvCache::Impl::Layer& layer : cache.layers) {
+    if (layer.ring_pages > 0 || cache.options.without_rows) continue;
+    for (Tensor* tensor : {&layer.k, &layer.v, &layer.index_k}) {
+      if (tensor->empty()) continue;
+      const int64_t bytes = tensor->num_bytes() / tensor->shape()[0];
+      std::memcpy(tensor->bytes() + fresh[0] * bytes, tensor->bytes() + full_pages_[last] * bytes,
+                  static_cast<size_t>(bytes));
+    }
+  }
+  cache.pool.release(std::span(full_pages_).subspan(last, 1));
+  full_pages_[last] = fresh[0];
+  return true;
+}
+
+std::unique_ptr<KvPrefix> KvSequence::share(int64_t num_tokens) const {
+  ONNURI_CHECK(num_tokens >= 0 && num_tokens <= num_tokens_);
+  KvCache::Impl& cache = *cache_->impl_;
+  std::unique_ptr<KvPrefix> out(new KvPrefix(cache_, num_tokens));
+  const int64_t pages = ceil_div(num_tokens, cache.options.page_rows);
+  std::vector<int32_t> held(full_pages_.begin(), full_pages_.begin() + pages);
+  cache.prefixes.push_back(out.get());
+  cache.pool.retain(held);
+  out->pages_ = std::move(held);
+  return out;
+}
+
+std::optional<WindowSnapshot> KvSequence::snapshot(int64_t num_tokens) const {
+  ONNURI_CHECK(num_tokens >= 0 && num_tokens <= num_tokens_);
+  if (!rings_hold(num_tokens)) return std::nullopt;
+  KvCache::Impl& cache = *cache_->impl_;
+  WindowSnapshot out;
+  out.num_tokens = num_tokens;
+  if (cache.options.without_rows) return out;
+  for (const bool measures : {true, false}) {
+    size_t size = 0;
+    for (KvCache::Impl::Layer& layer : cache.layers) {
+      if (layer.ring_pages == 0) continue;
+      for (int64_t i = KvCache::Impl::first_seen(layer, num_tokens); i < num_tokens; ++i)
+        cache.each_ring_row(layer, ring_slot_, i, [&](const std::byte* row, size_t bytes) {
+          if (!measures) std::memcpy(out.rows.data() + size, row, bytes);
+          size += bytes;
+        });
+    }
+    if (measures) out.rows.resize(size);
+  }
+  return out;
 }
 
 void KvSequence::advance(int64_t count) {
@@ -204,15 +318,22 @@ void KvSequence::advance(int64_t count) {
   high_water_ = std::max(high_water_, num_tokens_);
 }
 
-bool KvSequence::truncate(int64_t num_tokens) {
-  ONNURI_CHECK(num_tokens >= 0 && num_tokens <= num_tokens_);
-  KvCache::Impl& cache = *cache_->impl_;
+// Whether window layers still have all that a token behind `num_tokens` others sees.
+bool KvSequence::rings_hold(int64_t num_tokens) const {
+  const KvCache::Impl& cache = *cache_->impl_;
   for (const KvCache::Impl::Layer& layer : cache.layers) {
     if (layer.window == 0) continue;
-    // Positions below `lost` were overwritten; the next token needs [num_tokens + 1 - window, ...).
-    const int64_t lost = high_water_ - layer.ring_pages * cache.options.page_rows;
-    if (lost > 0 && num_tokens + 1 - layer.window < lost) return false;
+    const int64_t lost = std::max(high_water_ - layer.ring_pages * cache.options.page_rows,
+                                  KvCache::Impl::first_seen(layer, restored_));
+    if (KvCache::Impl::first_seen(layer, num_tokens) < lost) return false;
   }
+  return true;
+}
+
+bool KvSequence::truncate(int64_t num_tokens) {
+  ONNURI_CHECK(num_tokens >= 0 && num_tokens <= num_tokens_);
+  if (!rings_hold(num_tokens)) return false;
+  KvCache::Impl& cache = *cache_->impl_;
   num_tokens_ = num_tokens;
   const auto kept = static_cast<std::ptrdiff_t>(ceil_div(num_tokens, cache.options.page_rows));
   cache.pool.release(std::span<const int32_t>(full_pages_).subspan(static_cast<size_t>(kept)));

@@ -6,12 +6,18 @@
 //        position  0 1 2 ... R-1 | R R+1 ...        row = position modulo R
 //                  the newest rows overwrite those that left the window
 //
+// What a sequence holds may be kept and shared: pages of full layers have any number of holders,
+// and one that others hold too is copied before it is written; of rings the rows that the next
+// token needs are copied.
+//
 // A row holds the keys and values of all heads; in latent layers one key that is its own value, and
 // beside it the key of the indexer where there is one.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/tensor.h"
@@ -30,6 +36,30 @@ struct KvCacheOptions {
 
 class KvCache;
 
+/// The first tokens of a sequence in its full layers. Gives its pages back when destroyed.
+class KvPrefix {
+ public:
+  ~KvPrefix();
+  KvPrefix(const KvPrefix&) = delete;
+  KvPrefix& operator=(const KvPrefix&) = delete;
+  int64_t num_tokens() const { return num_tokens_; }
+  int64_t num_pages() const { return static_cast<int64_t>(pages_.size()); }
+
+ private:
+  friend class KvCache;
+  friend class KvSequence;
+  KvPrefix(KvCache* cache, int64_t num_tokens) : cache_(cache), num_tokens_(num_tokens) {}
+  KvCache* cache_;
+  int64_t num_tokens_;
+  std::vector<int32_t> pages_;
+};
+
+/// The rows of all window layers that a token behind `num_tokens` others needs.
+struct WindowSnapshot {
+  int64_t num_tokens = 0;
+  std::vector<std::byte> rows;  // layer by layer: keys, values, keys of the indexer; by position
+};
+
 /// One sequence's page tables. Returns its pages when destroyed. Not thread-safe.
 class KvSequence {
  public:
@@ -42,13 +72,19 @@ class KvSequence {
   int64_t capacity() const;
   /// Most tokens that one forward pass may append.
   int64_t max_chunk() const;
-  /// Makes room for `count` more tokens; false when the pool is exhausted (nothing changes).
+  /// Makes room for `count` more tokens, which no other holds; false when the pool is exhausted
+  /// (then no token has changed).
   [[nodiscard]] bool reserve(int64_t count);
   /// Called by the decoder once a chunk is written.
   void advance(int64_t count);
   /// Forgets all tokens from `num_tokens` on and keeps the rest; false, with nothing changed, when
   /// a ring no longer holds the keys that the next token would need.
   [[nodiscard]] bool truncate(int64_t num_tokens);
+  /// The first tokens, which both hold from now on.
+  std::unique_ptr<KvPrefix> share(int64_t num_tokens) const;
+  /// What a token behind `num_tokens` others sees in window layers; nothing when rings have lost
+  /// it.
+  std::optional<WindowSnapshot> snapshot(int64_t num_tokens) const;
   /// The view of one layer's rows.
   KvView layer(int64_t layer_index) const;
   /// The view of the indexer's keys in a layer that has them.
@@ -58,8 +94,11 @@ class KvSequence {
   friend class KvCache;
   KvSequence(KvCache* cache, int32_t ring_slot);
   KvView pages_of(int64_t layer_index) const;
+  bool rings_hold(int64_t num_tokens) const;
+  [[nodiscard]] bool own_last_page();
   KvCache* cache_;
   int64_t num_tokens_ = 0;
+  int64_t restored_ = 0;             // tokens whose rings came from a snapshot
   int64_t high_water_ = 0;           // most tokens ever held: what rings have overwritten
   std::vector<int32_t> full_pages_;  // shared by all full layers: entry e holds rows e*page_rows...
   int32_t ring_slot_;                // this sequence's ring in every window layer
@@ -75,6 +114,9 @@ class KvCache {
 
   /// A new empty sequence, or null when max_sequences are alive.
   std::unique_ptr<KvSequence> new_sequence();
+  /// One that begins with tokens of `prefix`, as many as `windows` was taken behind. Null likewise.
+  std::unique_ptr<KvSequence> new_sequence(const KvPrefix& prefix, const WindowSnapshot& windows);
+  bool has_windows() const;
 
   const KvCacheOptions& options() const;
   int64_t num_bytes() const;
@@ -88,6 +130,7 @@ class KvCache {
   void check_integrity() const;
 
  private:
+  friend class KvPrefix;
   friend class KvSequence;
   struct Impl;
   std::unique_ptr<Impl> impl_;

@@ -8,7 +8,7 @@ namespace onnuri {
 
 PagePool::PagePool(int64_t num_pages) {
   ONNURI_CHECK(num_pages >= 0 && num_pages <= std::numeric_limits<int32_t>::max());
-  in_use_.assign(static_cast<size_t>(num_pages), false);
+  holders_.assign(static_cast<size_t>(num_pages), 0);
   free_.reserve(static_cast<size_t>(num_pages));
   for (int64_t page = num_pages - 1; page >= 0; --page) {
     free_.push_back(static_cast<int32_t>(page));
@@ -21,28 +21,35 @@ bool PagePool::allocate(int64_t count, std::vector<int32_t>& out) {
   for (int64_t i = 0; i < count; ++i) {
     const int32_t page = free_.back();
     free_.pop_back();
-    in_use_[static_cast<size_t>(page)] = true;
+    holders_[static_cast<size_t>(page)] = 1;
     out.push_back(page);
   }
   return true;
 }
 
+void PagePool::retain(std::span<const int32_t> pages) {
+  for (const int32_t page : pages) {
+    ONNURI_CHECK(page >= 0 && page < num_pages() && num_holders(page) > 0);
+    ++holders_[static_cast<size_t>(page)];
+  }
+}
+
 void PagePool::release(std::span<const int32_t> pages) {
   for (const int32_t page : pages) {
-    ONNURI_CHECK(page >= 0 && page < num_pages() && in_use(page));
-    in_use_[static_cast<size_t>(page)] = false;
-    free_.push_back(page);
+    ONNURI_CHECK(page >= 0 && page < num_pages() && num_holders(page) > 0);
+    if (--holders_[static_cast<size_t>(page)] == 0) free_.push_back(page);
   }
 }
 
 void PagePool::check_integrity() const {
-  std::vector<bool> seen(in_use_.size(), false);
+  std::vector<bool> is_free(holders_.size(), false);
   for (const int32_t page : free_) {
-    ONNURI_CHECK(page >= 0 && page < num_pages());
-    ONNURI_CHECK(!in_use(page) && !seen[static_cast<size_t>(page)]);
-    seen[static_cast<size_t>(page)] = true;
+    ONNURI_CHECK(page >= 0 && page < num_pages() && num_holders(page) == 0);
+    ONNURI_CHECK(!is_free[static_cast<size_t>(page)]);
+    is_free[static_cast<size_t>(page)] = true;
   }
-  for (size_t page = 0; page < in_use_.size(); ++page) ONNURI_CHECK(in_use_[page] != seen[page]);
+  for (size_t page = 0; page < holders_.size(); ++page)
+    ONNURI_CHECK(is_free[page] == (holders_[page] == 0));
 }
 
 }  // namespace onnuri

@@ -280,7 +280,14 @@ bool TextEngine::prefill(Place& place, std::span<float> logits, Generation& gene
     if (module) place.exclusive([&] { module->take_rows(place.num_rows()); });
     if (place.num_missing() > 0 && !generation.go_on()) return false;
   }
-  generation.usage().reused_tokens = place.run().reused_tokens();
+  Usage& usage = generation.usage();
+  const int64_t reused = usage.reused_tokens = place.run().reused_tokens();
+  for (const LayerSpec& layer : config_.decoder.layers) {
+    const bool is_latent = layer.mixer == MixerKind::kMla;
+    (is_latent          ? usage.reused_latent
+     : layer.window > 0 ? usage.reused_window
+                        : usage.reused_full) = reused;
+  }
   generation.usage().reuse_note = place.run().reuse_note();
   return true;
 }

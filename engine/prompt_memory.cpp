@@ -8,6 +8,8 @@
 namespace onnuri {
 namespace {
 
+constexpr int64_t kMostEntries = 128;  // each is looked at by every request
+
 int32_t visible_end(const PromptContent& content, int64_t token) {
   return content.visible_ends.empty() ? static_cast<int32_t>(token + 1)
                                       : content.visible_ends[static_cast<size_t>(token)];
@@ -42,7 +44,8 @@ int64_t same_media(const PromptContent& a, const PromptContent& b, int64_t limit
 
 }  // namespace
 
-PromptMemory::PromptMemory(const DecoderConfig& config) {
+PromptMemory::PromptMemory(const DecoderConfig& config, KvCache& cache, int64_t snapshot_bytes)
+    : cache_(&cache), snapshot_bytes_(snapshot_bytes), has_windows_(cache.has_windows()) {
   for (const LayerSpec& layer : config.layers) {
     if (layer.mixer == MixerKind::kMla && reads_prompts_in_blocks(config.mla, layer.output_gate))
       latent_block_ = config.mla.prompt_block;
@@ -50,62 +53,196 @@ PromptMemory::PromptMemory(const DecoderConfig& config) {
   }
 }
 
-int64_t PromptMemory::shared_tokens(const PromptContent& prompt, std::string& note) const {
-  const int64_t kept = std::min(kv_->num_tokens(), content_.size());
-  const int64_t most = std::min(kept, prompt.size() - 1);
-  int64_t shared = 0;
-  while (shared < most && same_token(content_, prompt, shared)) ++shared;
-  if (shared < most) note = "the text differs from token " + std::to_string(shared) + " on";
-  const int64_t media = same_media(content_, prompt, shared);
-  if (media < shared) note = "the media differ from token " + std::to_string(media) + " on";
-  shared = media;
+// Down to where a sequence may be cut.
+int64_t PromptMemory::cut_down(const PromptContent& kept, const PromptContent& prompt,
+                               int64_t tokens, std::string& note) const {
   if (latent_block_ > 0) {
-    const auto whole = [&](int64_t tokens) { return (tokens - 1) / latent_block_ * latent_block_; };
-    const int64_t blocks = std::min(whole(content_.prompt_tokens), whole(prompt.size()));
-    if (blocks < shared) note = "latent attention takes over whole blocks of prompts";
-    shared = std::min(shared, blocks);
+    const auto whole = [&](int64_t n) { return (n - 1) / latent_block_ * latent_block_; };
+    const int64_t blocks = std::min(whole(kept.prompt_tokens), whole(prompt.size()));
+    if (blocks < tokens) note = "latent attention takes over whole blocks of prompts";
+    tokens = std::min(tokens, blocks);
   }
   // Tokens that see ahead see all of their run, or are computed again.
-  while (shared > 0 && visible_end(prompt, shared - 1) > shared) --shared;
-  return shared;
+  while (tokens > 0 && visible_end(prompt, tokens - 1) > tokens) --tokens;
+  return tokens;
+}
+
+int64_t PromptMemory::shared_tokens(const PromptContent& kept, const PromptContent& prompt,
+                                    std::string& note) const {
+  const int64_t most = std::min(kept.size(), prompt.size() - 1);
+  int64_t shared = 0;
+  while (shared < most && same_token(kept, prompt, shared)) ++shared;
+  if (shared < most) note = "the text differs from token " + std::to_string(shared) + " on";
+  const int64_t media = same_media(kept, prompt, shared);
+  if (media < shared) note = "the media differ from token " + std::to_string(media) + " on";
+  return cut_down(kept, prompt, media, note);
+}
+
+PromptMemory::Snapshot* PromptMemory::best_snapshot(Entry& entry, const PromptContent& prompt,
+                                                    int64_t shared) const {
+  Snapshot* best = nullptr;
+  std::string ignored;
+  for (Snapshot& snapshot : entry.snapshots) {
+    const int64_t tokens = snapshot.windows.num_tokens;
+    if (tokens > shared || cut_down(entry.content, prompt, tokens, ignored) != tokens) continue;
+    if (best == nullptr || tokens > best->windows.num_tokens) best = &snapshot;
+  }
+  return best;
 }
 
 PromptMemory::Start PromptMemory::take(const PromptContent& prompt) {
   Start out;
-  if (!kv_) {
-    out.note = exact_ ? "nothing was kept" : "keys are chosen by the length of the prompt";
-    return out;
-  }
-  std::unique_ptr<KvSequence> kv;
-  if (content_.tenant != prompt.tenant || content_.num_axes != prompt.num_axes) {
-    out.note = "what was kept belongs to another tenant";
-  } else {
-    const int64_t shared = shared_tokens(prompt, out.note);
-    if (shared == 0) {
-      if (out.note.empty()) out.note = "the prompt is a single token";
-    } else if (kv_->truncate(shared)) {
-      out.reused = shared;
-      out.kv = std::move(kv_);
-    } else {
-      out.note = "a window layer has moved on past token " + std::to_string(shared);
+  out.note = !exact_            ? "keys are chosen by the length of the prompt"
+             : entries_.empty() ? "nothing was kept"
+                                : "what was kept belongs to another tenant";
+  Entry* best = nullptr;
+  Snapshot* best_windows = nullptr;
+  int64_t most_shared = -1;
+  for (Entry& entry : entries_) {
+    if (entry.content.tenant != prompt.tenant || entry.content.num_axes != prompt.num_axes)
+      continue;
+    std::string note;
+    const int64_t shared = shared_tokens(entry.content, prompt, note);
+    Snapshot* const windows = has_windows_ ? best_snapshot(entry, prompt, shared) : nullptr;
+    const int64_t usable = !has_windows_ ? shared : windows ? windows->windows.num_tokens : 0;
+    if (shared > most_shared) {
+      most_shared = shared;
+      out.note = std::move(note);
+    }
+    if (usable > out.reused) {
+      out.reused = usable;
+      best = &entry;
+      best_windows = windows;
     }
   }
-  drop();
+  if (most_shared > out.reused) {
+    out.note = "the window layers are known behind token " + std::to_string(out.reused) +
+               ", not behind token " + std::to_string(most_shared);
+    out.branch = most_shared;
+  } else if (most_shared == 0 && out.note.empty()) {
+    out.note = "the prompt is a single token";
+  }
+  if (best == nullptr) return out;
+  best->used = ++clock_;
+  if (best_windows != nullptr) best_windows->used = clock_;
+  WindowSnapshot nothing;
+  nothing.num_tokens = out.reused;
+  out.kv = cache_->new_sequence(*best->prefix, best_windows ? best_windows->windows : nothing);
+  if (!out.kv) out.reused = 0;
   return out;
 }
 
-void PromptMemory::keep(std::unique_ptr<KvSequence> kv, PromptContent content) {
-  drop();
-  if (!exact_ || !kv) return;
-  const int64_t known = content.size();
-  if (kv->num_tokens() > known && !kv->truncate(known)) return;
-  kv_ = std::move(kv);
-  content_ = std::move(content);
+namespace {
+
+// Only what the first `tokens` tokens are.
+void shorten(PromptContent& content, int64_t tokens) {
+  if (content.size() == tokens) return;
+  std::vector<float> positions;
+  for (int64_t axis = 0; axis < content.num_axes; ++axis) {
+    const auto from = content.positions.begin() + axis * content.size();
+    positions.insert(positions.end(), from, from + tokens);
+  }
+  content.positions = std::move(positions);
+  content.ids.resize(static_cast<size_t>(tokens));
+  if (!content.visible_ends.empty()) content.visible_ends.resize(static_cast<size_t>(tokens));
+  while (!content.spans.empty() && content.spans.back().first_token >= tokens) {
+    content.spans.pop_back();
+    content.keys.pop_back();
+  }
 }
 
-void PromptMemory::drop() {
-  kv_.reset();
-  content_ = {};
+// How far two texts are the same.
+int64_t common_tokens(const PromptContent& a, const PromptContent& b) {
+  if (a.tenant != b.tenant || a.num_axes != b.num_axes) return 0;
+  const int64_t most = std::min(a.size(), b.size());
+  int64_t same = 0;
+  while (same < most && same_token(a, b, same)) ++same;
+  return same_media(a, b, same);
+}
+
+}  // namespace
+
+void PromptMemory::keep(const KvSequence& kv, PromptContent content, int64_t behind) {
+  const int64_t tokens = kv.num_tokens();
+  if (!exact_ || tokens == 0) return;
+  ONNURI_CHECK(tokens <= content.size() && behind <= tokens);
+  while (behind > 0 && visible_end(content, behind - 1) > behind) --behind;
+  std::optional<WindowSnapshot> found = kv.snapshot(behind);
+  if (!found || static_cast<int64_t>(found->rows.size()) > snapshot_bytes_) return;
+  WindowSnapshot& windows = *found;
+  shorten(content, tokens);
+  Entry fresh;
+  fresh.used = ++clock_;
+  for (size_t i = 0; i < entries_.size();) {
+    Entry& entry = entries_[i];
+    const int64_t same = common_tokens(entry.content, content);
+    const bool reads_alike =
+        latent_block_ == 0 || entry.content.prompt_tokens == content.prompt_tokens;
+    if (same == tokens && reads_alike) {  // this text, or a longer one
+      entry.used = clock_;
+      add_snapshot(entry, std::move(windows));
+      return trim();
+    }
+    if (same == entry.content.size() && reads_alike) {  // it has grown
+      fresh.snapshots.insert(fresh.snapshots.end(),
+                             std::make_move_iterator(entry.snapshots.begin()),
+                             std::make_move_iterator(entry.snapshots.end()));
+      entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(i));
+      continue;
+    }
+    ++i;
+  }
+  fresh.prefix = kv.share(tokens);
+  fresh.content = std::move(content);
+  add_snapshot(fresh, std::move(windows));
+  entries_.push_back(std::move(fresh));
+  trim();
+}
+
+void PromptMemory::add_snapshot(Entry& entry, WindowSnapshot windows) {
+  if (!has_windows_) return;
+  for (Snapshot& snapshot : entry.snapshots) {
+    if (snapshot.windows.num_tokens != windows.num_tokens) continue;
+    snapshot.used = clock_;
+    return;
+  }
+  entry.snapshots.push_back({std::move(windows), clock_});
+}
+
+// Within the budget; texts whose window layers nobody knows go with their last snapshot.
+void PromptMemory::trim() {
+  while (stats().snapshot_bytes > snapshot_bytes_) {
+    Entry* owner = nullptr;
+    size_t oldest = 0;
+    for (Entry& entry : entries_)
+      for (size_t i = 0; i < entry.snapshots.size(); ++i)
+        if (!owner || entry.snapshots[i].used < owner->snapshots[oldest].used) {
+          owner = &entry;
+          oldest = i;
+        }
+    if (owner == nullptr) return;
+    owner->snapshots.erase(owner->snapshots.begin() + static_cast<std::ptrdiff_t>(oldest));
+    if (owner->snapshots.empty()) entries_.erase(entries_.begin() + (owner - entries_.data()));
+  }
+  while (static_cast<int64_t>(entries_.size()) > kMostEntries) make_room();
+}
+
+bool PromptMemory::make_room() {
+  if (entries_.empty()) return false;
+  entries_.erase(std::min_element(entries_.begin(), entries_.end(),
+                                  [](const Entry& a, const Entry& b) { return a.used < b.used; }));
+  return true;
+}
+
+PromptMemory::Stats PromptMemory::stats() const {
+  Stats out;
+  for (const Entry& entry : entries_) {
+    ++out.entries;
+    out.pages += entry.prefix->num_pages();
+    for (const Snapshot& snapshot : entry.snapshots)
+      out.snapshot_bytes += static_cast<int64_t>(snapshot.windows.rows.size());
+  }
+  return out;
 }
 
 }  // namespace onnuri

@@ -1,5 +1,5 @@
-// The keys and values of the newest request, for the next one that begins alike: the next turn of a
-// conversation, or another question after the same instructions.
+// The keys and values of earlier requests, for those that begin alike: the next turn of a
+// conversation, another question after the same instructions, many requests with one beginning.
 //
 // What is taken over has the bits that computing it again would give:
 //   - rows do not hang on the chunk, the batch or the threads that computed them;
@@ -9,7 +9,9 @@
 //     that only blocks that both prompts read alike are taken;
 //   - where an indexer chooses keys, equal scores are told apart by the length of the prompt:
 //     nothing is taken.
-// A ring of a window layer that has moved on too far to go back is given up as a whole.
+// Pages of full layers are held together with whoever else holds them. Window layers are known
+// where a snapshot was taken: at the end of a prompt, at the end of an answer, and where an earlier
+// prompt went another way; of what lies between, the rest is computed again.
 #pragma once
 
 #include <memory>
@@ -37,30 +39,62 @@ struct PromptContent {
   int64_t size() const { return static_cast<int64_t>(ids.size()); }
 };
 
+/// Not thread-safe.
 class PromptMemory {
  public:
   struct Start {
     std::unique_ptr<KvSequence> kv;  // null: begin anew
     int64_t reused = 0;              // tokens in it
     std::string note;                // why not more, for people
+    int64_t branch = 0;  // 0, or where it would pay to keep() the new sequence on its way
+  };
+  struct Stats {
+    int64_t entries = 0;
+    int64_t pages = 0;  // held, also those that others hold too
+    int64_t snapshot_bytes = 0;
   };
 
-  explicit PromptMemory(const DecoderConfig& config);
+  /// Snapshots of window layers take at most `snapshot_bytes`. `cache` must outlive this.
+  PromptMemory(const DecoderConfig& config, KvCache& cache, int64_t snapshot_bytes);
 
-  /// The kept sequence, cut back to what it shares with `prompt`, whose last token is always left
-  /// to be computed. Nothing is kept afterwards.
+  /// A sequence with most of what any kept text shares with `prompt`, whose last token is always
+  /// left to be computed.
   Start take(const PromptContent& prompt);
-  /// Keeps `kv`, which holds the first tokens of `content` at most.
-  void keep(std::unique_ptr<KvSequence> kv, PromptContent content);
-  void drop();
+  /// Keeps what `kv` holds, the first tokens of `content`, with the window layers as they are
+  /// behind the first `behind` of them, or as close before as tokens that see ahead allow.
+  void keep(const KvSequence& kv, PromptContent content, int64_t behind);
+  /// Gives up what was used least recently; false when nothing is left.
+  bool make_room();
+  Stats stats() const;
 
  private:
-  int64_t shared_tokens(const PromptContent& prompt, std::string& note) const;
+  struct Snapshot {
+    WindowSnapshot windows;
+    uint64_t used = 0;
+  };
+  struct Entry {
+    PromptContent content;
+    std::unique_ptr<KvPrefix> prefix;
+    std::vector<Snapshot> snapshots;
+    uint64_t used = 0;
+  };
 
+  int64_t shared_tokens(const PromptContent& kept, const PromptContent& prompt,
+                        std::string& note) const;
+  int64_t cut_down(const PromptContent& kept, const PromptContent& prompt, int64_t tokens,
+                   std::string& note) const;
+  /// The snapshot with most tokens that may be taken over, or null.
+  Snapshot* best_snapshot(Entry& entry, const PromptContent& prompt, int64_t shared) const;
+  void add_snapshot(Entry& entry, WindowSnapshot windows);
+  void trim();
+
+  KvCache* cache_;
+  const int64_t snapshot_bytes_;
+  const bool has_windows_;
   bool exact_ = true;         // whether rows of another prompt are these bits at all
   int64_t latent_block_ = 0;  // of latent attention; 0: there is none
-  std::unique_ptr<KvSequence> kv_;
-  PromptContent content_;
+  uint64_t clock_ = 0;
+  std::vector<Entry> entries_;
 };
 
 }  // namespace onnuri

@@ -136,6 +136,7 @@ void TextEngine::make_cache(bool without_rows) {
   at_least("max_sequences", options_.max_sequences, 1);
   at_least("max_queue", options_.max_queue, 1);
   at_least("kv_cache_tokens", options_.kv_cache_tokens, 0);
+  at_least("prefix_snapshot_bytes", options_.prefix_snapshot_bytes, 0);
   at_least("encoder_step_tokens", options_.encoder_step_tokens, 1);
   if (decoder_->has_draft()) options_.max_sequences = 1;  // the module follows one text
   KvCacheOptions kv;
@@ -148,7 +149,8 @@ void TextEngine::make_cache(bool without_rows) {
     kv.max_chunk = std::min(context_size_, std::max(kv.max_chunk, kLongestRun));
   cache_ = std::make_unique<KvCache>(config_.decoder, kv);
   if (options_.prefix_caching && !decoder_->has_draft())
-    memory_ = std::make_unique<PromptMemory>(config_.decoder);
+    memory_ =
+        std::make_unique<PromptMemory>(config_.decoder, *cache_, options_.prefix_snapshot_bytes);
   if (decoder_->has_draft()) draft_cache_ = std::make_unique<KvCache>(decoder_->draft_config(), kv);
 
   SchedulerOptions steps;
@@ -164,20 +166,16 @@ void TextEngine::make_cache(bool without_rows) {
 
 std::unique_ptr<KvSequence> TextEngine::new_sequence() {
   std::unique_ptr<KvSequence> sequence = cache_->new_sequence();
-  if (!sequence && memory_) {
-    memory_->drop();
-    sequence = cache_->new_sequence();
-  }
   ONNURI_CHECK(sequence != nullptr);
   return sequence;
 }
 
 void TextEngine::reserve(KvSequence& kv, int64_t count) {
-  if (kv.reserve(count)) return;
-  if (memory_) memory_->drop();
-  if (!kv.reserve(count))
+  while (!kv.reserve(count)) {
+    if (memory_ && memory_->make_room()) continue;
     fail(ErrorCode::kOutOfMemory, "expected room for ", kv.num_tokens() + count,
          " tokens in the memory of ", cache_->options().max_tokens, ", found it full");
+  }
 }
 
 const SoundEncoder& TextEngine::sound_encoder() const {
@@ -340,6 +338,12 @@ std::string TextEngine::metrics_json() {
     facts.set("kv_pages", (cache_->options().max_tokens + cache_->options().page_rows - 1) /
                               cache_->options().page_rows);
     facts.set("kv_pages_free", cache_->num_free_pages());
+    if (memory_) {
+      const PromptMemory::Stats kept = memory_->stats();
+      facts.set("prefix_entries", kept.entries);
+      facts.set("prefix_pages", kept.pages);
+      facts.set("prefix_snapshot_bytes", kept.snapshot_bytes);
+    }
     const EncoderCacheStats encoders = encoder_cache_.stats();
     facts.set("encoder_cache_entries", encoders.entries);
     facts.set("encoder_cache_bytes", encoders.bytes);

@@ -44,6 +44,7 @@ int64_t TextEngine::Run::open() {
   if (shares_ && engine_.memory_) start = engine_.memory_->take(content());
   kv_ = start.kv ? std::move(start.kv) : engine_.new_sequence();
   valid_ = kv_->num_tokens();
+  branch_ = start.branch;
   if (!opened_once_) {
     reused_ = start.reused;
     reuse_note_ = engine_.memory_ ? std::move(start.note)
@@ -90,8 +91,9 @@ void TextEngine::Run::keep_on_retirement(std::span<const int32_t> answer) {
 
 // Rows behind `valid_` are guesses that failed.
 void TextEngine::Run::retire() {
-  if (keeps_ && kv_ && (kv_->num_tokens() <= valid_ || kv_->truncate(valid_)))
-    engine_.memory_->keep(std::move(kv_), std::move(kept_));
+  const int64_t known = std::min(valid_, kept_.size());
+  if (keeps_ && kv_ && (kv_->num_tokens() <= known || kv_->truncate(known)))
+    engine_.memory_->keep(*kv_, std::move(kept_), known);
   kv_.reset();
 }
 
@@ -99,7 +101,8 @@ void TextEngine::Run::retire() {
 // are read as those of an answer.
 int64_t TextEngine::Run::chunk_end(int64_t begin, int64_t most_rows) const {
   if (begin >= prompt_tokens()) return std::min(begin + most_rows, num_tokens());
-  const int64_t end = std::min(begin + most_rows, prompt_tokens());
+  int64_t end = std::min(begin + most_rows, prompt_tokens());
+  if (begin < branch_) end = std::min(end, branch_);  // where it is to be kept
   if (prompt_->visible_ends.empty()) return end;
   const auto reach = [&](int64_t i) { return prompt_->visible_ends[static_cast<size_t>(i)]; };
   int64_t uncut = end;
@@ -170,8 +173,20 @@ int64_t TextEngine::Run::fill(int64_t most_rows, bool alone, Pass& pass) {
   return count;
 }
 
+// What has been read of the prompt is of use to others at once.
+void TextEngine::Run::share_prompt() {
+  if (!shares_ || !engine_.memory_ || (valid_ != branch_ && valid_ != prompt_tokens())) return;
+  try {
+    // The same prompt once more leaves its last token to be computed.
+    engine_.memory_->keep(*kv_, content(), std::min(valid_, prompt_tokens() - 1));
+  } catch (const std::bad_alloc&) {
+    // Then not: the request itself needs nothing of it.
+  }
+}
+
 void TextEngine::Run::take(ConstMatrixView logits) {
   valid_ = kv_->num_tokens();
+  share_prompt();
   for (int64_t i = 0; i < logits.rows; ++i)
     std::memcpy(next_out_ + i * logits.cols, logits.row(i),
                 static_cast<size_t>(logits.cols) * sizeof(float));

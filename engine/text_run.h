@@ -52,6 +52,7 @@ class TextEngine::Run final : public StepMember {
   void add_prompt_rows(int64_t begin, int64_t end, Pass& pass) const;
   void add_answer_rows(int64_t begin, int64_t end, Pass& pass) const;
   PromptContent content() const;
+  void share_prompt();
 
   TextEngine& engine_;
   const PreparedPrompt* prompt_;
@@ -60,7 +61,8 @@ class TextEngine::Run final : public StepMember {
   ModuleDraft* module_ = nullptr;
   std::vector<int32_t> answer_;  // and guesses
   std::unique_ptr<KvSequence> kv_;
-  int64_t valid_ = 0;  // rows of kv_ that are of this text
+  int64_t valid_ = 0;   // rows of kv_ that are of this text
+  int64_t branch_ = 0;  // where another text went another way; 0: nowhere
   int64_t wanted_from_ = 0;
   float* out_ = nullptr;
   float* next_out_ = nullptr;  // of the pass

@@ -25,7 +25,7 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
                              int64_t max_media_bytes, bool draft_module, bool prefix_caching,
                              const std::string& kv_dtype, int64_t max_sequences, int64_t max_queue,
                              int64_t kv_cache_tokens, int64_t encoder_step_tokens,
-                             const py::object& progress) {
+                             int64_t prefix_snapshot_bytes, const py::object& progress) {
   if (encoder_cache_bytes < 0)
     refuse("expected encoder_cache_bytes of at least 0 (keep nothing), found " +
            std::to_string(encoder_cache_bytes));
@@ -48,6 +48,7 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
   options.max_queue = max_queue;
   options.kv_cache_tokens = kv_cache_tokens;
   options.encoder_step_tokens = encoder_step_tokens;
+  options.prefix_snapshot_bytes = prefix_snapshot_bytes;
   options.progress = [&](double fraction, const std::string& stage) {
     throw_if_must_stop();
     const WithGil acquire;
@@ -197,6 +198,9 @@ void bind_results(py::module_& module) {
       .def_readonly("prompt_tokens", &Usage::prompt_tokens)
       .def_readonly("completion_tokens", &Usage::completion_tokens)
       .def_readonly("reused_tokens", &Usage::reused_tokens)
+      .def_readonly("reused_full", &Usage::reused_full)
+      .def_readonly("reused_window", &Usage::reused_window)
+      .def_readonly("reused_latent", &Usage::reused_latent)
       .def_readonly("reuse_note", &Usage::reuse_note)
       .def_readonly("draft_tokens", &Usage::draft_tokens)
       .def_readonly("accepted_tokens", &Usage::accepted_tokens)
@@ -307,7 +311,8 @@ void bind_engine(py::module_& module) {
            py::arg("max_media_bytes") = int64_t{512} << 20, py::arg("draft_module") = false,
            py::arg("prefix_caching") = true, py::arg("kv_dtype") = "", py::arg("max_sequences") = 4,
            py::arg("max_queue") = 256, py::arg("kv_cache_tokens") = 0,
-           py::arg("encoder_step_tokens") = 64, py::arg("progress") = py::none())
+           py::arg("encoder_step_tokens") = 64,
+           py::arg("prefix_snapshot_bytes") = int64_t{256} << 20, py::arg("progress") = py::none())
       .def(
           "logits",
           [](Engine& self, const py::object& input_ids, const py::object& images,

@@ -74,9 +74,11 @@ struct EngineOptions {
   /// Most bytes of encoded pictures, videos and sounds to keep for later requests with the same
   /// content; 0 keeps none.
   int64_t encoder_cache_bytes = int64_t{256} << 20;
-  /// Keep the keys and values of the last request, and compute of the next prompt only what
-  /// differs: the same bits, sooner. Costs no memory of its own.
+  /// Keep the keys and values of earlier requests, and compute of the next prompt only what no kept
+  /// text begins with: the same bits, sooner. They lie in memory that is there anyway, and give way
+  /// to whoever needs it; beside it, window layers take copies of at most `prefix_snapshot_bytes`.
   bool prefix_caching = true;
+  int64_t prefix_snapshot_bytes = int64_t{256} << 20;
   bool load_draft_module = false;  ///< also load the layer that guesses the token after next
   ProgressCallback progress;
 };
@@ -162,7 +164,10 @@ using TokenCallback = std::function<bool(const TokenEvent&)>;
 struct Usage {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
-  int64_t reused_tokens = 0;    ///< of the prompt, taken over in all layers from the request before
+  int64_t reused_tokens = 0;    ///< of the prompt, taken over from earlier requests
+  int64_t reused_full = 0;      ///< the same, 0 where the model has no full layers
+  int64_t reused_window = 0;    ///< likewise window layers
+  int64_t reused_latent = 0;    ///< likewise latent attention
   std::string reuse_note;       ///< why not more, for people; empty when all could be
   int64_t draft_tokens = 0;     ///< guessed ahead
   int64_t accepted_tokens = 0;  ///< of those, the ones that were right

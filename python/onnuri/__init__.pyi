@@ -48,6 +48,9 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
     reused_tokens: int
+    reused_full: int
+    reused_window: int
+    reused_latent: int
     reuse_note: str
     draft_tokens: int
     accepted_tokens: int
@@ -152,7 +155,7 @@ class Engine:
         prefix_caching: bool = True,
         kv_dtype: Literal["", "f32", "f16", "bf16", "int8", "fp8", "int4"] = "",
         max_sequences: int = 4, max_queue: int = 256, kv_cache_tokens: int = 0,
-        encoder_step_tokens: int = 64,
+        encoder_step_tokens: int = 64, prefix_snapshot_bytes: int = 268435456,
         progress: Callable[[float, str], object] | None = None,
     ) -> None: ...
     def logits(

@@ -1,6 +1,7 @@
 // The books of the cache: who owns which page, and what a full pool refuses.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <random>
 #include <set>
 
@@ -185,6 +186,107 @@ TEST(KvCache, RefusesImpossibleOptions) {
     change(o);
     EXPECT_THROW(KvCache(c, o), Error);
   }
+}
+
+/// Fills rows [begin, end) of a sequence with a number of their own, layer by layer.
+void write_rows(const DecoderConfig& config, KvSequence& kv, int64_t begin, int64_t end, int mark) {
+  ASSERT_TRUE(kv.reserve(end - begin));
+  for (int64_t layer = 0; layer < config.num_layers(); ++layer) {
+    const KvView view = kv.layer(layer);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = view.ring ? i % (view.num_entries * view.page_rows) : i;
+      const int64_t page = view.page_table[row / view.page_rows];
+      for (int64_t head = 0; head < view.num_kv_heads; ++head) {
+        auto* at = reinterpret_cast<float*>(view.k_pages) +
+                   ((page * view.num_kv_heads + head) * view.page_rows + row % view.page_rows) *
+                       view.k_dim;
+        for (int64_t k = 0; k < view.k_dim; ++k)
+          at[k] = static_cast<float>(mark * 100000 + layer * 10000 + i * 10 + head);
+      }
+    }
+  }
+  kv.advance(end - begin);
+}
+
+/// Where the rows that the next token sees are not those of `mark_of(position)`.
+int64_t wrong_rows(const DecoderConfig& config, const KvSequence& kv,
+                   const std::function<int(int64_t)>& mark_of) {
+  int64_t wrong = 0;
+  for (int64_t layer = 0; layer < config.num_layers(); ++layer) {
+    const KvView view = kv.layer(layer);
+    const int64_t window = config.layers[static_cast<size_t>(layer)].window;
+    const int64_t first = window > 0 ? std::max<int64_t>(0, kv.num_tokens() + 1 - window) : 0;
+    for (int64_t i = first; i < kv.num_tokens(); ++i) {
+      const int64_t row = view.ring ? i % (view.num_entries * view.page_rows) : i;
+      const int64_t page = view.page_table[row / view.page_rows];
+      const auto* at =
+          reinterpret_cast<const float*>(view.k_pages) +
+          (page * view.num_kv_heads * view.page_rows + row % view.page_rows) * view.k_dim;
+      if (*at != static_cast<float>(mark_of(i) * 100000 + layer * 10000 + i * 10)) ++wrong;
+    }
+  }
+  return wrong;
+}
+
+DecoderConfig hybrid_with_full() {
+  DecoderConfig c = hybrid();
+  LayerSpec full = c.layers[0];
+  full.window = 0;
+  c.layers.push_back(full);
+  return c;
+}
+
+TEST(KvCache, SequencesShareTheirBeginning) {
+  const DecoderConfig config = hybrid_with_full();
+  KvCache cache(config, small_options());
+  auto a = cache.new_sequence();
+  write_rows(config, *a, 0, 8, 1);
+  write_rows(config, *a, 8, 14, 1);
+  const auto windows = a->snapshot(13);
+  ASSERT_TRUE(windows.has_value());
+  const auto prefix = a->share(14);
+  const int64_t free_before = cache.num_free_pages();
+  const auto b = cache.new_sequence(*prefix, *windows);
+  ASSERT_NE(b, nullptr);
+  EXPECT_EQ(b->num_tokens(), 13);
+  EXPECT_EQ(cache.num_free_pages(), free_before);  // nothing but shared pages
+  EXPECT_EQ(wrong_rows(config, *b, [](int64_t) { return 1; }), 0);
+  cache.check_integrity();
+  write_rows(config, *b, 13, 19, 2);  // its page is its own from here on
+  write_rows(config, *a, 14, 18, 1);
+  EXPECT_EQ(wrong_rows(config, *a, [](int64_t) { return 1; }), 0);
+  EXPECT_EQ(wrong_rows(config, *b, [](int64_t i) { return i < 13 ? 1 : 2; }), 0);
+  cache.check_integrity();
+  // What a snapshot did not bring along cannot be gone back to.
+  EXPECT_FALSE(b->truncate(12));
+  EXPECT_TRUE(b->truncate(13));
+  a.reset();
+  cache.check_integrity();
+  const auto c = cache.new_sequence(*prefix, *windows);
+  EXPECT_EQ(wrong_rows(config, *c, [](int64_t) { return 1; }), 0);
+}
+
+TEST(KvCache, RingsThatMovedOnGiveNoSnapshot) {
+  const DecoderConfig config = hybrid_with_full();
+  KvCache cache(config, small_options());
+  const auto a = cache.new_sequence();
+  for (int64_t i = 0; i < 48; i += 8) write_rows(config, *a, i, i + 8, 1);
+  EXPECT_TRUE(a->snapshot(48).has_value());
+  EXPECT_TRUE(a->snapshot(47).has_value());
+  EXPECT_FALSE(a->snapshot(20).has_value());
+}
+
+TEST(KvCache, APageThatCannotBeCopiedIsExhaustion) {
+  DecoderConfig config = hybrid_with_full();
+  KvCacheOptions options = small_options();
+  options.max_tokens = 8;
+  KvCache cache(config, options);
+  const auto a = cache.new_sequence();
+  write_rows(config, *a, 0, 6, 1);
+  const auto prefix = a->share(6);
+  EXPECT_FALSE(a->reserve(1));  // both pages are taken, and the last one is shared
+  EXPECT_EQ(a->num_tokens(), 6);
+  EXPECT_EQ(wrong_rows(config, *a, [](int64_t) { return 1; }), 0);
 }
 
 }  // namespace

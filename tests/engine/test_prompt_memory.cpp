@@ -7,6 +7,7 @@
 #include <random>
 #include <sstream>
 
+#include "core/json.h"
 #include "engine/prompt_memory.h"
 #include "onnuri/engine.h"
 #include "onnuri/error.h"
@@ -226,6 +227,117 @@ TEST(PromptMemory, StoppedRequestsLeaveWhatTheyRead) {
                               [](const TokenEvent&) -> bool { throw std::runtime_error("no"); }),
                std::runtime_error);
   expect_same(kept->generate(request_for(ids), {}), fresh->generate(request_for(ids), {}));
+}
+
+// Many texts that begin alike in many places, in a cache that cannot hold them all: whatever is
+// found again changes no bit.
+TEST_P(PromptMemoryOf, ManyTextsAreFoundAgain) {
+  const auto kept = load(GetParam().folder, true), fresh = load(GetParam().folder, false);
+  std::mt19937 random(31);
+  std::vector<std::vector<int32_t>> texts;
+  int64_t reused = 0;
+  for (int i = 0; i < 40; ++i) {
+    std::vector<int32_t> ids;
+    if (!texts.empty() && random() % 4 != 0) {
+      const auto& other = texts[random() % texts.size()];
+      ids.assign(other.begin(),
+                 other.begin() + static_cast<std::ptrdiff_t>(random() % other.size()));
+    }
+    const std::vector<int32_t> more = random_ids(1 + static_cast<int64_t>(random() % 70), random);
+    ids.insert(ids.end(), more.begin(), more.end());
+    if (ids.size() > 200) ids.resize(200);
+    const GenerateRequest request = request_for(ids, 1 + static_cast<int64_t>(random() % 8));
+    const GenerateResult found = kept->generate(request, {});
+    expect_same(found, fresh->generate(request, {}));
+    reused += found.usage.reused_tokens;
+    const JsonValue counts = parse_json(kept->metrics_json(), "metrics");  // checks its books too
+    EXPECT_EQ(counts.at("requests", "metrics").as_int("requests"), 0);
+    texts.push_back(ids);
+  }
+  if (GetParam().takes_answers) {
+    EXPECT_GT(reused, 100);
+  }
+}
+
+// With room for all, and no window layers, every beginning that was ever read is found again.
+TEST(PromptMemory, AnyBeginningIsFound) {
+  EngineOptions options;
+  options.compute_dtype = "float32";
+  options.context_size = 512;
+  options.prefill_chunk = 24;
+  options.kv_cache_tokens = 1 << 15;
+  const std::string path = std::string(ONNURI_TEST_DATA) + "/golden/text/qwen3";
+  const auto kept = Engine::load(path, options);
+  std::mt19937 random(12);
+  std::vector<std::vector<int32_t>> known;
+  for (int i = 0; i < 60; ++i) {
+    std::vector<int32_t> ids;
+    if (!known.empty() && random() % 5 != 0) {
+      const auto& other = known[random() % known.size()];
+      ids.assign(other.begin(),
+                 other.begin() + static_cast<std::ptrdiff_t>(random() % other.size()));
+    }
+    for (uint32_t more = 1 + static_cast<uint32_t>(random() % 60); more > 0; --more)
+      ids.push_back(3 + static_cast<int32_t>(random() % 50));
+    if (ids.size() > 400) ids.resize(400);
+    size_t longest = 0;
+    for (const auto& other : known) {
+      const auto [at, unused] = std::mismatch(ids.begin(), ids.end(), other.begin(), other.end());
+      longest = std::max(longest, static_cast<size_t>(at - ids.begin()));
+    }
+    const GenerateResult found =
+        kept->generate(request_for(ids, 1 + static_cast<int64_t>(random() % 8)), {});
+    EXPECT_EQ(found.usage.reused_tokens, static_cast<int64_t>(std::min(longest, ids.size() - 1)))
+        << i;
+    EXPECT_EQ(found.usage.reused_full, found.usage.reused_tokens);
+    EXPECT_EQ(found.usage.reused_window, 0);
+    known.push_back(ids);  // and what was answered, but for the last token, which was never read
+    known.back().insert(known.back().end(), found.token_ids.begin(), found.token_ids.end() - 1);
+  }
+}
+
+// A, then B, then A again: what A left is still there. A beginning that two texts share is known,
+// at the latest, when a third one comes.
+TEST_P(PromptMemoryOf, OthersInBetweenDoNoHarm) {
+  if (!GetParam().takes_answers) GTEST_SKIP() << "takes over whole blocks, or nothing";
+  const auto kept = load(GetParam().folder, true);
+  std::mt19937 random(8);
+  const std::vector<int32_t> a = random_ids(60, random), b = random_ids(60, random);
+  kept->generate(request_for(a), {});
+  kept->generate(request_for(b), {});
+  EXPECT_EQ(kept->generate(request_for(a), {}).usage.reused_tokens, 59);
+  EXPECT_EQ(kept->generate(request_for(b), {}).usage.reused_tokens, 59);
+  const std::vector<int32_t> system = random_ids(50, random);
+  for (int i = 0; i < 4; ++i) {
+    std::vector<int32_t> ids = system;
+    ids.push_back(3 + i);
+    for (const int32_t id : random_ids(30, random)) ids.push_back(id);
+    const int64_t reused = kept->generate(request_for(ids, 40), {}).usage.reused_tokens;
+    if (i >= 2) {
+      EXPECT_GE(reused, 50) << i;
+    }
+  }
+}
+
+TEST(PromptMemory, SnapshotsKeepToTheirBudget) {
+  EngineOptions options;
+  options.compute_dtype = "float32";
+  options.context_size = 512;
+  options.prefill_chunk = 24;
+  options.prefix_snapshot_bytes = 200000;
+  const std::string path = std::string(ONNURI_TEST_DATA) + "/golden/text/exaone4_hybrid";
+  const auto engine = Engine::load(path, options);
+  for (int32_t i = 0; i < 20; ++i) {
+    std::vector<int32_t> ids(50, 3 + i);
+    engine->generate(request_for(ids), {});
+    const JsonValue counts = parse_json(engine->metrics_json(), "metrics");
+    EXPECT_LE(counts.at("prefix_snapshot_bytes", "metrics").as_int("bytes"), 200000);
+    EXPECT_GT(counts.at("prefix_entries", "metrics").as_int("entries"), 0);
+  }
+  options.prefix_snapshot_bytes = 0;
+  const auto none = Engine::load(path, options);
+  none->generate(request_for({5, 6, 7}), {});
+  EXPECT_EQ(none->generate(request_for({5, 6, 7}), {}).usage.reused_tokens, 0);
 }
 
 class PromptMemoryOfMedia : public ::testing::TestWithParam<const char*> {};

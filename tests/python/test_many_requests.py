@@ -80,5 +80,6 @@ def test_bad_options_are_refused():
     for option in ("max_sequences", "max_queue", "encoder_step_tokens"):
         with pytest.raises(onnuri.Error, match=option):
             onnuri.Engine(str(GOLDEN / "text" / "qwen3"), **{option: 0})
-    with pytest.raises(onnuri.Error, match="kv_cache_tokens"):
-        onnuri.Engine(str(GOLDEN / "text" / "qwen3"), kv_cache_tokens=-1)
+    for option in ("kv_cache_tokens", "prefix_snapshot_bytes"):
+        with pytest.raises(onnuri.Error, match=option):
+            onnuri.Engine(str(GOLDEN / "text" / "qwen3"), **{option: -1})
