@@ -99,6 +99,24 @@ struct KvCache::Impl {
           static_cast<size_t>(bytes));
     }
   }
+  /// Calls f(run of bytes) for the first `num_tokens` rows in these pages of all full layers.
+  template <typename F>
+  void each_full_row(std::span<const int32_t> pages, int64_t num_tokens, F&& f) {
+    for (Layer& layer : layers) {
+      if (layer.ring_pages > 0) continue;
+      for (Tensor* tensor : {&layer.k, &layer.v, &layer.index_k}) {
+        if (tensor->empty()) continue;
+        const int64_t heads = tensor->shape()[1], bytes = tensor->shape()[3];
+        for (int64_t first = 0; first < num_tokens; first += options.page_rows) {
+          const int64_t page = pages[static_cast<size_t>(first / options.page_rows)];
+          const int64_t rows = std::min(options.page_rows, num_tokens - first);
+          for (int64_t head = 0; head < heads; ++head)
+            f(std::span(tensor->bytes() + (page * heads + head) * options.page_rows * bytes,
+                        static_cast<size_t>(rows * bytes)));
+        }
+      }
+    }
+  }
   /// The positions that a token behind `num_tokens` others sees in a window layer.
   static int64_t first_seen(const Layer& layer, int64_t num_tokens) {
     return std::max<int64_t>(0, num_tokens + 1 - layer.window);
@@ -169,6 +187,44 @@ std::unique_ptr<KvSequence> KvCache::new_sequence(const KvPrefix& prefix,
   }
   ONNURI_CHECK(from == end);
   return out;
+}
+
+std::unique_ptr<KvPrefix> KvCache::share(const KvPrefix& prefix) {
+  std::unique_ptr<KvPrefix> out(new KvPrefix(this, prefix.num_tokens_));
+  std::vector<int32_t> pages = prefix.pages_;
+  impl_->prefixes.push_back(out.get());
+  impl_->pool.retain(pages);
+  out->pages_ = std::move(pages);
+  return out;
+}
+
+void KvCache::read_rows(const KvPrefix& prefix,
+                        const std::function<void(std::span<const std::byte>)>& take) const {
+  impl_->each_full_row(prefix.pages_, prefix.num_tokens_,
+                       [&](std::span<std::byte> rows) { take(rows); });
+}
+
+std::unique_ptr<KvPrefix> KvCache::write_rows(
+    int64_t num_tokens, const std::function<void(std::span<std::byte>)>& give) {
+  std::unique_ptr<KvPrefix> out(new KvPrefix(this, num_tokens));
+  impl_->prefixes.push_back(out.get());
+  if (!impl_->pool.allocate(ceil_div(num_tokens, impl_->options.page_rows), out->pages_))
+    return nullptr;
+  impl_->each_full_row(out->pages_, num_tokens, give);
+  return out;
+}
+
+int64_t KvCache::prefix_bytes(int64_t num_tokens) const {
+  return num_tokens * bytes_per_token(impl_->config, impl_->options.dtype);
+}
+
+int64_t KvCache::snapshot_bytes(int64_t num_tokens) const {
+  int64_t bytes = 0;
+  for (const Impl::Layer& layer : impl_->layers)
+    if (layer.ring_pages > 0)
+      bytes += (num_tokens - Impl::first_seen(layer, num_tokens)) *
+               layer.shape.num_bytes(impl_->options.dtype);
+  return bytes;
 }
 
 bool KvCache::has_windows() const {

@@ -16,8 +16,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/tensor.h"
@@ -117,6 +119,18 @@ class KvCache {
   /// One that begins with tokens of `prefix`, as many as `windows` was taken behind. Null likewise.
   std::unique_ptr<KvSequence> new_sequence(const KvPrefix& prefix, const WindowSnapshot& windows);
   bool has_windows() const;
+
+  /// Another holder of the same pages.
+  std::unique_ptr<KvPrefix> share(const KvPrefix& prefix);
+  /// The rows of full layers as bytes, layer by layer and page by page; prefix_bytes() in all.
+  void read_rows(const KvPrefix& prefix,
+                 const std::function<void(std::span<const std::byte>)>& take) const;
+  /// The same rows put back. Null when there are not enough pages.
+  std::unique_ptr<KvPrefix> write_rows(int64_t num_tokens,
+                                       const std::function<void(std::span<std::byte>)>& give);
+  int64_t prefix_bytes(int64_t num_tokens) const;
+  /// Of WindowSnapshot::rows.
+  int64_t snapshot_bytes(int64_t num_tokens) const;
 
   const KvCacheOptions& options() const;
   int64_t num_bytes() const;

@@ -26,6 +26,15 @@ std::unique_ptr<Engine> Engine::load(const std::string& path, const EngineOption
   });
 }
 
+void Engine::save(const std::string&, const std::string&) {
+  fail(ErrorCode::kUnsupported, "expected a model that converses, found one with nothing to save");
+}
+
+void Engine::restore(const std::string&) {
+  fail(ErrorCode::kUnsupported,
+       "expected a model that converses, found one with nothing to restore");
+}
+
 PromptLayout Engine::prepare(std::span<const ChatMessage>, const std::string&) {
   fail(ErrorCode::kUnsupported, "this model takes no conversations");
 }

@@ -65,6 +65,12 @@ class GuardedEngine final : public Engine {
   std::string describe_json() const override {
     return guard_memory("describe the model", [&] { return inner_->describe_json(); });
   }
+  void save(const std::string& path, const std::string& tenant) override {
+    guard_memory("save a conversation", [&] { inner_->save(path, tenant); });
+  }
+  void restore(const std::string& path) override {
+    guard_memory("restore a conversation", [&] { inner_->restore(path); });
+  }
   std::string metrics_json() override {
     return guard_memory("count", [&] { return inner_->metrics_json(); });
   }

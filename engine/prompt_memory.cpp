@@ -199,6 +199,28 @@ void PromptMemory::keep(const KvSequence& kv, PromptContent content, int64_t beh
   trim();
 }
 
+KeptText PromptMemory::newest(const std::string& tenant) const {
+  const Entry* newest = nullptr;
+  for (const Entry& entry : entries_)
+    if (entry.content.tenant == tenant && (!newest || entry.used > newest->used)) newest = &entry;
+  KeptText out;
+  if (newest == nullptr) return out;
+  out.content = newest->content;
+  out.prefix = cache_->share(*newest->prefix);
+  for (const Snapshot& snapshot : newest->snapshots) out.windows.push_back(snapshot.windows);
+  return out;
+}
+
+void PromptMemory::insert(KeptText text) {
+  Entry entry;
+  entry.used = ++clock_;
+  entry.content = std::move(text.content);
+  entry.prefix = std::move(text.prefix);
+  for (WindowSnapshot& windows : text.windows) add_snapshot(entry, std::move(windows));
+  entries_.push_back(std::move(entry));
+  trim();
+}
+
 void PromptMemory::add_snapshot(Entry& entry, WindowSnapshot windows) {
   if (!has_windows_) return;
   for (Snapshot& snapshot : entry.snapshots) {

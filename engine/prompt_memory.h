@@ -39,6 +39,13 @@ struct PromptContent {
   int64_t size() const { return static_cast<int64_t>(ids.size()); }
 };
 
+/// A text that is kept for others.
+struct KeptText {
+  PromptContent content;
+  std::unique_ptr<KvPrefix> prefix;     // all of it
+  std::vector<WindowSnapshot> windows;  // none where there are no window layers
+};
+
 /// Not thread-safe.
 class PromptMemory {
  public:
@@ -63,6 +70,10 @@ class PromptMemory {
   /// Keeps what `kv` holds, the first tokens of `content`, with the window layers as they are
   /// behind the first `behind` of them, or as close before as tokens that see ahead allow.
   void keep(const KvSequence& kv, PromptContent content, int64_t behind);
+  /// The text of this tenant that was used last, its pages held once more; no pages: there is none.
+  KeptText newest(const std::string& tenant) const;
+  /// Keeps what newest() gave, perhaps in another process.
+  void insert(KeptText text);
   /// Gives up what was used least recently; false when nothing is left.
   bool make_room();
   Stats stats() const;

@@ -113,6 +113,9 @@ class TextEngine final : public Engine, public MeasuredEngine {
                           const std::string& template_kwargs_json) override;
   std::string describe_json() const override;
   std::string metrics_json() override;
+  // engine/engine_state.cpp
+  void save(const std::string& path, const std::string& tenant) override;
+  void restore(const std::string& path) override;
 
   // engine/rehearsal.cpp
   MemoryUse memory_use() const override;
@@ -181,6 +184,8 @@ class TextEngine final : public Engine, public MeasuredEngine {
                                      std::span<const Video> videos) const;
   LaidOutPrompt plan_prompt(const GenerateRequest& request, Trace& trace) const;
   void check_request(const GenerateRequest& request) const;
+  PromptMemory& memory_to_save() const;
+  ContentKey state_key() const;
   void answer(const GenerateRequest& request, LaidOutPrompt& laid, Place& place,
               TokenConstraint* constraint, Generation& generation);
   bool prefill(Place& place, std::span<float> logits, Generation& generation);

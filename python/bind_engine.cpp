@@ -287,6 +287,22 @@ void bind_engine_text(py::class_<Engine>& engine) {
           },
           py::arg("messages"))
       .def("describe", [](const Engine& self) { return json_object(self.describe_json()); })
+      .def(
+          "save",
+          [](Engine& self, const py::object& path, const std::string& tenant) {
+            const std::string text = path_from(path);
+            const WithoutGil release;
+            self.save(text, tenant);
+          },
+          Counted(), py::arg("path"), py::arg("tenant") = "")
+      .def(
+          "restore",
+          [](Engine& self, const py::object& path) {
+            const std::string text = path_from(path);
+            const WithoutGil release;
+            self.restore(text);
+          },
+          Counted(), py::arg("path"))
       .def("metrics", [](Engine& self) {
         std::string text;
         {

@@ -315,6 +315,15 @@ class Engine {
   virtual std::string render_chat(std::span<const ChatMessage> messages,
                                   const std::string& template_kwargs_json) = 0;
 
+  /// Writes the conversation of `tenant` that was used last to a file, as the engine keeps it for
+  /// the next prompt (see EngineOptions::prefix_caching): the file is whole or as it was before.
+  /// Throws kNotFound when none is kept or the file cannot be written.
+  virtual void save(const std::string& path, const std::string& tenant);
+  /// Takes a saved conversation over: the next prompt that begins alike is not computed again, with
+  /// the same bits. Changes nothing when it throws: kNotFound, kCorruptData (damaged), kUnsupported
+  /// (of another model, compute type or type of keys), kOutOfMemory.
+  virtual void restore(const std::string& path);
+
   /// Facts about the loaded model as a JSON object: family, layers, parameters, memory, kernels.
   virtual std::string describe_json() const = 0;
 

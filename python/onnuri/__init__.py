@@ -208,7 +208,9 @@ def _produce(run, events, cancelled):
 class Engine(_onnuri.Engine):
     """A loaded model. What several threads or tasks ask for at the same time is computed together
     (max_sequences at a time, the others wait), and no answer depends on what else is asked. The GIL is
-    free while it computes. metrics() says what it has done and what it holds."""
+    free while it computes. metrics() says what it has done and what it holds. save(path, tenant="")
+    writes the conversation that was used last; restore(path) lets the next prompt that begins alike go
+    on from there, in another process too."""
 
     def generate(self, input_ids=None, *, prompt=None, messages=None, stream=False, **options):
         """Continues exactly one of token ids, a raw prompt, or OpenAI-style messages.
