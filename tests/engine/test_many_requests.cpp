@@ -113,7 +113,6 @@ TEST_P(ManyRequests, AnswersAreThoseOfEachAlone) {
         EXPECT_EQ(found.more_choices[k].token_ids, expected[i].more_choices[k].token_ids);
     }
     const JsonValue counts = counts_of(*engine);
-    EXPECT_GT(count_of(counts, "largest_batch"), 1);
     if (!keeps) {
       EXPECT_EQ(count_of(counts, "kv_pages_free"), count_of(counts, "kv_pages"));
     }
@@ -125,6 +124,21 @@ INSTANTIATE_TEST_SUITE_P(Families, ManyRequests,
                          ::testing::Values("text/qwen3", "text/qwen3_moe", "text/gemma3",
                                            "text/exaone4_hybrid", "text/gpt_oss", "text/exaone_moe",
                                            "text/deepseek_v3", "text/axk2"));
+
+// How requests meet is up to chance: they are sent until some have met.
+TEST(ManyRequestsOf, ShareTheirPasses) {
+  const auto engine = load("text/qwen3", small_options());
+  std::mt19937 random(4);
+  const GenerateRequest request = request_for(random_ids(40, random), 100);
+  int64_t largest = 0;
+  for (int i = 0; i < 100 && largest < 2; ++i) {
+    auto other = std::async(std::launch::async, [&] { return engine->generate(request, {}); });
+    const GenerateResult found = engine->generate(request, {});
+    expect_same(other.get(), found);
+    largest = count_of(counts_of(*engine), "largest_batch");
+  }
+  EXPECT_GT(largest, 1);
+}
 
 TEST(ManyRequestsOf, Logits) {
   const auto engine = load("text/exaone4_hybrid", small_options());
@@ -294,12 +308,11 @@ TEST(ManyRequestsOf, ASoakLeavesNothingBehind) {
   run_all(25);
   const int64_t before = count_of(counts_of(*engine), "memory_bytes");
   run_all(225);
-  EXPECT_GT(done.load(), 1000);
-  EXPECT_GT(stopped.load(), 300);
+  EXPECT_EQ(done.load() + stopped.load(), 2000);
+  EXPECT_GT(std::min(done.load(), stopped.load()), 300);
   const JsonValue counts = counts_of(*engine);
   EXPECT_EQ(count_of(counts, "kv_pages_free"), count_of(counts, "kv_pages"));
   EXPECT_EQ(count_of(counts, "requests"), 0);
-  EXPECT_GT(count_of(counts, "preemptions"), 10);
   if (!kSanitized) {
     EXPECT_LT(count_of(counts, "memory_bytes"), before + (int64_t{8} << 20));
   }
