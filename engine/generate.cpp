@@ -11,6 +11,7 @@
 #include "engine/answer_reader.h"
 #include "engine/load_support.h"
 #include "engine/lookup_draft.h"
+#include "engine/model_draft.h"
 #include "engine/module_draft.h"
 #include "engine/text_run.h"
 
@@ -23,6 +24,9 @@ class TextEngine::Generation {
       : engine_(engine), request_(request), on_token_(on_token), trace_(request.trace) {
     const StopMatcher checked(request.stop);  // refuses an empty stop string before the work begins
     if (engine.draft_cache_) module_.emplace(*engine.decoder_, *engine.draft_cache_);
+    if (engine.draft_model_)
+      model_.emplace(*engine.draft_model_, engine.config_.decoder.vocab_size,
+                     engine.options_.draft_tokens);
   }
 
   /// The prompt is known; the first answer may begin.
@@ -89,6 +93,8 @@ class TextEngine::Generation {
   Trace& trace() { return trace_; }
   /// Null without a module that predicts further tokens.
   ModuleDraft* module() { return module_ ? &*module_ : nullptr; }
+  /// Null without a draft model, and for prompts with media, which it cannot see.
+  ModelDraft* model() { return model_ && prompt_->spans.empty() ? &*model_ : nullptr; }
 
  private:
   void start_text() {
@@ -132,6 +138,7 @@ class TextEngine::Generation {
   Usage usage_;
   Trace trace_;
   std::optional<ModuleDraft> module_;
+  std::optional<ModelDraft> model_;
 };
 
 namespace {
@@ -307,6 +314,12 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
   draft.append(prompt.ids);
   ModuleDraft* const module = generation.module();
   if (module) place.exclusive([&] { module->restart(); });
+  ModelDraft* const model = generation.model();
+  if (model) {
+    model->begin(prompt.ids);
+    for (bool more = true; more;) place.exclusive([&] { more = model->catch_up(); });
+  }
+  bool by_model = false;  // who made the guesses of `step`
   const auto prompt_tokens = static_cast<int64_t>(prompt.ids.size());
   const int64_t limit = std::min(request.max_new_tokens, context_size_ - prompt_tokens + 1);
   const int64_t max_drafts = cache_->options().max_chunk - 1;
@@ -327,12 +340,16 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
     draft.append(id);
     const auto position = prompt.positions.next_position + static_cast<float>(produced - 1);
     if (module) module->append(id, position);
+    if (model) model->append(id);
     if (row + 1 < step.size() && step[row + 1] == id) {
       ++row;
       ++generation.usage().accepted_tokens;
     } else {
-      if (!step.empty())
-        draft.report(static_cast<int64_t>(step.size()) - 1, static_cast<int64_t>(row));
+      const auto guessed = static_cast<int64_t>(step.size()) - 1;
+      if (by_model)
+        model->report(guessed, static_cast<int64_t>(row));
+      else if (!step.empty())
+        draft.report(guessed, static_cast<int64_t>(row));
       const int64_t read = prompt_tokens + produced - 1;
       place.shorten(read);  // without the guesses that failed
       const int64_t room = std::min(limit - produced - 1, max_drafts);
@@ -343,6 +360,8 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
           if (guesses.empty()) guesses = module->propose(room);
         });
       }
+      by_model = guesses.empty() && model;
+      if (by_model) place.exclusive([&] { guesses = model->propose(room); });
       step.assign(1, id);
       step.insert(step.end(), guesses.begin(), guesses.end());
       generation.usage().draft_tokens += static_cast<int64_t>(guesses.size());
@@ -359,6 +378,26 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
   generation.usage().completion_tokens += produced;
   generation.finish_choice(whole);
 }
+
+namespace {
+
+/// Gives back what a draft holds while the request still has its place.
+template <typename Place>
+class DraftEnd {
+ public:
+  DraftEnd(Place& place, ModelDraft* draft) : place_(place), draft_(draft) {}
+  ~DraftEnd() {
+    if (draft_) place_.exclusive([this] { draft_->end(); });
+  }
+  DraftEnd(const DraftEnd&) = delete;
+  DraftEnd& operator=(const DraftEnd&) = delete;
+
+ private:
+  Place& place_;
+  ModelDraft* draft_;
+};
+
+}  // namespace
 
 GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenCallback& on_token) {
   check_request(request);
@@ -381,6 +420,7 @@ GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenC
   run->share();
   run->follow_with(generation.module());
   Place place(*this, std::move(run), scheduled);
+  const DraftEnd draft_end(place, generation.model());
   try {
     answer(request, laid, place, constraint.get(), generation);
   } catch (const Error& error) {

@@ -92,9 +92,9 @@ PromptMemory::Snapshot* PromptMemory::best_snapshot(Entry& entry, const PromptCo
 
 PromptMemory::Start PromptMemory::take(const PromptContent& prompt) {
   Start out;
-  out.note = !exact_            ? "keys are chosen by the length of the prompt"
-             : entries_.empty() ? "nothing was kept"
-                                : "what was kept belongs to another tenant";
+  out.note = !exact_                 ? "keys are chosen by the length of the prompt"
+             : prompt.tenant.empty() ? "nothing was kept"
+                                     : "nothing was kept of this tenant";
   Entry* best = nullptr;
   Snapshot* best_windows = nullptr;
   int64_t most_shared = -1;
@@ -128,7 +128,7 @@ PromptMemory::Start PromptMemory::take(const PromptContent& prompt) {
   WindowSnapshot nothing;
   nothing.num_tokens = out.reused;
   out.kv = cache_->new_sequence(*best->prefix, best_windows ? best_windows->windows : nothing);
-  if (!out.kv) out.reused = 0;
+  if (!out.kv) out = {nullptr, 0, "no sequence was free to begin with it", 0};
   return out;
 }
 
@@ -212,6 +212,7 @@ KeptText PromptMemory::newest(const std::string& tenant) const {
 }
 
 void PromptMemory::insert(KeptText text) {
+  if (has_windows_ && text.windows.empty()) return;  // nobody could begin with it
   Entry entry;
   entry.used = ++clock_;
   entry.content = std::move(text.content);

@@ -37,6 +37,7 @@ MemoryUse TextEngine::kv_use(int64_t context) const {
   };
   add(config_.decoder);
   if (draft_cache_) add(decoder_->draft_config());
+  if (draft_model_) add(draft_model_->decoder().config());
   return use;
 }
 
@@ -46,6 +47,7 @@ MemoryUse TextEngine::memory_use() const {
   MemoryUse use = kv_use(context_size_);
   use.weights = backend_.packed_bytes();
   use.mapped = decoder_->mapped_bytes();
+  if (draft_model_) use.mapped += draft_model_->decoder().mapped_bytes();
   use.scratch = backend_.scratch_bytes() + decoder_->workspace_bytes();
   use.encoder_scratch = encoder_peak_;
   return use;

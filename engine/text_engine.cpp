@@ -153,6 +153,13 @@ void TextEngine::make_cache(bool without_rows) {
         std::make_unique<PromptMemory>(config_.decoder, *cache_, options_.prefix_snapshot_bytes);
   if (decoder_->has_draft()) draft_cache_ = std::make_unique<KvCache>(decoder_->draft_config(), kv);
 
+  if (!options_.draft_model.empty()) {
+    if (options_.draft_tokens < 1 || options_.draft_tokens > 64)
+      fail(ErrorCode::kInvalidArgument, "expected draft_tokens in [1, 64], found ",
+           options_.draft_tokens);
+    draft_model_ = std::make_unique<DraftModel>(options_.draft_model, tokenizer_.get(),
+                                                config_.decoder.vocab_size, backend_, compute_, kv);
+  }
   SchedulerOptions steps;
   steps.max_sequences = options_.max_sequences;
   steps.max_queue = options_.max_queue;
@@ -313,6 +320,7 @@ std::string TextEngine::describe_json() const {
   facts.set("kv_bytes_per_token",
             KvCache::bytes_per_token(config_.decoder, cache_->options().dtype));
   facts.set("kv_window_bytes", KvCache::window_bytes(config_.decoder, cache_->options()));
+  if (draft_model_) facts.set("draft_weight_bytes", draft_model_->decoder().weight_bytes());
   facts.set("has_tokenizer", tokenizer_ != nullptr);
   facts.set("has_chat_template", chat_ && chat_->has_template());
   if (chat_ && chat_->has_template()) facts.set("chat", chat_->describe());

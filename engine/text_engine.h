@@ -17,6 +17,7 @@
 #include "engine/image_encoder.h"
 #include "engine/memory_use.h"
 #include "engine/model_config.h"
+#include "engine/model_draft.h"
 #include "engine/prompt_memory.h"
 #include "engine/sound_encoder.h"
 #include "engine/step_loop.h"
@@ -221,7 +222,8 @@ class TextEngine final : public Engine, public MeasuredEngine {
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<PromptMemory> memory_;  // of a sequence of cache_; null: nothing is taken over
   std::unique_ptr<StepLoop> loop_;
-  std::unique_ptr<KvCache> draft_cache_;  // of the module that predicts further tokens, or null
+  std::unique_ptr<KvCache> draft_cache_;     // of the module that predicts further tokens, or null
+  std::unique_ptr<DraftModel> draft_model_;  // or null
   std::vector<int32_t> eos_;
   SamplingParams model_sampling_;
   FormatCache formats_;

@@ -25,7 +25,8 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
                              int64_t max_media_bytes, bool draft_module, bool prefix_caching,
                              const std::string& kv_dtype, int64_t max_sequences, int64_t max_queue,
                              int64_t kv_cache_tokens, int64_t encoder_step_tokens,
-                             int64_t prefix_snapshot_bytes, const py::object& progress) {
+                             int64_t prefix_snapshot_bytes, const py::object& draft_model,
+                             int64_t draft_tokens, const py::object& progress) {
   if (encoder_cache_bytes < 0)
     refuse("expected encoder_cache_bytes of at least 0 (keep nothing), found " +
            std::to_string(encoder_cache_bytes));
@@ -49,6 +50,8 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
   options.kv_cache_tokens = kv_cache_tokens;
   options.encoder_step_tokens = encoder_step_tokens;
   options.prefix_snapshot_bytes = prefix_snapshot_bytes;
+  if (!draft_model.is_none()) options.draft_model = path_from(draft_model);
+  options.draft_tokens = draft_tokens;
   options.progress = [&](double fraction, const std::string& stage) {
     throw_if_must_stop();
     const WithGil acquire;
@@ -328,7 +331,9 @@ void bind_engine(py::module_& module) {
            py::arg("prefix_caching") = true, py::arg("kv_dtype") = "", py::arg("max_sequences") = 4,
            py::arg("max_queue") = 256, py::arg("kv_cache_tokens") = 0,
            py::arg("encoder_step_tokens") = 64,
-           py::arg("prefix_snapshot_bytes") = int64_t{256} << 20, py::arg("progress") = py::none())
+           py::arg("prefix_snapshot_bytes") = int64_t{256} << 20,
+           py::arg("draft_model") = py::none(), py::arg("draft_tokens") = 4,
+           py::arg("progress") = py::none())
       .def(
           "logits",
           [](Engine& self, const py::object& input_ids, const py::object& images,

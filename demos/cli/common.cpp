@@ -39,6 +39,15 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_flag(
       "--draft-module", options.draft_module,
       "Guess ahead with the checkpoint's own prediction module: the same answer, sooner");
+  command
+      .add_option("--draft-model", options.draft_model,
+                  "Guess ahead with a smaller checkpoint of the same vocabulary: the same answer, "
+                  "sooner where it guesses well")
+      ->type_name("MODEL");
+  command
+      .add_option("--draft-tokens", options.draft_tokens, "Most tokens that it guesses at a time")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
   command.add_flag("--no-prefix-caching", options.no_prefix_caching,
                    "Compute every prompt anew, even where it begins like the one before");
   command.add_flag("--json", options.json, "Print one JSON object instead of text");
@@ -82,6 +91,8 @@ EngineOptions engine_options(const ModelOptions& options) {
   engine.kv_dtype = options.kv_type;
   engine.after_video = options.after_video;
   engine.load_draft_module = options.draft_module;
+  engine.draft_model = options.draft_model;
+  engine.draft_tokens = options.draft_tokens;
   engine.prefix_caching = !options.no_prefix_caching;
   engine.max_sequences = options.concurrency;
   return engine;
@@ -91,6 +102,11 @@ std::unique_ptr<Engine> load_engine(const ModelOptions& options) {
   const std::string path = resolve_model(options);
   ProgressBar bar(!options.quiet);
   EngineOptions engine = engine_options(options);
+  if (!options.draft_model.empty()) {
+    ModelOptions draft = options;
+    draft.model = options.draft_model;
+    engine.draft_model = resolve_model(draft);
+  }
   InterruptGuard guard;
   engine.progress = [&bar](double fraction, const std::string& stage) {
     bar.update(fraction, stage);

@@ -30,6 +30,8 @@ struct ModelOptions {
   std::string kv_type;
   std::string after_video;
   bool draft_module = false;
+  std::string draft_model;
+  int64_t draft_tokens = 4;
   bool no_prefix_caching = false;
   int64_t concurrency = 1;  // requests at a time, of commands that have several
   std::string trace_file;

@@ -156,6 +156,7 @@ class Engine:
         kv_dtype: Literal["", "f32", "f16", "bf16", "int8", "fp8", "int4"] = "",
         max_sequences: int = 4, max_queue: int = 256, kv_cache_tokens: int = 0,
         encoder_step_tokens: int = 64, prefix_snapshot_bytes: int = 268435456,
+        draft_model: Path | None = None, draft_tokens: int = 4,
         progress: Callable[[float, str], object] | None = None,
     ) -> None: ...
     def logits(
