@@ -203,11 +203,16 @@ void StepLoop::apply(const SchedulerStep& step) {
     StepMember* const member = close(ended.id);
     if (member == nullptr) continue;
     const bool late = ended.code == ErrorCode::kCancelled;
-    fail(*member, std::make_exception_ptr(
-                      Error(ended.code, late ? "expected an answer before its deadline, found it "
-                                               "unfinished"
-                                             : "expected a text that fits into the memory for keys "
-                                               "and values, found it outgrown")));
+    std::exception_ptr error;
+    try {
+      error = std::make_exception_ptr(
+          Error(ended.code, late ? "expected an answer before its deadline, found it unfinished"
+                                 : "expected a text that fits into the memory for keys and values, "
+                                   "found it outgrown"));
+    } catch (...) {
+      error = std::current_exception();
+    }
+    fail(*member, std::move(error));
   }
   for (const int64_t id : step.preempted) close(id);
   stats_.preemptions += static_cast<int64_t>(step.preempted.size());
