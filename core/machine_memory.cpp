@@ -1,5 +1,10 @@
 #include "core/machine_memory.h"
 
+#include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <algorithm>
 #include <fstream>
 #include <optional>
@@ -37,6 +42,12 @@ std::optional<int64_t> rest_of_group(const char* limit_path, const char* used_pa
 }  // namespace
 
 int64_t anonymous_bytes() { return kilobytes_of("/proc/self/status", "RssAnon:").value_or(0); }
+
+void return_free_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
 
 int64_t available_bytes() {
   int64_t bytes = kilobytes_of("/proc/meminfo", "MemAvailable:").value_or(0);

@@ -14,6 +14,7 @@ struct MemoryUse {
   int64_t mapped = 0;     // pages of the file that are read in place; the system may drop them
   int64_t kv_full = 0;    // full layers, for one sequence
   int64_t kv_window = 0;  // window layers, for one sequence
+  int64_t kv_kept = 0;    // copies of window layers that one request leaves for later ones
   int64_t scratch = 0;    // of the decoder's passes
   int64_t encoder_scratch = 0;  // the most that an encoder took at once
 };

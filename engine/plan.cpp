@@ -40,6 +40,7 @@ struct Item {
 class Plan {
  public:
   Plan(const std::string& path, const PlanOptions& options) : options_(options) {
+    return_free_memory();
     const int64_t before = anonymous_bytes();
     files_ = open_config_files(path, CheckpointParts::kHeaders);
     files_.measure = true;
@@ -86,11 +87,17 @@ class Plan {
  private:
   int64_t fixed() const { return use_.weights + use_.scratch + use_.encoder_scratch + tables_; }
 
+  // Windows of earlier prompts: what so many requests leave, within the engine's budget.
+  int64_t kept(const MemoryUse& kv, int64_t concurrency) const {
+    const int64_t budget = options_.engine.prefix_snapshot_bytes;
+    return kv.kv_kept > budget / concurrency ? budget : kv.kv_kept * concurrency;
+  }
+
   int64_t needed(int64_t context, int64_t concurrency) const {
     const MemoryUse kv = measured_->kv_use(context);
     int64_t bytes = 0;
     const bool overflow = __builtin_mul_overflow(kv.kv_full + kv.kv_window, concurrency, &bytes) ||
-                          __builtin_add_overflow(bytes, fixed(), &bytes);
+                          __builtin_add_overflow(bytes, fixed() + kept(kv, concurrency), &bytes);
     return overflow ? std::numeric_limits<int64_t>::max() : bytes;
   }
 
@@ -102,6 +109,7 @@ class Plan {
     };
     add("full layers' keys and values", kv.kv_full * options_.concurrency);
     add("window layers' keys and values", kv.kv_window * options_.concurrency);
+    add("window layers kept for later prompts", kept(kv, options_.concurrency));
     add("working memory of a pass", use_.scratch);
     add("working memory of encoders", use_.encoder_scratch);
     add("tokenizer and tables", tables_);
@@ -152,6 +160,7 @@ class Plan {
 // Memory of this process after the model was loaded and made its largest pass.
 int64_t measure(const std::string& path, const PlanOptions& options, const ModelConfig& config,
                 int64_t context) {
+  return_free_memory();
   const int64_t before = anonymous_bytes();
   EngineOptions engine_options = options.engine;
   if (config.decoder.num_layers() > 0) engine_options.context_size = context;

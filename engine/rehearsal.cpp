@@ -36,6 +36,9 @@ MemoryUse TextEngine::kv_use(int64_t context) const {
     use.kv_window += KvCache::window_bytes(decoder, options);
   };
   add(config_.decoder);
+  // At the end of the prompt, and of the answer.
+  if (memory_)
+    use.kv_kept = std::min(2 * cache_->snapshot_bytes(context), options_.prefix_snapshot_bytes);
   if (draft_cache_) add(decoder_->draft_config());
   if (draft_model_) add(draft_model_->decoder().config());
   return use;

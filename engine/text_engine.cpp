@@ -319,7 +319,7 @@ std::string TextEngine::describe_json() const {
   facts.set("kv_dtype", kv_dtype_name(cache_->options().dtype));
   facts.set("kv_bytes_per_token",
             KvCache::bytes_per_token(config_.decoder, cache_->options().dtype));
-  facts.set("kv_window_bytes", KvCache::window_bytes(config_.decoder, cache_->options()));
+  facts.set("kv_window_bytes", kv_use(context_size_).kv_window);
   if (draft_model_) facts.set("draft_weight_bytes", draft_model_->decoder().weight_bytes());
   facts.set("has_tokenizer", tokenizer_ != nullptr);
   facts.set("has_chat_template", chat_ && chat_->has_template());
