@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/check.h"
+#include "decoder/kv_disk.h"
 #include "decoder/page_pool.h"
 #include "kernels/kv_rows.h"
 
@@ -31,6 +32,11 @@ struct RowShape {
   int64_t num_bytes(DType dtype) const {
     return num_heads * (kv_row_bytes(dtype, k_dim) + kv_row_bytes(dtype, v_dim)) +
            kv_row_bytes(index_dtype(dtype), index_dim);
+  }
+  KvDisk::PageBytes page_bytes(DType dtype, int64_t page_rows) const {
+    return {page_rows * num_heads * kv_row_bytes(dtype, k_dim),
+            page_rows * num_heads * kv_row_bytes(dtype, v_dim),
+            page_rows * kv_row_bytes(index_dtype(dtype), index_dim)};
   }
 };
 
@@ -62,15 +68,48 @@ void check_options(const KvCacheOptions& options) {
   check("max_chunk", options.max_chunk, int64_t{1} << 24);
 }
 
+int64_t rounded_tokens(const KvCacheOptions& options) {
+  return ceil_div(options.max_tokens, options.page_rows) * options.page_rows;
+}
+
+// Where full layers go.
+struct Placement {
+  int64_t num_in_memory = 0;  // the first full layers
+  int64_t memory_bytes = 0;   // with the region that the others take turns in
+  int64_t disk_bytes = 0;
+};
+
+Placement place_full_layers(const DecoderConfig& config, const KvCacheOptions& options) {
+  std::vector<int64_t> layers;
+  for (const LayerSpec& layer : config.layers)
+    if (layer.window == 0)
+      layers.push_back(rounded_tokens(options) * row_bytes(config, layer, options.dtype));
+  const int64_t all = std::accumulate(layers.begin(), layers.end(), int64_t{0});
+  const int64_t room = options.ram_bytes - KvCache::window_bytes(config, options);
+  if (options.disk_directory.empty() || all <= room)
+    return {static_cast<int64_t>(layers.size()), all, 0};
+  const int64_t turns = *std::max_element(layers.begin(), layers.end());
+  Placement out{0, turns, all};
+  for (const int64_t bytes : layers) {
+    if (out.memory_bytes + bytes > room) break;
+    ++out.num_in_memory;
+    out.memory_bytes += bytes;
+    out.disk_bytes -= bytes;
+  }
+  return out;
+}
+
 }  // namespace
 
 struct KvCache::Impl {
   struct Layer {
     RowShape shape;
-    Tensor k;                // (pages, num_heads, page_rows, bytes of k_dim)
-    Tensor v;                // (pages, num_heads, page_rows, bytes of v_dim) or empty
-    Tensor index_k;          // (pages, 1, page_rows, bytes of index_dim) or empty
-    int64_t ring_pages = 0;  // of one sequence; 0: a full layer
+    KvDisk::PageBytes page_bytes{};
+    // Keys (pages, num_heads, page_rows, bytes of k_dim), values (the same of v_dim), the indexer's
+    // keys (pages, 1, page_rows, bytes of index_dim); empty where there are none, or on disk.
+    std::array<Tensor, 3> memory;
+    int64_t disk_layer = -1;  // its number on disk; -1: in memory
+    int64_t ring_pages = 0;   // of one sequence; 0: a full layer
     int64_t window = 0;
   };
 
@@ -81,38 +120,58 @@ struct KvCache::Impl {
   KvCacheOptions options;
   PagePool pool;
   std::vector<Layer> layers;
+  std::unique_ptr<KvDisk> disk;        // null: all layers are in memory
   std::vector<int32_t> ring_numbers;   // 0, 1, 2, ...: rings of one layer follow one another
   std::vector<KvSequence*> sequences;  // (max_sequences) by ring slot, null when free
   std::vector<const KvPrefix*> prefixes;
+
+  /// The pages of a part of a layer: 0 keys, 1 values, 2 keys of the indexer. Of a layer on disk
+  /// those that were staged last.
+  std::byte* pages(Layer& layer, size_t part) const {
+    if (layer.disk_layer < 0) return layer.memory[part].bytes();
+    return disk->rows(layer.disk_layer, part);
+  }
+  /// Makes sure that pages are in memory: KvDisk::stage.
+  void stage(const Layer& layer, std::span<const int32_t> pages, size_t num_filled,
+             size_t first_changed) const {
+    if (layer.disk_layer >= 0) disk->stage(layer.disk_layer, pages, num_filled, first_changed);
+  }
+  static int64_t num_heads(const Layer& layer, size_t part) {
+    return part == 2 ? 1 : layer.shape.num_heads;
+  }
 
   /// Calls f(rows, row_bytes) for every run of bytes that the ring of `slot` keeps of `position`.
   template <typename F>
   void each_ring_row(Layer& layer, int32_t slot, int64_t position, F&& f) const {
     const int64_t row = position % (layer.ring_pages * options.page_rows);
     const int64_t page = slot * layer.ring_pages + row / options.page_rows;
-    for (Tensor* tensor : {&layer.k, &layer.v, &layer.index_k}) {
-      if (tensor->empty()) continue;
-      const int64_t heads = tensor->shape()[1], bytes = tensor->shape()[3];
+    for (size_t part = 0; part < 3; ++part) {
+      const int64_t page_bytes = layer.page_bytes[part], heads = num_heads(layer, part);
+      if (page_bytes == 0) continue;
+      const int64_t bytes = page_bytes / (heads * options.page_rows);
+      std::byte* rows = layer.memory[part].bytes() + page * page_bytes;
       for (int64_t head = 0; head < heads; ++head)
-        f(tensor->bytes() +
-              ((page * heads + head) * options.page_rows + row % options.page_rows) * bytes,
+        f(rows + (head * options.page_rows + row % options.page_rows) * bytes,
           static_cast<size_t>(bytes));
     }
   }
   /// Calls f(run of bytes) for the first `num_tokens` rows in these pages of all full layers.
   template <typename F>
-  void each_full_row(std::span<const int32_t> pages, int64_t num_tokens, F&& f) {
+  void each_full_row(std::span<const int32_t> held, int64_t num_tokens, bool writes, F&& f) {
+    const auto num_pages = static_cast<size_t>(ceil_div(num_tokens, options.page_rows));
     for (Layer& layer : layers) {
       if (layer.ring_pages > 0) continue;
-      for (Tensor* tensor : {&layer.k, &layer.v, &layer.index_k}) {
-        if (tensor->empty()) continue;
-        const int64_t heads = tensor->shape()[1], bytes = tensor->shape()[3];
-        for (int64_t first = 0; first < num_tokens; first += options.page_rows) {
-          const int64_t page = pages[static_cast<size_t>(first / options.page_rows)];
-          const int64_t rows = std::min(options.page_rows, num_tokens - first);
+      stage(layer, held.first(num_pages), writes ? 0 : num_pages, writes ? 0 : num_pages);
+      for (size_t part = 0; part < 3; ++part) {
+        const int64_t page_bytes = layer.page_bytes[part], heads = num_heads(layer, part);
+        if (page_bytes == 0) continue;
+        for (size_t i = 0; i < num_pages; ++i) {
+          std::byte* page = pages(layer, part) + held[i] * page_bytes;
+          const int64_t rows =
+              std::min(options.page_rows, num_tokens - static_cast<int64_t>(i) * options.page_rows);
           for (int64_t head = 0; head < heads; ++head)
-            f(std::span(tensor->bytes() + (page * heads + head) * options.page_rows * bytes,
-                        static_cast<size_t>(rows * bytes)));
+            f(std::span(page + head * (page_bytes / heads),
+                        static_cast<size_t>(rows * (page_bytes / (heads * options.page_rows)))));
         }
       }
     }
@@ -126,28 +185,39 @@ struct KvCache::Impl {
 KvCache::KvCache(const DecoderConfig& config, const KvCacheOptions& options) {
   check_options(options);
   impl_ = std::make_unique<Impl>(config, options);
-  int64_t longest = 0;
+  const Placement placement = place_full_layers(config, options);
+  const int64_t least = placement.memory_bytes + window_bytes(config, options);
+  if (placement.disk_bytes > 0 && least > options.ram_bytes)
+    fail(ErrorCode::kInvalidArgument, "expected at least ", least,
+         " bytes of memory for keys and values, the window layers and one full layer, found ",
+         options.ram_bytes);
+  int64_t longest = 0, num_full = 0;
+  std::vector<KvDisk::PageBytes> on_disk;
   for (const LayerSpec& spec : config.layers) {
     Impl::Layer layer;
     layer.window = spec.window;
     if (spec.window > 0) layer.ring_pages = ring_pages(spec, options);
     const int64_t pages =
         spec.window > 0 ? layer.ring_pages * options.max_sequences : impl_->pool.num_pages();
-    const RowShape shape = layer.shape = row_shape(config, spec);
-    const auto rows = [&](DType dtype, int64_t heads, int64_t dim) {
-      if (dim == 0) return Tensor();
-      if (options.without_rows) return Tensor(DType::kU8, {1});
-      return Tensor(DType::kU8, {pages, heads, options.page_rows, kv_row_bytes(dtype, dim)});
-    };
-    layer.k = rows(options.dtype, shape.num_heads, shape.k_dim);
-    layer.v = rows(options.dtype, shape.num_heads, shape.v_dim);
-    layer.index_k = rows(index_dtype(options.dtype), 1, shape.index_dim);
+    layer.shape = row_shape(config, spec);
+    layer.page_bytes = layer.shape.page_bytes(options.dtype, options.page_rows);
+    if (spec.window == 0 && num_full++ >= placement.num_in_memory && !options.without_rows) {
+      layer.disk_layer = static_cast<int64_t>(on_disk.size());
+      on_disk.push_back(layer.page_bytes);
+    }
+    for (size_t part = 0; part < 3 && layer.disk_layer < 0; ++part) {
+      const int64_t bytes = options.without_rows ? 1 : pages * layer.page_bytes[part];
+      if (layer.page_bytes[part] > 0) layer.memory[part] = Tensor(DType::kU8, {bytes});
+    }
     longest = std::max(longest, layer.ring_pages * options.max_sequences);
     impl_->layers.push_back(std::move(layer));
   }
   impl_->ring_numbers.resize(static_cast<size_t>(longest));
   std::iota(impl_->ring_numbers.begin(), impl_->ring_numbers.end(), 0);
   impl_->sequences.assign(static_cast<size_t>(options.max_sequences), nullptr);
+  if (!on_disk.empty())
+    impl_->disk = std::make_unique<KvDisk>(options.disk_directory, impl_->pool.num_pages(),
+                                           std::move(on_disk));
 }
 
 KvCache::~KvCache() = default;
@@ -200,7 +270,7 @@ std::unique_ptr<KvPrefix> KvCache::share(const KvPrefix& prefix) {
 
 void KvCache::read_rows(const KvPrefix& prefix,
                         const std::function<void(std::span<const std::byte>)>& take) const {
-  impl_->each_full_row(prefix.pages_, prefix.num_tokens_,
+  impl_->each_full_row(prefix.pages_, prefix.num_tokens_, false,
                        [&](std::span<std::byte> rows) { take(rows); });
 }
 
@@ -210,7 +280,7 @@ std::unique_ptr<KvPrefix> KvCache::write_rows(
   impl_->prefixes.push_back(out.get());
   if (!impl_->pool.allocate(ceil_div(num_tokens, impl_->options.page_rows), out->pages_))
     return nullptr;
-  impl_->each_full_row(out->pages_, num_tokens, give);
+  impl_->each_full_row(out->pages_, num_tokens, true, give);
   return out;
 }
 
@@ -235,11 +305,16 @@ bool KvCache::has_windows() const {
 const KvCacheOptions& KvCache::options() const { return impl_->options; }
 
 int64_t KvCache::num_bytes() const {
-  int64_t bytes = 0;
-  for (const Impl::Layer& layer : impl_->layers) {
-    bytes += layer.k.num_bytes() + layer.v.num_bytes() + layer.index_k.num_bytes();
-  }
+  int64_t bytes = impl_->disk ? impl_->disk->memory_bytes() : 0;
+  for (const Impl::Layer& layer : impl_->layers)
+    for (const Tensor& part : layer.memory) bytes += part.num_bytes();
   return bytes;
+}
+
+int64_t KvCache::disk_read_bytes() const { return impl_->disk ? impl_->disk->read_bytes() : 0; }
+
+int64_t KvCache::disk_written_bytes() const {
+  return impl_->disk ? impl_->disk->written_bytes() : 0;
 }
 
 int64_t KvCache::num_free_pages() const { return impl_->pool.num_free(); }
@@ -265,8 +340,12 @@ int64_t KvCache::window_bytes(const DecoderConfig& config, const KvCacheOptions&
 
 int64_t KvCache::full_bytes(const DecoderConfig& config, const KvCacheOptions& options) {
   check_options(options);
-  return ceil_div(options.max_tokens, options.page_rows) * options.page_rows *
-         bytes_per_token(config, options.dtype);
+  return place_full_layers(config, options).memory_bytes;
+}
+
+int64_t KvCache::disk_bytes(const DecoderConfig& config, const KvCacheOptions& options) {
+  check_options(options);
+  return place_full_layers(config, options).disk_bytes;
 }
 
 void KvCache::check_integrity() const {
@@ -320,13 +399,15 @@ bool KvSequence::own_last_page() {
   if (last >= full_pages_.size() || cache.pool.num_holders(full_pages_[last]) < 2) return true;
   std::vector<int32_t> fresh;
   if (!cache.pool.allocate(1, fresh)) return false;
+  const std::array<int32_t, 2> both = {full_pages_[last], fresh[0]};
   for (KvCache::Impl::Layer& layer : cache.layers) {
     if (layer.ring_pages > 0 || cache.options.without_rows) continue;
-    for (Tensor* tensor : {&layer.k, &layer.v, &layer.index_k}) {
-      if (tensor->empty()) continue;
-      const int64_t bytes = tensor->num_bytes() / tensor->shape()[0];
-      std::memcpy(tensor->bytes() + fresh[0] * bytes, tensor->bytes() + full_pages_[last] * bytes,
-                  static_cast<size_t>(bytes));
+    cache.stage(layer, both, 1, 1);
+    for (size_t part = 0; part < 3; ++part) {
+      const int64_t bytes = layer.page_bytes[part];
+      if (bytes == 0) continue;
+      std::byte* pages = cache.pages(layer, part);
+      std::memcpy(pages + both[1] * bytes, pages + both[0] * bytes, static_cast<size_t>(bytes));
     }
   }
   cache.pool.release(std::span(full_pages_).subspan(last, 1));
@@ -397,6 +478,15 @@ bool KvSequence::truncate(int64_t num_tokens) {
   return true;
 }
 
+// The pages of a layer on disk: all that is filled is read, all behind that will be written.
+void KvSequence::stage(int64_t layer_index) const {
+  const KvCache::Impl& cache = *cache_->impl_;
+  const int64_t rows = cache.options.page_rows;
+  cache.stage(cache.layers[static_cast<size_t>(layer_index)], full_pages_,
+              static_cast<size_t>(ceil_div(num_tokens_, rows)),
+              static_cast<size_t>(num_tokens_ / rows));
+}
+
 KvView KvSequence::pages_of(int64_t layer_index) const {
   const KvCache::Impl& cache = *cache_->impl_;
   const KvCache::Impl::Layer& layer = cache.layers[static_cast<size_t>(layer_index)];
@@ -416,9 +506,10 @@ KvView KvSequence::pages_of(int64_t layer_index) const {
 
 KvView KvSequence::layer(int64_t layer_index) const {
   KvCache::Impl::Layer& layer = cache_->impl_->layers[static_cast<size_t>(layer_index)];
+  stage(layer_index);
   KvView view = pages_of(layer_index);
-  view.k_pages = layer.k.bytes();
-  view.v_pages = layer.v.bytes();
+  view.k_pages = cache_->impl_->pages(layer, 0);
+  view.v_pages = cache_->impl_->pages(layer, 1);
   view.num_kv_heads = layer.shape.num_heads;
   view.k_dim = layer.shape.k_dim;
   view.v_in_k = layer.shape.v_dim == 0;
@@ -428,9 +519,10 @@ KvView KvSequence::layer(int64_t layer_index) const {
 
 KvView KvSequence::index_keys(int64_t layer_index) const {
   KvCache::Impl::Layer& layer = cache_->impl_->layers[static_cast<size_t>(layer_index)];
+  stage(layer_index);
   KvView view = pages_of(layer_index);
   view.dtype = index_dtype(view.dtype);
-  view.k_pages = layer.index_k.bytes();
+  view.k_pages = cache_->impl_->pages(layer, 2);
   view.num_kv_heads = 1;
   view.k_dim = view.v_dim = layer.shape.index_dim;
   view.v_in_k = true;

@@ -10,6 +10,9 @@
 // and one that others hold too is copied before it is written; of rings the rows that the next
 // token needs are copied.
 //
+// Where memory is capped, full layers that do not fit into it lie on disk (decoder/kv_disk.h): a
+// layer's view then holds until the view of another layer is taken.
+//
 // A row holds the keys and values of all heads; in latent layers one key that is its own value, and
 // beside it the key of the indexer where there is one.
 #pragma once
@@ -20,6 +23,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/tensor.h"
@@ -34,6 +38,10 @@ struct KvCacheOptions {
   int64_t max_sequences = 1;
   int64_t max_chunk = 512;    // longest forward pass of one sequence; rings hold window + chunk
   bool without_rows = false;  // tables only, for a backend that computes nothing
+  /// A folder for the full layers that go beyond `ram_bytes` of keys and values; empty: all are in
+  /// memory. The first layers stay in memory, as many as leave room for one more.
+  std::string disk_directory;
+  int64_t ram_bytes = 0;
 };
 
 class KvCache;
@@ -87,15 +95,16 @@ class KvSequence {
   /// What a token behind `num_tokens` others sees in window layers; nothing when rings have lost
   /// it.
   std::optional<WindowSnapshot> snapshot(int64_t num_tokens) const;
-  /// The view of one layer's rows.
+  /// The view of one layer's rows. Of a layer on disk: throws as KvDisk::stage does.
   KvView layer(int64_t layer_index) const;
-  /// The view of the indexer's keys in a layer that has them.
+  /// The view of the indexer's keys in a layer that has them. Throws likewise.
   KvView index_keys(int64_t layer_index) const;
 
  private:
   friend class KvCache;
   KvSequence(KvCache* cache, int32_t ring_slot);
   KvView pages_of(int64_t layer_index) const;
+  void stage(int64_t layer_index) const;
   bool rings_hold(int64_t num_tokens) const;
   [[nodiscard]] bool own_last_page();
   KvCache* cache_;
@@ -109,8 +118,8 @@ class KvSequence {
 /// Owns the memory of all layers. Outlives its sequences.
 class KvCache {
  public:
-  /// Throws kInvalidArgument for impossible options and kOutOfMemory when the budget cannot be
-  /// allocated.
+  /// Throws kInvalidArgument for impossible options (a cap below the window layers and one full
+  /// layer among them) and kOutOfMemory when the budget cannot be allocated, or the disk is full.
   KvCache(const DecoderConfig& config, const KvCacheOptions& options);
   ~KvCache();
 
@@ -138,8 +147,12 @@ class KvCache {
   /// Bytes for one more token over all full layers, and the fixed part of the window layers.
   static int64_t bytes_per_token(const DecoderConfig& config, DType dtype);
   static int64_t window_bytes(const DecoderConfig& config, const KvCacheOptions& options);
-  /// What a cache of these options holds in its full layers, in whole pages.
+  /// What a cache of these options holds of its full layers in memory, in whole pages, and on disk.
   static int64_t full_bytes(const DecoderConfig& config, const KvCacheOptions& options);
+  static int64_t disk_bytes(const DecoderConfig& config, const KvCacheOptions& options);
+  /// Moved between memory and disk since the cache was made.
+  int64_t disk_read_bytes() const;
+  int64_t disk_written_bytes() const;
   /// Throws kInternal unless free + owned pages = all pages.
   void check_integrity() const;
 

@@ -36,6 +36,7 @@ MemoryUse TextEngine::kv_use(int64_t context) const {
     use.kv_window += KvCache::window_bytes(decoder, options);
   };
   add(config_.decoder);
+  options.disk_directory.clear();  // of the main decoder only
   // At the end of the prompt, and of the answer.
   if (memory_)
     use.kv_kept = std::min(2 * cache_->snapshot_bytes(context), options_.prefix_snapshot_bytes);

@@ -138,6 +138,9 @@ void TextEngine::make_cache(bool without_rows) {
   at_least("kv_cache_tokens", options_.kv_cache_tokens, 0);
   at_least("prefix_snapshot_bytes", options_.prefix_snapshot_bytes, 0);
   at_least("encoder_step_tokens", options_.encoder_step_tokens, 1);
+  at_least("kv_ram_bytes", options_.kv_ram_bytes, 0);
+  if (options_.kv_disk.empty() && options_.kv_ram_bytes > 0)
+    fail(ErrorCode::kInvalidArgument, "expected kv_disk, a folder, with kv_ram_bytes, found none");
   if (decoder_->has_draft()) options_.max_sequences = 1;  // the module follows one text
   KvCacheOptions kv;
   kv.dtype = kv_dtype_of(options_);
@@ -147,7 +150,10 @@ void TextEngine::make_cache(bool without_rows) {
   kv.max_chunk = options_.prefill_chunk = std::min(options_.prefill_chunk, context_size_);
   if (image_encoder_ && config_.media_sees_ahead)  // a run of tokens is not cut
     kv.max_chunk = std::min(context_size_, std::max(kv.max_chunk, kLongestRun));
-  cache_ = std::make_unique<KvCache>(config_.decoder, kv);
+  KvCacheOptions main_kv = kv;  // those that guess ahead stay in memory
+  main_kv.disk_directory = options_.kv_disk;
+  main_kv.ram_bytes = options_.kv_ram_bytes > 0 ? options_.kv_ram_bytes : available_bytes() / 2;
+  cache_ = std::make_unique<KvCache>(config_.decoder, main_kv);
   if (options_.prefix_caching && !decoder_->has_draft())
     memory_ =
         std::make_unique<PromptMemory>(config_.decoder, *cache_, options_.prefix_snapshot_bytes);
@@ -320,6 +326,7 @@ std::string TextEngine::describe_json() const {
   facts.set("kv_bytes_per_token",
             KvCache::bytes_per_token(config_.decoder, cache_->options().dtype));
   facts.set("kv_window_bytes", kv_use(context_size_).kv_window);
+  facts.set("kv_disk_bytes", KvCache::disk_bytes(config_.decoder, cache_->options()));
   if (draft_model_) facts.set("draft_weight_bytes", draft_model_->decoder().weight_bytes());
   facts.set("has_tokenizer", tokenizer_ != nullptr);
   facts.set("has_chat_template", chat_ && chat_->has_template());
@@ -346,6 +353,9 @@ std::string TextEngine::metrics_json() {
     facts.set("kv_pages", (cache_->options().max_tokens + cache_->options().page_rows - 1) /
                               cache_->options().page_rows);
     facts.set("kv_pages_free", cache_->num_free_pages());
+    facts.set("kv_memory_bytes", cache_->num_bytes());
+    facts.set("kv_disk_read_bytes", cache_->disk_read_bytes());
+    facts.set("kv_disk_written_bytes", cache_->disk_written_bytes());
     if (memory_) {
       const PromptMemory::Stats kept = memory_->stats();
       facts.set("prefix_entries", kept.entries);

@@ -24,7 +24,8 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
                              const std::string& after_video, int64_t encoder_cache_bytes,
                              int64_t max_media_bytes, bool draft_module, bool prefix_caching,
                              const std::string& kv_dtype, int64_t max_sequences, int64_t max_queue,
-                             int64_t kv_cache_tokens, int64_t encoder_step_tokens,
+                             int64_t kv_cache_tokens, const py::object& kv_disk,
+                             int64_t kv_ram_bytes, int64_t encoder_step_tokens,
                              int64_t prefix_snapshot_bytes, const py::object& draft_model,
                              int64_t draft_tokens, const py::object& progress) {
   if (encoder_cache_bytes < 0)
@@ -48,6 +49,8 @@ std::unique_ptr<Engine> load(const py::object& path, const std::string& device,
   options.max_sequences = max_sequences;
   options.max_queue = max_queue;
   options.kv_cache_tokens = kv_cache_tokens;
+  if (!kv_disk.is_none()) options.kv_disk = path_from(kv_disk);
+  options.kv_ram_bytes = kv_ram_bytes;
   options.encoder_step_tokens = encoder_step_tokens;
   options.prefix_snapshot_bytes = prefix_snapshot_bytes;
   if (!draft_model.is_none()) options.draft_model = path_from(draft_model);
@@ -330,6 +333,7 @@ void bind_engine(py::module_& module) {
            py::arg("max_media_bytes") = int64_t{512} << 20, py::arg("draft_module") = false,
            py::arg("prefix_caching") = true, py::arg("kv_dtype") = "", py::arg("max_sequences") = 4,
            py::arg("max_queue") = 256, py::arg("kv_cache_tokens") = 0,
+           py::arg("kv_disk") = py::none(), py::arg("kv_ram_bytes") = 0,
            py::arg("encoder_step_tokens") = 64,
            py::arg("prefix_snapshot_bytes") = int64_t{256} << 20,
            py::arg("draft_model") = py::none(), py::arg("draft_tokens") = 4,

@@ -23,23 +23,6 @@ struct PlanCommand {
   throw Error(ErrorCode::kInvalidArgument, "expected " + expected + ", found \"" + found + "\"");
 }
 
-// "16GiB", "80GB", "1.5G" (binary, as free and top count), "512MiB", or plain bytes.
-int64_t parse_bytes(const std::string& text) {
-  static constexpr std::pair<const char*, double> kUnits[] = {
-      {"", 1.0},       {"B", 1.0},      {"K", 0x1p10},   {"M", 0x1p20},  {"G", 0x1p30},
-      {"T", 0x1p40},   {"KB", 1e3},     {"MB", 1e6},     {"GB", 1e9},    {"TB", 1e12},
-      {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
-  const char* expected = "a size such as 16GiB, 80GB or a number of bytes";
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  if (end == text.c_str() || !(value > 0)) refuse(expected, text);
-  while (*end == ' ') ++end;
-  for (const auto& [unit, factor] : kUnits)
-    if (unit == std::string(end) && value * factor >= 1 && value * factor < 1e18)
-      return static_cast<int64_t>(value * factor);
-  refuse(expected, text);
-}
-
 void parse_image(const std::string& text, PlanOptions& plan) {
   const size_t x = text.find('x');
   const auto side = [&](const std::string& digits) {

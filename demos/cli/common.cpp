@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -16,6 +17,23 @@
 #include "onnuri/error.h"
 
 namespace onnuri::cli {
+
+int64_t parse_bytes(const std::string& text) {
+  static constexpr std::pair<const char*, double> kUnits[] = {
+      {"", 1.0},       {"B", 1.0},      {"K", 0x1p10},   {"M", 0x1p20},  {"G", 0x1p30},
+      {"T", 0x1p40},   {"KB", 1e3},     {"MB", 1e6},     {"GB", 1e9},    {"TB", 1e12},
+      {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  if (end != text.c_str() && value > 0) {
+    while (*end == ' ') ++end;
+    for (const auto& [unit, factor] : kUnits)
+      if (unit == std::string(end) && value * factor >= 1 && value * factor < 1e18)
+        return static_cast<int64_t>(value * factor);
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              "expected a size such as 16GiB, 80GB or a number of bytes, found \"" + text + "\"");
+}
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
   command
@@ -36,6 +54,17 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command
       .add_option("--kv-type", options.kv_type, "Type of keys and values; automatic unless given")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "int8", "fp8", "int4"}));
+  command
+      .add_option(
+          "--kv-disk", options.kv_disk,
+          "A folder for keys and values beyond --kv-ram: contexts larger than memory go on, "
+          "with the same answers, at the speed of the disk")
+      ->type_name("DIR");
+  command
+      .add_option("--kv-ram", options.kv_ram,
+                  "With --kv-disk: most memory of keys and values, such as 8GiB; half of what is "
+                  "free unless given")
+      ->type_name("SIZE");
   command.add_flag(
       "--draft-module", options.draft_module,
       "Guess ahead with the checkpoint's own prediction module: the same answer, sooner");
@@ -89,6 +118,8 @@ EngineOptions engine_options(const ModelOptions& options) {
   engine.isa = options.isa;
   engine.context_size = options.context;
   engine.kv_dtype = options.kv_type;
+  engine.kv_disk = options.kv_disk;
+  if (!options.kv_ram.empty()) engine.kv_ram_bytes = parse_bytes(options.kv_ram);
   engine.after_video = options.after_video;
   engine.load_draft_module = options.draft_module;
   engine.draft_model = options.draft_model;

@@ -28,6 +28,8 @@ struct ModelOptions {
   std::string compute = "auto";
   int64_t context = 0;
   std::string kv_type;
+  std::string kv_disk;
+  std::string kv_ram;
   std::string after_video;
   bool draft_module = false;
   std::string draft_model;
@@ -38,6 +40,9 @@ struct ModelOptions {
   bool json = false;
   bool quiet = false;
 };
+
+/// "16GiB", "80GB", "1.5G" (binary, as free and top count), "512MiB", or plain bytes.
+int64_t parse_bytes(const std::string& text);
 
 /// Adds MODEL and the options that concern loading.
 void add_model_options(CLI::App& command, ModelOptions& options);

@@ -59,6 +59,12 @@ struct EngineOptions {
   int64_t max_sequences = 4;
   int64_t max_queue = 256;      ///< requests that may wait; one more is refused with kOutOfMemory
   int64_t kv_cache_tokens = 0;  ///< of full layers, shared by all requests; 0: context_size
+  /// A folder for keys and values that do not fit into `kv_ram_bytes` of memory; empty: all stay in
+  /// memory. Full layers then take turns in it: the same answers, at the speed of the disk, for
+  /// contexts larger than memory. The file has no name and goes with the engine.
+  std::string kv_disk;
+  int64_t kv_ram_bytes =
+      0;  ///< with kv_disk: most memory of keys and values; 0: half of what is free
   /// What an encoder may do between two passes of the decoder while others wait for those, in
   /// tokens (patches of pictures, frames of sound) through all of its layers.
   int64_t encoder_step_tokens = 64;

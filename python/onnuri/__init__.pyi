@@ -155,6 +155,7 @@ class Engine:
         prefix_caching: bool = True,
         kv_dtype: Literal["", "f32", "f16", "bf16", "int8", "fp8", "int4"] = "",
         max_sequences: int = 4, max_queue: int = 256, kv_cache_tokens: int = 0,
+        kv_disk: Path | None = None, kv_ram_bytes: int = 0,
         encoder_step_tokens: int = 64, prefix_snapshot_bytes: int = 268435456,
         draft_model: Path | None = None, draft_tokens: int = 4,
         progress: Callable[[float, str], object] | None = None,
