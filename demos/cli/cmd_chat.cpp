@@ -11,6 +11,7 @@
 
 #include "demos/cli/common.h"
 #include "demos/cli/media_options.h"
+#include "demos/cli/session.h"
 #include "demos/cli/terminal.h"
 #include "onnuri/error.h"
 
@@ -27,6 +28,7 @@ struct ChatOptions {
   std::string template_kwargs;
   std::string reasoning;
   std::string tools_file;
+  std::string session_file;
 };
 
 ChatMessage user_message(std::vector<ContentPart> media, const std::string& text) {
@@ -46,12 +48,25 @@ GenerateRequest request_for(const Engine& engine, const ChatOptions& options,
   return request;
 }
 
+// The model's answer as a turn of the conversation.
+ChatMessage answer_message(const GenerateResult& result) {
+  ChatMessage message = text_message("assistant", result.text);
+  message.reasoning_content = result.reasoning;
+  message.tool_calls = result.tool_calls;
+  return message;
+}
+
 void answer_once(Engine& engine, const ChatOptions& options, std::vector<ChatMessage> history,
-                 const std::string& text) {
+                 const std::string& text, Session& session) {
   history.push_back(user_message(options.media, text));
   const GenerateResult result =
-      run_generation(engine, request_for(engine, options, std::move(history)), options.model);
+      run_generation(engine, request_for(engine, options, history), options.model);
   print_result(result, options.model);
+  if (!result.token_ids.empty()) {
+    history.push_back(answer_message(result));
+    session.save(history);
+    session.close(engine);
+  }
   if (result.finish_reason == "cancelled") throw Interrupted{};
 }
 
@@ -85,14 +100,6 @@ std::optional<std::string> read_line(const std::string& prompt) {
   return std::nullopt;
 }
 
-// The model's answer as a turn of the conversation.
-ChatMessage answer_message(const GenerateResult& result) {
-  ChatMessage message = text_message("assistant", result.text);
-  message.reasoning_content = result.reasoning;
-  message.tool_calls = result.tool_calls;
-  return message;
-}
-
 // What the tools gave back, as the user types it; false when there is nothing to tell the model.
 bool add_tool_results(const GenerateResult& result, std::vector<ChatMessage>& history) {
   std::vector<ChatMessage> results;
@@ -109,14 +116,20 @@ bool add_tool_results(const GenerateResult& result, std::vector<ChatMessage>& hi
 
 // One question: answers until the model asks for no more tools. Returns false when it was stopped
 // before it had said anything: then the question is not part of the conversation.
-bool answer(Engine& engine, const ChatOptions& options, std::vector<ChatMessage>& history) {
+bool answer(Engine& engine, const ChatOptions& options, std::vector<ChatMessage>& history,
+            Session& session) {
   for (;;) {
     const GenerateResult result =
         run_generation(engine, request_for(engine, options, history), options.model);
     print_result(result, options.model);
-    if (InterruptGuard::presses() > 1) throw Interrupted{};
-    if (result.finish_reason == "cancelled" && result.token_ids.empty()) return false;
+    const bool leaves = InterruptGuard::presses() > 1;
+    if (result.finish_reason == "cancelled" && result.token_ids.empty()) {
+      if (leaves) throw Interrupted{};
+      return false;
+    }
     history.push_back(answer_message(result));
+    session.save(history);
+    if (leaves) throw Interrupted{};
     if (!add_tool_results(result, history)) return true;
   }
 }
@@ -135,9 +148,14 @@ constexpr const char* kHelp =
 // A conversation at the terminal.
 class Conversation {
  public:
-  Conversation(Engine& engine, const ChatOptions& options, std::vector<ChatMessage> start)
-      : engine_(engine), options_(options), start_(std::move(start)) {
+  Conversation(Engine& engine, const ChatOptions& options, std::vector<ChatMessage> start,
+               std::vector<ChatMessage> history, Session& session)
+      : engine_(engine), options_(options), start_(std::move(start)), session_(session) {
     reset();
+    if (history.empty()) return;
+    history_ = std::move(history);
+    for (size_t i = 0; i < history_.size(); ++i)
+      if (history_[i].role == "user") questions_.push_back(i);
   }
 
   void run() {
@@ -146,6 +164,17 @@ class Conversation {
       std::fputs("Where the model calls a tool, type its result; an empty line gives none.\n",
                  stderr);
     const InterruptGuard guard(3);
+    try {
+      converse();
+    } catch (const Interrupted&) {
+      session_.close(engine_);
+      throw;
+    }
+    session_.close(engine_);
+  }
+
+ private:
+  void converse() {
     while (const std::optional<std::string> line = read_line("> ")) {
       if (line->empty()) continue;
       if (line->front() == '/') {
@@ -156,7 +185,6 @@ class Conversation {
     }
   }
 
- private:
   void reset() {
     history_ = start_;
     media_ = options_.media;
@@ -167,7 +195,7 @@ class Conversation {
     const std::vector<ChatMessage> before = history_;
     history_.push_back(user_message(media_, text));
     try {
-      if (answer(engine_, options_, history_)) {
+      if (answer(engine_, options_, history_, session_)) {
         media_.clear();
         questions_.push_back(before.size());
         return;
@@ -177,6 +205,7 @@ class Conversation {
       std::fprintf(stderr, "onnuri: %s\n", e.what());
     }
     history_ = before;
+    session_.save(history_);
   }
 
   // A line that begins with a slash; false when it says to leave.
@@ -189,6 +218,7 @@ class Conversation {
       std::fputs(kHelp, stderr);
     } else if (name == "reset") {
       reset();
+      session_.save(history_);
       std::fputs("(a new conversation)\n", stderr);
     } else if (name == "undo") {
       undo();
@@ -196,6 +226,7 @@ class Conversation {
       start_.clear();
       if (!rest.empty()) start_.push_back(text_message("system", rest));
       reset();
+      session_.save(history_);
       std::fputs("(a new conversation)\n", stderr);
     } else if (name == "reasoning") {
       options_.reasoning = rest.empty() ? "auto" : rest;
@@ -215,6 +246,7 @@ class Conversation {
     }
     history_.resize(questions_.back());
     questions_.pop_back();
+    session_.save(history_);
     std::fputs("(forgotten)\n", stderr);
   }
 
@@ -240,7 +272,20 @@ class Conversation {
   std::vector<ChatMessage> history_;
   std::vector<ContentPart> media_;  // of the next message
   std::vector<size_t> questions_;   // where each one begins in the history
+  Session& session_;
 };
+
+// A conversation that has begun keeps its system message.
+void check_system(const std::vector<ChatMessage>& history, const std::string& system) {
+  if (history.empty() || system.empty()) return;
+  const ChatMessage& first = history.front();
+  const bool same =
+      first.role == "system" && first.content.size() == 1 && first.content[0].text == system;
+  if (!same)
+    throw Error(ErrorCode::kInvalidArgument,
+                "expected the system message that the conversation began with or none, found "
+                "another; another --session FILE begins anew, and so does /system");
+}
 
 }  // namespace
 
@@ -265,6 +310,11 @@ void add_chat_command(CLI::App& app) {
       ->check(CLI::IsMember({"auto", "on", "off", "minimal", "low", "medium", "high"}));
   command->add_option("--tools", options->tools_file, "JSON list of tools that the model may call")
       ->type_name("FILE");
+  command
+      ->add_option("--session", options->session_file,
+                   "Go on with the conversation in FILE, or begin it: written after every answer, "
+                   "and beside it, as FILE.kv, what was computed, so that nothing is read twice")
+      ->type_name("FILE");
   add_sampling_options(*command, options->sampling);
   set_examples(
       *command,
@@ -274,14 +324,18 @@ void add_chat_command(CLI::App& app) {
       "    with weather.json: [{\"type\": \"function\", \"function\": {\"name\": \"get_weather\",\n"
       "      \"description\": \"...\", \"parameters\": {\"type\": \"object\", \"properties\":\n"
       "      {\"city\": {\"type\": \"string\"}}}}}]\n"
+      "  onnuri chat smollm2-135m --session sky.json \"And at night?\"\n"
       "  onnuri chat ./Qwen3-Omni --image a.jpg --audio b.wav --image c.jpg -p \"Which one?\"\n"
       "  onnuri chat model.gguf \"A person as JSON\" --json-schema person.json\n"
       "  onnuri chat model.gguf \"Good or bad?\" --choice good --choice bad");
   command->callback([options] {
     options->media = options->media_options.in_order();
     const std::unique_ptr<Engine> engine = load_engine(options->model);
-    std::vector<ChatMessage> history;
-    if (!options->system.empty()) history.push_back(text_message("system", options->system));
+    std::vector<ChatMessage> start;
+    if (!options->system.empty()) start.push_back(text_message("system", options->system));
+    Session session(options->session_file, options->model.quiet);
+    std::vector<ChatMessage> history = session.open(*engine);
+    check_system(history, options->system);
     const bool piped = options->message.empty() && isatty(STDIN_FILENO) == 0;
     if (options->message == "-" || piped) {
       options->message.assign(std::istreambuf_iterator<char>(std::cin), {});
@@ -291,9 +345,9 @@ void add_chat_command(CLI::App& app) {
       }
     }
     if (!options->message.empty())
-      answer_once(*engine, *options, history, options->message);
+      answer_once(*engine, *options, history.empty() ? start : history, options->message, session);
     else
-      Conversation(*engine, *options, std::move(history)).run();
+      Conversation(*engine, *options, std::move(start), std::move(history), session).run();
   });
 }
 
