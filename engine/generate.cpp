@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/tensor_meter.h"
 #include "decoder/sampler.h"
 #include "encoders/media/media_decode.h"
 #include "engine/answer_reader.h"
@@ -21,7 +22,11 @@ namespace onnuri {
 class TextEngine::Generation {
  public:
   Generation(TextEngine& engine, const GenerateRequest& request, const TokenCallback& on_token)
-      : engine_(engine), request_(request), on_token_(on_token), trace_(request.trace) {
+      : engine_(engine),
+        request_(request),
+        on_token_(on_token),
+        start_(std::chrono::steady_clock::now()),
+        trace_(request.trace) {
     const StopMatcher checked(request.stop);  // refuses an empty stop string before the work begins
     if (engine.draft_cache_) module_.emplace(*engine.decoder_, *engine.draft_cache_);
     if (engine.draft_model_)
@@ -37,6 +42,8 @@ class TextEngine::Generation {
 
   /// Takes one token; false when the answer has ended with it.
   bool accept(int32_t id, std::optional<StepLogProbs> logprobs) {
+    if (usage_.time_to_first_token_ms == 0)
+      usage_.time_to_first_token_ms = milliseconds_since(start_);
     choice_.token_ids.push_back(id);
     if (logprobs) choice_.logprobs.push_back(*logprobs);
     const bool is_eos = engine_.is_end(id);
@@ -81,11 +88,16 @@ class TextEngine::Generation {
     static_cast<Choice&>(result) = std::move(done_.front());
     done_.erase(done_.begin());
     result.more_choices = std::move(done_);
+    if (usage_.completion_tokens > 1 && usage_.decode_ms > 0)
+      usage_.tokens_per_second =
+          static_cast<double>(usage_.completion_tokens - 1) * 1000 / usage_.decode_ms;
+    engine_.count(usage_);
     result.usage = usage_;
     result.trace_json = trace_.json();
     return result;
   }
 
+  std::chrono::steady_clock::time_point start() const { return start_; }
   const std::vector<int32_t>& token_ids() const { return choice_.token_ids; }
   bool cancelled() const { return choice_.finish_reason == "cancelled"; }
   int64_t index() const { return static_cast<int64_t>(done_.size()); }
@@ -130,6 +142,7 @@ class TextEngine::Generation {
   TextEngine& engine_;
   const GenerateRequest& request_;
   const TokenCallback& on_token_;
+  const std::chrono::steady_clock::time_point start_;
   const PreparedPrompt* prompt_ = nullptr;
   std::optional<AnswerReader> reader_;
   bool read_whole_ = false;  // the reader has seen the answer's end
@@ -399,12 +412,34 @@ class DraftEnd {
 
 }  // namespace
 
+namespace {
+
+int64_t num_bytes(const RequestMedia& media) {
+  int64_t bytes = 0;
+  const auto add = [&](const auto& values) {
+    bytes += static_cast<int64_t>(values.size() * sizeof(values[0]));
+  };
+  for (const Image& image : media.images) add(image.rgb);
+  for (const Waveform& sound : media.sounds) add(sound.samples);
+  for (const Video& video : media.videos) {
+    add(video.rgb);
+    add(video.sound.samples);
+  }
+  return bytes;
+}
+
+}  // namespace
+
 GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenCallback& on_token) {
   check_request(request);
   const Sampler checked(request.sampling);  // refuses bad parameters before the work begins
   Generation generation(*this, request, on_token);
-  const auto start = std::chrono::steady_clock::now();
-  LaidOutPrompt laid = plan_prompt(request, generation.trace());
+  LaidOutPrompt laid;
+  {
+    const TensorMeter meter;
+    laid = plan_prompt(request, generation.trace());
+    generation.usage().prepare_bytes = num_bytes(laid.media()) + meter.peak_bytes();
+  }
   const PreparedPrompt& prompt = laid.prompt;
   generation.begin(prompt);
   generation.usage().prompt_tokens = static_cast<int64_t>(prompt.ids.size());
@@ -415,7 +450,7 @@ GenerateResult TextEngine::generate(const GenerateRequest& request, const TokenC
   scheduled.priority = request.priority;
   scheduled.tenant = request.tenant;
   if (request.deadline_ms > 0)
-    scheduled.deadline_ms = request.deadline_ms - milliseconds_since(start);
+    scheduled.deadline_ms = request.deadline_ms - milliseconds_since(generation.start());
   auto run = std::make_unique<Run>(*this, prompt, request.tenant);
   run->share();
   run->follow_with(generation.module());
@@ -439,9 +474,15 @@ void TextEngine::answer(const GenerateRequest& request, LaidOutPrompt& laid, Pla
   const PreparedPrompt& prompt = laid.prompt;
   Usage& usage = generation.usage();
   auto start = std::chrono::steady_clock::now();
-  encode_media(
-      place, [&] { return generation.go_on(); }, laid, &generation.trace());
-  if (!prompt.features.empty()) usage.encode_ms = milliseconds_since(start);
+  {
+    const TensorMeter meter;
+    encode_media(
+        place, [&] { return generation.go_on(); }, laid, &generation.trace());
+    if (!prompt.features.empty()) {
+      usage.encode_ms = milliseconds_since(start);
+      usage.encode_bytes = num_bytes(laid.media()) + meter.peak_bytes();
+    }
+  }
   usage.encoder_passes = prompt.work.passes;
   usage.encoder_reused = prompt.work.reused;
   usage.encoder_chunks = prompt.work.chunks;
@@ -452,6 +493,9 @@ void TextEngine::answer(const GenerateRequest& request, LaidOutPrompt& laid, Pla
   std::vector<float> logits(static_cast<size_t>(config_.decoder.vocab_size));
   if (!prefill(place, logits, generation)) return place.run().keep_on_retirement({});
   usage.prefill_ms = milliseconds_since(start);
+  usage.queue_ms = std::max(
+      0.0, std::chrono::duration<double, std::milli>(place.run().opened_at() - start).count());
+  usage.prefill_bytes = place.run().prefill_bytes();
 
   start = std::chrono::steady_clock::now();
   for (int64_t choice = 0; choice < request.num_choices; ++choice) {
@@ -463,6 +507,7 @@ void TextEngine::answer(const GenerateRequest& request, LaidOutPrompt& laid, Pla
     if (generation.cancelled()) break;
   }
   usage.decode_ms = milliseconds_since(start);
+  usage.decode_bytes = place.run().decode_bytes();
   place.run().keep_on_retirement(generation.token_ids());
 }
 

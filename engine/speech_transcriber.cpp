@@ -82,6 +82,7 @@ Transcript SpeechTranscriber::run(const Waveform& audio, const TranscribeOptions
   Transcript out;
   out.audio_s = static_cast<double>(num_samples) / static_cast<double>(audio.sample_rate_hz);
   options_ = &options;
+  trace_ = Trace(options.trace);
   stopped_ = false;
   start_.clear();
   said_.clear();
@@ -109,6 +110,7 @@ Transcript SpeechTranscriber::run(const Waveform& audio, const TranscribeOptions
   out.mel_ms = mel_ms_;
   out.encode_ms = encode_ms_;
   out.decode_ms = decode_ms_;
+  out.trace_json = trace_.json();
   return out;
 }
 
@@ -116,6 +118,7 @@ Transcript SpeechTranscriber::run(const Waveform& audio, const TranscribeOptions
 bool SpeechTranscriber::hear_window(int64_t first_frame, int64_t num_frames,
                                     const TranscribeOptions& options, Transcript& out,
                                     int64_t& next) {
+  const Trace::Span window(&trace_, "window");
   encode_window(first_frame);
   if (start_.empty()) start_ = start_tokens(options);
   const std::optional<Answer> answer = answer_window();
@@ -165,6 +168,7 @@ void SpeechTranscriber::encode_window(int64_t first_frame) {
   ThreadPool& pool = parts_.backend->pool();
   {
     const Stopwatch watch(mel_ms_);
+    const Trace::Span span(&trace_, "preprocess", std::min(window, total_frames_ - first_frame));
     const auto rows_at = [&](int64_t frame) { return std::min(window, total_frames_ - frame); };
     if (peak_ == -std::numeric_limits<float>::infinity() && total_frames_ > window) {
       for (int64_t f = 0; f < total_frames_; f += window) {
@@ -179,6 +183,7 @@ void SpeechTranscriber::encode_window(int64_t first_frame) {
     std::fill(mel_.begin() + static_cast<long>(part.rows * mels), mel_.end(), 0.0f);
   }
   const Stopwatch watch(encode_ms_);
+  const Trace::Span span(&trace_, "encode", audio.max_positions);
   const MatrixView features =
       matrix(features_.data(), audio.max_positions, audio.transformer.hidden_size);
   parts_.encoder->encode({mel, window}, features);
@@ -265,8 +270,11 @@ SpeechTranscriber::Answer SpeechTranscriber::decode(float temperature) {
   answer.temperature = temperature;
   // The start token's own logits tell how likely it is that nobody speaks.
   std::vector<float> start_logits(start_.size() * static_cast<size_t>(vocab));
-  parts_.decoder->forward(state_, lead,
-                          matrix(start_logits.data(), static_cast<int64_t>(start_.size()), vocab));
+  {
+    const Trace::Span span(&trace_, "prefill", static_cast<int64_t>(lead.size()));
+    parts_.decoder->forward(
+        state_, lead, matrix(start_logits.data(), static_cast<int64_t>(start_.size()), vocab));
+  }
   const std::span<const float> first(start_logits.data(), static_cast<size_t>(vocab));
   answer.no_speech_prob = std::exp(
       static_cast<double>(first[static_cast<size_t>(config.no_speech)]) - log_sum_exp(first));
@@ -277,6 +285,7 @@ SpeechTranscriber::Answer SpeechTranscriber::decode(float temperature) {
       thresholds_.max_tokens > 0 ? thresholds_.max_tokens : (config.max_positions + 1) / 2;
   const int64_t room = std::min(limit, config.max_positions - static_cast<int64_t>(lead.size()));
   int64_t count = 0;
+  Trace::Span span(&trace_, "decode");
   while (count < room) {
     if (options_->go_on && !options_->go_on()) {
       stopped_ = true;
@@ -291,6 +300,7 @@ SpeechTranscriber::Answer SpeechTranscriber::decode(float temperature) {
     if (count == room) break;
     parts_.decoder->forward(state_, std::span(&id, 1), matrix(logits_.data(), 1, vocab));
   }
+  span.set_tokens(count);
   answer.mean_log_prob = sum_log_prob / static_cast<double>(std::max<int64_t>(count, 1));
   answer.compression_ratio = compression_ratio(answer.tokens);
   return answer;
@@ -338,6 +348,7 @@ bool SpeechTranscriber::append_segments(const SpeechCuts& cuts, const Answer& an
   const double frame_s =
       static_cast<double>(mel.hop_length) / static_cast<double>(mel.sample_rate_hz);
   const double offset_s = static_cast<double>(first_frame) * frame_s;
+  const Trace::Span span(&trace_, "detokenise");
   for (const SpeechCut& cut : cuts.cuts) {
     TranscriptSegment segment;
     segment.token_ids.assign(answer.tokens.begin() + cut.begin, answer.tokens.begin() + cut.end);

@@ -14,6 +14,7 @@
 #include "encoders/audio/audio_encoder.h"
 #include "encoders/audio/log_mel.h"
 #include "engine/speech_rules.h"
+#include "engine/trace.h"
 #include "fusion/tokenizer.h"
 #include "onnuri/engine.h"
 
@@ -93,6 +94,7 @@ class SpeechTranscriber {
   size_t said_from_ = 0;        // what leads the next window begins here
   std::vector<float> mel_, features_, logits_;
   double mel_ms_ = 0, encode_ms_ = 0, decode_ms_ = 0;
+  Trace trace_{false};
 };
 
 }  // namespace onnuri

@@ -338,6 +338,26 @@ std::string TextEngine::describe_json() const {
   return facts.dump();
 }
 
+int64_t TextEngine::pass_bytes(int64_t num_tokens) const {
+  const KvCacheOptions& options = cache_->options();
+  const int64_t pages = (num_tokens + options.page_rows - 1) / options.page_rows;
+  return pages * options.page_rows * KvCache::bytes_per_token(config_.decoder, options.dtype) +
+         KvCache::window_bytes(config_.decoder, options) / options.max_sequences +
+         backend_.scratch_bytes() + decoder_->workspace_bytes();
+}
+
+void TextEngine::count(const Usage& usage) {
+  const std::lock_guard lock(totals_mutex_);
+  ++totals_.answered;
+  totals_.prompt_tokens += usage.prompt_tokens;
+  totals_.completion_tokens += usage.completion_tokens;
+  totals_.reused_tokens += usage.reused_tokens;
+  totals_.prepare_bytes = std::max(totals_.prepare_bytes, usage.prepare_bytes);
+  totals_.encode_bytes = std::max(totals_.encode_bytes, usage.encode_bytes);
+  totals_.prefill_bytes = std::max(totals_.prefill_bytes, usage.prefill_bytes);
+  totals_.decode_bytes = std::max(totals_.decode_bytes, usage.decode_bytes);
+}
+
 std::string TextEngine::metrics_json() {
   JsonValue facts;
   loop_->exclusive([&] {
@@ -366,6 +386,17 @@ std::string TextEngine::metrics_json() {
     facts.set("encoder_cache_entries", encoders.entries);
     facts.set("encoder_cache_bytes", encoders.bytes);
   });
+  {
+    const std::lock_guard lock(totals_mutex_);
+    facts.set("answered", totals_.answered);
+    facts.set("prompt_tokens", totals_.prompt_tokens);
+    facts.set("completion_tokens", totals_.completion_tokens);
+    facts.set("reused_tokens", totals_.reused_tokens);
+    facts.set("prepare_peak_bytes", totals_.prepare_bytes);
+    facts.set("encode_peak_bytes", totals_.encode_bytes);
+    facts.set("prefill_peak_bytes", totals_.prefill_bytes);
+    facts.set("decode_peak_bytes", totals_.decode_bytes);
+  }
   facts.set("memory_bytes", anonymous_bytes());
   return facts.dump();
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -126,6 +127,17 @@ class TextEngine final : public Engine, public MeasuredEngine {
   JsonValue kv_facts() const override;
 
  private:
+  /// Of all requests that were answered: tokens, and the most that any stage of one held.
+  struct Totals {
+    int64_t answered = 0;
+    int64_t prompt_tokens = 0;
+    int64_t completion_tokens = 0;
+    int64_t reused_tokens = 0;
+    int64_t prepare_bytes = 0;
+    int64_t encode_bytes = 0;
+    int64_t prefill_bytes = 0;
+    int64_t decode_bytes = 0;
+  };
   class Generation;  // engine/generate.cpp
   class Run;         // engine/text_run.h
   class Place;
@@ -201,6 +213,10 @@ class TextEngine final : public Engine, public MeasuredEngine {
   /// The memory for keys and values, and the loop that shares it out.
   void make_cache(bool without_rows);
   static ScheduledRequest request_of(const LaidOutPrompt& laid);
+  /// With the machine: of one sequence of so many tokens, and of what passes work with.
+  int64_t pass_bytes(int64_t num_tokens) const;
+  /// Adds a finished request to metrics_json().
+  void count(const Usage& usage);
 
   double time_of_grid(const Video& video, size_t grid) const;
   void find_visible_ends(PreparedPrompt& prompt) const;
@@ -230,6 +246,8 @@ class TextEngine final : public Engine, public MeasuredEngine {
   int64_t context_size_ = 0;
   double load_ms_ = 0;
   int64_t encoder_peak_ = 0;  // of the rehearsal, tensors
+  std::mutex totals_mutex_;
+  Totals totals_;  // guarded by totals_mutex_
 };
 
 /// EngineFactory of text families.

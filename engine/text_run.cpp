@@ -46,6 +46,7 @@ int64_t TextEngine::Run::open() {
   valid_ = kv_->num_tokens();
   branch_ = start.branch;
   if (!opened_once_) {
+    opened_at_ = std::chrono::steady_clock::now();
     reused_ = start.reused;
     reuse_note_ = engine_.memory_ ? std::move(start.note)
                   : module_       ? "a prediction module reads every token itself"
@@ -186,6 +187,8 @@ void TextEngine::Run::share_prompt() {
 
 void TextEngine::Run::take(ConstMatrixView logits) {
   valid_ = kv_->num_tokens();
+  int64_t& peak = valid_ > prompt_tokens() ? decode_bytes_ : prefill_bytes_;
+  peak = std::max(peak, engine_.pass_bytes(valid_));
   share_prompt();
   for (int64_t i = 0; i < logits.rows; ++i)
     std::memcpy(next_out_ + i * logits.cols, logits.row(i),

@@ -1,6 +1,7 @@
 // One text in the step loop: its tokens, its rows in the cache, and which logits are wanted.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,6 +41,11 @@ class TextEngine::Run final : public StepMember {
 
   int64_t reused_tokens() const { return reused_; }
   const std::string& reuse_note() const { return reuse_note_; }
+  /// When it first had a sequence.
+  std::chrono::steady_clock::time_point opened_at() const { return opened_at_; }
+  /// The most bytes after a pass that read of the prompt, or of what follows it.
+  int64_t prefill_bytes() const { return prefill_bytes_; }
+  int64_t decode_bytes() const { return decode_bytes_; }
 
   int64_t open() override;
   void close() override;
@@ -67,6 +73,9 @@ class TextEngine::Run final : public StepMember {
   float* out_ = nullptr;
   float* next_out_ = nullptr;  // of the pass
   bool opened_once_ = false;
+  std::chrono::steady_clock::time_point opened_at_;
+  int64_t prefill_bytes_ = 0;
+  int64_t decode_bytes_ = 0;
   int64_t reused_ = 0;
   std::string reuse_note_;
   bool keeps_ = false;

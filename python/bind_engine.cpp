@@ -132,7 +132,8 @@ Transcript transcribe(Engine& engine, const py::object& audio, const py::object&
                       const std::string& task, bool timestamps, int64_t sample_rate_hz,
                       const py::object& progress, const py::object& stream,
                       const std::string& initial_prompt, bool condition_on_previous,
-                      const py::object& temperatures, uint64_t seed, bool skip_silence) {
+                      const py::object& temperatures, uint64_t seed, bool skip_silence,
+                      bool trace) {
   const Waveform wave = waveform_from(audio, sample_rate_hz);
   TranscribeOptions options;
   if (!language.is_none()) options.language = text_from("language", language);
@@ -142,6 +143,7 @@ Transcript transcribe(Engine& engine, const py::object& audio, const py::object&
   options.condition_on_previous = condition_on_previous;
   options.seed = seed;
   options.skip_silence = skip_silence;
+  options.trace = trace;
   if (!temperatures.is_none())
     options.temperatures = value_from<std::vector<float>>("temperatures", "numbers", temperatures);
   options.progress = [&](double fraction) {
@@ -214,9 +216,16 @@ void bind_results(py::module_& module) {
       .def_readonly("encoder_reused", &Usage::encoder_reused)
       .def_readonly("encoder_chunks", &Usage::encoder_chunks)
       .def_readonly("encoder_chunks_reused", &Usage::encoder_chunks_reused)
+      .def_readonly("queue_ms", &Usage::queue_ms)
       .def_readonly("encode_ms", &Usage::encode_ms)
       .def_readonly("prefill_ms", &Usage::prefill_ms)
       .def_readonly("decode_ms", &Usage::decode_ms)
+      .def_readonly("time_to_first_token_ms", &Usage::time_to_first_token_ms)
+      .def_readonly("tokens_per_second", &Usage::tokens_per_second)
+      .def_readonly("prepare_bytes", &Usage::prepare_bytes)
+      .def_readonly("encode_bytes", &Usage::encode_bytes)
+      .def_readonly("prefill_bytes", &Usage::prefill_bytes)
+      .def_readonly("decode_bytes", &Usage::decode_bytes)
       .def("__repr__", [](const Usage& self) {
         return "<Usage " + std::to_string(self.prompt_tokens) + " prompt tokens in " +
                std::to_string(std::llround(self.encode_ms + self.prefill_ms)) + " ms, " +
@@ -265,7 +274,8 @@ void bind_results(py::module_& module) {
       .def_readonly("audio_s", &Transcript::audio_s)
       .def_readonly("mel_ms", &Transcript::mel_ms)
       .def_readonly("encode_ms", &Transcript::encode_ms)
-      .def_readonly("decode_ms", &Transcript::decode_ms);
+      .def_readonly("decode_ms", &Transcript::decode_ms)
+      .def_readonly("trace", &Transcript::trace_json);
 }
 
 void bind_engine_text(py::class_<Engine>& engine) {
@@ -398,7 +408,7 @@ void bind_engine(py::module_& module) {
            py::arg("progress") = py::none(), py::arg("stream") = py::none(),
            py::arg("initial_prompt") = "", py::arg("condition_on_previous") = false,
            py::arg("temperatures") = py::none(), py::arg("seed") = 0,
-           py::arg("skip_silence") = false)
+           py::arg("skip_silence") = false, py::arg("trace") = false)
       .def(
           "encode_image",
           [](Engine& self, const py::object& object) {

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "demos/cli/common.h"
+#include "demos/cli/pull_cache.h"
 #include "demos/cli/terminal.h"
 #include "onnuri/error.h"
 #include "onnuri/media_io.h"
@@ -128,11 +129,13 @@ void transcribe_file(Engine& engine, const TranscribeCli& options, size_t index)
   transcribe.initial_prompt = options.initial_prompt;
   transcribe.condition_on_previous = options.context;
   transcribe.skip_silence = options.skip_silence;
+  transcribe.trace = !options.model.trace_file.empty();
   transcribe.progress = [&](double f) { bar.update(f, label); };
   transcribe.go_on = [] { return !InterruptGuard::interrupted(); };
   const Transcript transcript = engine.transcribe(audio, transcribe);
   bar.finish();
   write_result(options, file, formatted(options, file, transcript));
+  if (transcribe.trace) write_text_file(options.model.trace_file, transcript.trace_json);
   if (!options.model.json && options.format != "json" && !options.model.quiet) report(transcript);
   if (InterruptGuard::interrupted()) throw Interrupted{};
 }
@@ -159,6 +162,7 @@ void add_transcribe_command(CLI::App& app) {
   auto options = std::make_shared<TranscribeCli>();
   CLI::App* command = app.add_subcommand("transcribe", "Turn speech into text (Whisper).");
   add_model_options(*command, options->model);
+  add_trace_option(*command, options->model);
   command->add_option("files", options->files, "Sound or video files")
       ->required()
       ->type_name("FILE");

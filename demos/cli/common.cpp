@@ -374,9 +374,16 @@ Json usage_json(const Usage& usage) {
               {"encoder_reused", usage.encoder_reused},
               {"encoder_chunks", usage.encoder_chunks},
               {"encoder_chunks_reused", usage.encoder_chunks_reused},
+              {"queue_ms", usage.queue_ms},
               {"encode_ms", usage.encode_ms},
               {"prefill_ms", usage.prefill_ms},
-              {"decode_ms", usage.decode_ms}};
+              {"decode_ms", usage.decode_ms},
+              {"time_to_first_token_ms", usage.time_to_first_token_ms},
+              {"tokens_per_second", usage.tokens_per_second},
+              {"prepare_bytes", usage.prepare_bytes},
+              {"encode_bytes", usage.encode_bytes},
+              {"prefill_bytes", usage.prefill_bytes},
+              {"decode_bytes", usage.decode_bytes}};
 }
 
 namespace {

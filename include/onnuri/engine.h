@@ -187,9 +187,18 @@ struct Usage {
   /// patches, stretches of sound that attend to nothing outside themselves.
   int64_t encoder_chunks = 0;
   int64_t encoder_chunks_reused = 0;
+  double queue_ms = 0;    ///< from when the prompt was ready until the first pass that read of it
   double encode_ms = 0;   ///< media encoders
-  double prefill_ms = 0;  ///< prompt
+  double prefill_ms = 0;  ///< prompt, with queue_ms
   double decode_ms = 0;   ///< all generated tokens after the first
+  double time_to_first_token_ms = 0;  ///< from the call on; 0 where there was none
+  double tokens_per_second = 0;       ///< of those after the first; 0 where there were none
+  /// The most memory that a stage held at once, in bytes: media as they were decoded and tensors
+  /// made of them; then keys and values of this request and what passes work with.
+  int64_t prepare_bytes = 0;
+  int64_t encode_bytes = 0;
+  int64_t prefill_bytes = 0;
+  int64_t decode_bytes = 0;
 };
 
 /// One answer.
@@ -238,6 +247,7 @@ struct TranscribeOptions {
   double min_mean_logprob = -1.0;      ///< below: the model doubts
   double max_no_speech_prob = 0.6;     ///< above, and in doubt: nobody speaks
   uint64_t seed = 0;                   ///< of answers drawn at temperatures above 0
+  bool trace = false;                  ///< write down what was done when: Transcript::trace_json
 };
 
 struct TranscriptSegment {
@@ -262,6 +272,8 @@ struct Transcript {
   double mel_ms = 0;
   double encode_ms = 0;
   double decode_ms = 0;
+  /// With TranscribeOptions::trace: Chrome's trace events, for Perfetto or chrome://tracing.
+  std::string trace_json;
 };
 
 /// Asked between the chunks of a long call; false ends it with kCancelled. May throw.

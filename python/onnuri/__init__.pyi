@@ -58,9 +58,16 @@ class Usage:
     encoder_reused: int
     encoder_chunks: int
     encoder_chunks_reused: int
+    queue_ms: float
     encode_ms: float
     prefill_ms: float
     decode_ms: float
+    time_to_first_token_ms: float
+    tokens_per_second: float
+    prepare_bytes: int
+    encode_bytes: int
+    prefill_bytes: int
+    decode_bytes: int
 
 class Choice:
     text: str
@@ -94,6 +101,7 @@ class Transcript:
     mel_ms: float
     encode_ms: float
     decode_ms: float
+    trace: str
 
 class AsyncStream(AsyncIterator[TokenEvent], Awaitable[GenerateResult]):
     result: GenerateResult | None
@@ -207,7 +215,7 @@ class Engine:
         progress: Callable[[float], object] | None = None,
         stream: Callable[[str], object] | None = None, initial_prompt: str = "",
         condition_on_previous: bool = False, temperatures: Sequence[float] | None = None,
-        seed: int = 0, skip_silence: bool = False,
+        seed: int = 0, skip_silence: bool = False, trace: bool = False,
     ) -> Transcript: ...
     def encode_image(self, image: Any) -> npt.NDArray[np.float32]: ...
     def embed_image(self, image: Any) -> npt.NDArray[np.float32]: ...
