@@ -1,14 +1,19 @@
 // The books of the cache: who owns which page, and what a full pool refuses.
 #include <gtest/gtest.h>
 
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <random>
 #include <set>
 
+#include "core/machine_memory.h"
 #include "decoder/kv_cache.h"
 #include "decoder/page_pool.h"
 #include "onnuri/error.h"
 #include "tests/support/random_decoder.h"
+#include "tests/support/sanitized.h"
 
 namespace onnuri {
 namespace {
@@ -287,6 +292,56 @@ TEST(KvCache, APageThatCannotBeCopiedIsExhaustion) {
   EXPECT_FALSE(a->reserve(1));  // both pages are taken, and the last one is shared
   EXPECT_EQ(a->num_tokens(), 6);
   EXPECT_EQ(wrong_rows(config, *a, [](int64_t) { return 1; }), 0);
+}
+
+// K-EXAONE's cache at its true width: 48 layers, every fourth of them full, windows of 128, 8 heads
+// of 128 numbers in bfloat16. 12.02 GiB by the paper; every row is written.
+TEST(KvCache, TakesWhatItSaysAtTrueWidth) {
+  const bool whole = std::getenv("ONNURI_LONG_TESTS") != nullptr;
+  if (kSanitized) GTEST_SKIP() << "sanitizers keep memory of their own";
+  DecoderConfig config = tiny_decoder_config();
+  config.layers.resize(48, config.layers[0]);
+  for (size_t i = 0; i < config.layers.size(); ++i) config.layers[i].window = i % 4 == 3 ? 0 : 128;
+  config.num_kv_heads = 8;
+  config.head_dim = config.v_dim = 128;
+  KvCacheOptions options;
+  options.dtype = DType::kBF16;
+  options.max_tokens = whole ? 262144 : 4096;
+  options.max_chunk = 512;
+  const int64_t row = 2 * 8 * 128 * 2;
+  const int64_t computed = row * (12 * options.max_tokens + 36 * 128);
+  if (available_bytes() < 5 * computed / 4)
+    GTEST_SKIP() << "expected " << 5 * computed / 4 << " bytes of free memory, found "
+                 << available_bytes();
+  return_free_memory();
+  const int64_t before = anonymous_bytes();
+  KvCache cache(config, options);
+  const auto kv = cache.new_sequence();
+  for (int64_t begin = 0; begin < options.max_tokens; begin += options.max_chunk) {
+    ASSERT_TRUE(kv->reserve(options.max_chunk));
+    for (int64_t layer = 0; layer < 48; ++layer) {
+      const KvView view = kv->layer(layer);
+      const int64_t page_bytes = view.page_rows * row / 2;
+      for (int64_t token = begin; token < begin + options.max_chunk; token += view.page_rows) {
+        const int64_t entry = token / view.page_rows % view.num_entries;
+        const int64_t page = view.page_table[entry];
+        std::memset(static_cast<std::byte*>(view.k_pages) + page * page_bytes, 1,
+                    static_cast<size_t>(page_bytes));
+        std::memset(static_cast<std::byte*>(view.v_pages) + page * page_bytes, 2,
+                    static_cast<size_t>(page_bytes));
+      }
+    }
+    kv->advance(options.max_chunk);
+  }
+  const int64_t measured = anonymous_bytes() - before;
+  RecordProperty("measured_bytes", std::to_string(measured));
+  EXPECT_GE(measured, row * 12 * options.max_tokens);
+  EXPECT_LE(measured, cache.num_bytes() + (int64_t{8} << 20));
+  if (whole) {
+    EXPECT_LE(static_cast<double>(measured), 1.02 * static_cast<double>(computed));
+    std::printf("measured %.3f GiB, computed %.3f GiB\n", static_cast<double>(measured) / 0x1p30,
+                static_cast<double>(computed) / 0x1p30);
+  }
 }
 
 }  // namespace
