@@ -268,6 +268,11 @@ std::unique_ptr<KvPrefix> KvCache::share(const KvPrefix& prefix) {
   return out;
 }
 
+bool KvCache::holds_alone(const KvPrefix& prefix) const {
+  return std::any_of(prefix.pages_.begin(), prefix.pages_.end(),
+                     [&](int32_t page) { return impl_->pool.num_holders(page) == 1; });
+}
+
 void KvCache::read_rows(const KvPrefix& prefix,
                         const std::function<void(std::span<const std::byte>)>& take) const {
   impl_->each_full_row(prefix.pages_, prefix.num_tokens_, false,

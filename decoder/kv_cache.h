@@ -131,6 +131,8 @@ class KvCache {
 
   /// Another holder of the same pages.
   std::unique_ptr<KvPrefix> share(const KvPrefix& prefix);
+  /// Whether some page would be free if nobody held this prefix.
+  bool holds_alone(const KvPrefix& prefix) const;
   /// The rows of full layers as bytes, layer by layer and page by page; prefix_bytes() in all.
   void read_rows(const KvPrefix& prefix,
                  const std::function<void(std::span<const std::byte>)>& take) const;

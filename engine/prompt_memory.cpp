@@ -1,6 +1,7 @@
 #include "engine/prompt_memory.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "core/check.h"
 #include "decoder/latent_attention.h"
@@ -8,7 +9,35 @@
 namespace onnuri {
 namespace {
 
-constexpr int64_t kMostEntries = 128;  // each is looked at by every request
+constexpr int64_t kMostEntries = 4096;
+
+// Mixes 64 bits (the finaliser of SplitMix64).
+uint64_t mixed(uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+uint64_t joined(uint64_t hash, uint64_t value) { return mixed(hash + 0x9e3779b97f4a7c15u + value); }
+
+// What same_token and same_medium compare, of all that begins before each boundary.
+PrefixChain chain_of(const PromptContent& content) {
+  PrefixChain out;
+  uint64_t hash =
+      joined(std::hash<std::string>()(content.tenant), static_cast<uint64_t>(content.num_axes));
+  size_t span = 0;
+  for (int64_t token = 0; token < content.size(); ++token) {
+    const auto at = static_cast<size_t>(token);
+    for (; span < content.spans.size() && content.spans[span].first_token == token; ++span)
+      hash = joined(hash, ContentKeyHasher()(content.keys[span]));
+    hash = joined(hash, static_cast<uint32_t>(content.ids[at]));
+    for (int64_t axis = 0; axis < content.num_axes; ++axis)
+      hash = joined(hash, std::bit_cast<uint32_t>(
+                              content.positions[static_cast<size_t>(axis * content.size()) + at]));
+    if (token + 1 == PrefixIndex::boundary(out.size())) out.push_back(hash);
+  }
+  return out;
+}
 
 int32_t visible_end(const PromptContent& content, int64_t token) {
   return content.visible_ends.empty() ? static_cast<int32_t>(token + 1)
@@ -90,22 +119,35 @@ PromptMemory::Snapshot* PromptMemory::best_snapshot(Entry& entry, const PromptCo
   return best;
 }
 
+// Whether a text that shares fewer than `limit` tokens could be of more use than `least` tokens.
+bool PromptMemory::may_help(const Entry& entry, int64_t least, int64_t limit) const {
+  if (limit <= least + 1) return false;
+  return !has_windows_ ||
+         std::any_of(entry.snapshots.begin(), entry.snapshots.end(), [&](const Snapshot& snapshot) {
+           return snapshot.windows.num_tokens > least && snapshot.windows.num_tokens < limit;
+         });
+}
+
 PromptMemory::Start PromptMemory::take(const PromptContent& prompt) {
   Start out;
-  out.note = !exact_                 ? "keys are chosen by the length of the prompt"
-             : prompt.tenant.empty() ? "nothing was kept"
-                                     : "nothing was kept of this tenant";
+  out.note = !exact_                             ? "keys are chosen by the length of the prompt"
+             : prompt.size() == 1                ? "the prompt is a single token"
+             : texts_of_.contains(prompt.tenant) ? "the text differs from token 0 on"
+             : prompt.tenant.empty()             ? "nothing was kept"
+                                                 : "nothing was kept of this tenant";
   Entry* best = nullptr;
   Snapshot* best_windows = nullptr;
-  int64_t most_shared = -1;
-  for (Entry& entry : entries_) {
-    if (entry.content.tenant != prompt.tenant || entry.content.num_axes != prompt.num_axes)
-      continue;
+  int64_t most_shared = 0;
+  const PrefixChain chain = chain_of(prompt);
+  index_.visit(chain, [&](uint64_t number, int64_t limit) {
+    if (limit <= out.reused + 1) return false;  // nor can any that comes later
+    Entry& entry = entries_.at(number);
+    if (limit <= most_shared + 1 && !may_help(entry, out.reused, limit)) return true;
     std::string note;
     const int64_t shared = shared_tokens(entry.content, prompt, note);
     Snapshot* const windows = has_windows_ ? best_snapshot(entry, prompt, shared) : nullptr;
     const int64_t usable = !has_windows_ ? shared : windows ? windows->windows.num_tokens : 0;
-    if (shared > most_shared) {
+    if (shared > most_shared || best == nullptr) {
       most_shared = shared;
       out.note = std::move(note);
     }
@@ -114,14 +156,15 @@ PromptMemory::Start PromptMemory::take(const PromptContent& prompt) {
       best = &entry;
       best_windows = windows;
     }
-  }
+    return true;
+  });
   if (most_shared > out.reused) {
     out.note = "the window layers are known behind token " + std::to_string(out.reused) +
                ", not behind token " + std::to_string(most_shared);
     out.branch = most_shared;
-  } else if (most_shared == 0 && out.note.empty()) {
-    out.note = "the prompt is a single token";
   }
+  if (const int64_t gone = index_.forgotten(chain); gone > out.reused && gone < prompt.size())
+    out.note = "what was kept up to token " + std::to_string(gone) + " has given way to others";
   if (best == nullptr) return out;
   best->used = ++clock_;
   if (best_windows != nullptr) best_windows->used = clock_;
@@ -173,8 +216,10 @@ void PromptMemory::keep(const KvSequence& kv, PromptContent content, int64_t beh
   shorten(content, tokens);
   Entry fresh;
   fresh.used = ++clock_;
-  for (size_t i = 0; i < entries_.size();) {
-    Entry& entry = entries_[i];
+  fresh.chain = chain_of(content);
+  for (const uint64_t number : index_.relatives(fresh.chain)) {
+    const auto at = entries_.find(number);
+    Entry& entry = at->second;
     const int64_t same = common_tokens(entry.content, content);
     const bool reads_alike =
         latent_block_ == 0 || entry.content.prompt_tokens == content.prompt_tokens;
@@ -187,21 +232,41 @@ void PromptMemory::keep(const KvSequence& kv, PromptContent content, int64_t beh
       fresh.snapshots.insert(fresh.snapshots.end(),
                              std::make_move_iterator(entry.snapshots.begin()),
                              std::make_move_iterator(entry.snapshots.end()));
-      entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(i));
-      continue;
+      remove(at, false);
     }
-    ++i;
   }
   fresh.prefix = kv.share(tokens);
   fresh.content = std::move(content);
   add_snapshot(fresh, std::move(windows));
-  entries_.push_back(std::move(fresh));
+  add(std::move(fresh));
   trim();
+}
+
+void PromptMemory::add(Entry entry) {
+  const auto [at, unused] = entries_.emplace(next_number_++, std::move(entry));
+  int64_t* count = nullptr;
+  try {
+    count = &texts_of_[at->second.content.tenant];
+    ++*count;
+    index_.add(at->first, at->second.chain);
+  } catch (...) {  // without memory for its books it is not kept
+    index_.remove(at->first, at->second.chain, false);
+    if (count && --*count == 0) texts_of_.erase(at->second.content.tenant);
+    entries_.erase(at);
+    throw;
+  }
+}
+
+PromptMemory::Entries::iterator PromptMemory::remove(Entries::iterator at, bool forget) {
+  const auto tenant = texts_of_.find(at->second.content.tenant);
+  if (--tenant->second == 0) texts_of_.erase(tenant);
+  index_.remove(at->first, at->second.chain, forget);
+  return entries_.erase(at);
 }
 
 KeptText PromptMemory::newest(const std::string& tenant) const {
   const Entry* newest = nullptr;
-  for (const Entry& entry : entries_)
+  for (const auto& [number, entry] : entries_)
     if (entry.content.tenant == tenant && (!newest || entry.used > newest->used)) newest = &entry;
   KeptText out;
   if (newest == nullptr) return out;
@@ -216,9 +281,10 @@ void PromptMemory::insert(KeptText text) {
   Entry entry;
   entry.used = ++clock_;
   entry.content = std::move(text.content);
+  entry.chain = chain_of(entry.content);
   entry.prefix = std::move(text.prefix);
   for (WindowSnapshot& windows : text.windows) add_snapshot(entry, std::move(windows));
-  entries_.push_back(std::move(entry));
+  add(std::move(entry));
   trim();
 }
 
@@ -234,32 +300,43 @@ void PromptMemory::add_snapshot(Entry& entry, WindowSnapshot windows) {
 
 // Within the budget; texts whose window layers nobody knows go with their last snapshot.
 void PromptMemory::trim() {
-  while (stats().snapshot_bytes > snapshot_bytes_) {
-    Entry* owner = nullptr;
+  int64_t bytes = stats().snapshot_bytes;
+  while (bytes > snapshot_bytes_) {
+    auto owner = entries_.end();
     size_t oldest = 0;
-    for (Entry& entry : entries_)
-      for (size_t i = 0; i < entry.snapshots.size(); ++i)
-        if (!owner || entry.snapshots[i].used < owner->snapshots[oldest].used) {
-          owner = &entry;
+    for (auto at = entries_.begin(); at != entries_.end(); ++at)
+      for (size_t i = 0; i < at->second.snapshots.size(); ++i)
+        if (owner == entries_.end() ||
+            at->second.snapshots[i].used < owner->second.snapshots[oldest].used) {
+          owner = at;
           oldest = i;
         }
-    if (owner == nullptr) return;
-    owner->snapshots.erase(owner->snapshots.begin() + static_cast<std::ptrdiff_t>(oldest));
-    if (owner->snapshots.empty()) entries_.erase(entries_.begin() + (owner - entries_.data()));
+    if (owner == entries_.end()) return;
+    std::vector<Snapshot>& snapshots = owner->second.snapshots;
+    bytes -= static_cast<int64_t>(snapshots[oldest].windows.rows.size());
+    snapshots.erase(snapshots.begin() + static_cast<std::ptrdiff_t>(oldest));
+    if (snapshots.empty()) remove(owner, true);
   }
   while (static_cast<int64_t>(entries_.size()) > kMostEntries) make_room();
 }
 
 bool PromptMemory::make_room() {
-  if (entries_.empty()) return false;
-  entries_.erase(std::min_element(entries_.begin(), entries_.end(),
-                                  [](const Entry& a, const Entry& b) { return a.used < b.used; }));
+  auto oldest = entries_.end(), oldest_alone = entries_.end();
+  for (auto at = entries_.begin(); at != entries_.end(); ++at) {
+    const auto older = [&](Entries::iterator than) {
+      return than == entries_.end() || at->second.used < than->second.used;
+    };
+    if (older(oldest)) oldest = at;
+    if (older(oldest_alone) && cache_->holds_alone(*at->second.prefix)) oldest_alone = at;
+  }
+  if (oldest == entries_.end()) return false;
+  remove(oldest_alone != entries_.end() ? oldest_alone : oldest, true);
   return true;
 }
 
 PromptMemory::Stats PromptMemory::stats() const {
   Stats out;
-  for (const Entry& entry : entries_) {
+  for (const auto& [number, entry] : entries_) {
     ++out.entries;
     out.pages += entry.prefix->num_pages();
     for (const Snapshot& snapshot : entry.snapshots)

@@ -9,11 +9,13 @@
 //     that only blocks that both prompts read alike are taken;
 //   - where an indexer chooses keys, equal scores are told apart by the length of the prompt:
 //     nothing is taken.
-// Pages of full layers are held together with whoever else holds them. Window layers are known
-// where a snapshot was taken: at the end of a prompt, at the end of an answer, and where an earlier
-// prompt went another way; of what lies between, the rest is computed again.
+// Kept texts are found by a chain of hashes over their blocks (engine/prefix_index.h) and compared
+// token by token. Pages of full layers are held together with whoever else holds them. Window
+// layers are known where a snapshot was taken: at the end of a prompt, at the end of an answer, and
+// where an earlier prompt went another way; of what lies between, the rest is computed again.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,6 +23,7 @@
 
 #include "core/content_hash.h"
 #include "decoder/kv_cache.h"
+#include "engine/prefix_index.h"
 #include "fusion/positions.h"
 
 namespace onnuri {
@@ -74,7 +77,8 @@ class PromptMemory {
   KeptText newest(const std::string& tenant) const;
   /// Keeps what newest() gave, perhaps in another process.
   void insert(KeptText text);
-  /// Gives up what was used least recently; false when nothing is left.
+  /// Gives up what was used least recently of the texts that hold pages alone, or of all; false
+  /// when nothing is left.
   bool make_room();
   Stats stats() const;
 
@@ -88,7 +92,9 @@ class PromptMemory {
     std::unique_ptr<KvPrefix> prefix;
     std::vector<Snapshot> snapshots;
     uint64_t used = 0;
+    PrefixChain chain;
   };
+  using Entries = std::map<uint64_t, Entry>;  // by a number that is never given twice
 
   int64_t shared_tokens(const PromptContent& kept, const PromptContent& prompt,
                         std::string& note) const;
@@ -97,6 +103,9 @@ class PromptMemory {
   /// The snapshot with most tokens that may be taken over, or null.
   Snapshot* best_snapshot(Entry& entry, const PromptContent& prompt, int64_t shared) const;
   void add_snapshot(Entry& entry, WindowSnapshot windows);
+  bool may_help(const Entry& entry, int64_t least, int64_t limit) const;
+  void add(Entry entry);
+  Entries::iterator remove(Entries::iterator at, bool forget);
   void trim();
 
   KvCache* cache_;
@@ -105,7 +114,10 @@ class PromptMemory {
   bool exact_ = true;         // whether rows of another prompt are these bits at all
   int64_t latent_block_ = 0;  // of latent attention; 0: there is none
   uint64_t clock_ = 0;
-  std::vector<Entry> entries_;
+  uint64_t next_number_ = 0;
+  Entries entries_;
+  PrefixIndex index_;
+  std::map<std::string, int64_t> texts_of_;  // tenants that have any
 };
 
 }  // namespace onnuri

@@ -174,6 +174,8 @@ TEST(PromptMemory, LatentsAreTakenOverInBlocks) {
   kept->generate(request_for({ids.begin(), ids.begin() + 1100}), {});
   const GenerateResult longer = kept->generate(request_for(ids), {});
   EXPECT_EQ(longer.usage.reused_tokens, 1024);
+  EXPECT_EQ(longer.usage.reused_latent, 1024);
+  EXPECT_EQ(longer.usage.reused_full, 0);
   EXPECT_NE(longer.usage.reuse_note.find("blocks"), std::string::npos) << longer.usage.reuse_note;
   expect_same(longer, fresh->generate(request_for(ids), {}));
   // Shorter than what was kept: the end of a prompt reads otherwise than its middle.
@@ -294,6 +296,37 @@ TEST(PromptMemory, AnyBeginningIsFound) {
     known.push_back(ids);  // and what was answered, but for the last token, which was never read
     known.back().insert(known.back().end(), found.token_ids.begin(), found.token_ids.end() - 1);
   }
+}
+
+// More texts than anybody would compare one by one.
+TEST(PromptMemory, HundredsOfTextsAreFound) {
+  EngineOptions options;
+  options.compute_dtype = "float32";
+  options.context_size = 512;
+  options.kv_cache_tokens = 1 << 16;
+  const auto kept = Engine::load(std::string(ONNURI_TEST_DATA) + "/golden/text/qwen3", options);
+  const auto text = [](int32_t number) {
+    std::vector<int32_t> ids = {1, 2, 3, 4, 5};  // how all of them begin
+    for (int32_t i = 0; i < 60; ++i) ids.push_back(3 + (number * 31 + i * (number % 7 + 1)) % 250);
+    return ids;
+  };
+  for (int32_t i = 0; i < 400; ++i) kept->generate(request_for(text(i), 1), {});
+  for (int32_t i = 0; i < 400; ++i)
+    EXPECT_EQ(kept->generate(request_for(text(i), 1), {}).usage.reused_tokens, 64) << i;
+}
+
+// What nobody else holds goes first; and whoever comes back is told.
+TEST(PromptMemory, SaysWhatHasGivenWay) {
+  EngineOptions options;
+  options.compute_dtype = "float32";
+  options.context_size = 512;
+  const auto kept = Engine::load(std::string(ONNURI_TEST_DATA) + "/golden/text/qwen3", options);
+  const auto text = [](int32_t number) { return std::vector<int32_t>(200, 3 + number); };
+  for (int32_t i = 0; i < 4; ++i) kept->generate(request_for(text(i), 1), {});
+  const Usage usage = kept->generate(request_for(text(0), 1), {}).usage;
+  EXPECT_EQ(usage.reused_tokens, 0);
+  EXPECT_NE(usage.reuse_note.find("given way"), std::string::npos) << usage.reuse_note;
+  EXPECT_NE(usage.reuse_note.find("192"), std::string::npos) << usage.reuse_note;
 }
 
 // A, then B, then A again: what A left is still there. A beginning that two texts share is known,
