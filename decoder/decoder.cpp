@@ -352,6 +352,10 @@ std::unique_ptr<Decoder> Decoder::load(const DecoderConfig& config, TensorSource
 
 int64_t Decoder::weight_bytes() const { return weights_->num_bytes(); }
 
+int64_t Decoder::rank_weight_bytes(int64_t num_ranks) const {
+  return weights_->rank_bytes(config_, num_ranks);
+}
+
 int64_t Decoder::mapped_bytes() const { return weights_->embed.num_bytes(); }
 
 int64_t Decoder::workspace_bytes() const { return workspace_->num_bytes(); }

@@ -33,6 +33,8 @@ class Decoder {
 
   const DecoderConfig& config() const { return config_; }
   int64_t weight_bytes() const;  // resident or mapped
+  /// Of one of `num_ranks` devices: DecoderWeights::rank_bytes.
+  int64_t rank_weight_bytes(int64_t num_ranks) const;
   int64_t streamed_bytes_per_token() const;
   /// Of the embedding table, which is read from the file as it is.
   int64_t mapped_bytes() const;

@@ -365,6 +365,40 @@ int64_t bytes_of(const LayerWeights& w) {
   return bytes;
 }
 
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// One device's part of the products of a layer.
+class RankBytes {
+ public:
+  RankBytes(const DecoderConfig& config, int64_t num_ranks) : c_(config), ranks_(num_ranks) {}
+
+  int64_t split(const PackedMatrix& m) const { return ceil_div(bytes_of(m), ranks_); }
+  int64_t split(const FfnWeights& w) const { return split(w.gate_up) + split(w.down); }
+  int64_t of(const LayerWeights& w) const {
+    int64_t bytes = qkv(w.qkv) + split(w.o) + bytes_of(w.pre_mixer_gate) +
+                    bytes_of(w.pre_ffn_gate) + split(w.ffn) + bytes_of(w.moe.router) +
+                    split(w.moe.shared);
+    for (const FfnWeights& expert : w.moe.experts) bytes += split(expert);
+    const LatentWeights& l = w.latent;
+    bytes += bytes_of(l.q_a) + split(l.q_up) + bytes_of(l.kv_a) + bytes_of(l.index_q) +
+             bytes_of(l.index_k) + bytes_of(l.index_weights);
+    int64_t by_head = 0;
+    for (const auto* heads : {&l.key_up, &l.key_down, &l.value_up})
+      for (const PackedMatrix& m : *heads) by_head += bytes_of(m);
+    return bytes + ceil_div(by_head, ranks_);
+  }
+
+ private:
+  int64_t qkv(const PackedMatrix& m) const {
+    const int64_t q = c_.num_heads * c_.head_dim;
+    const int64_t kv_head = c_.head_dim + c_.v_dim;
+    const int64_t rows = q + c_.num_kv_heads * kv_head;
+    return ceil_div(bytes_of(m) * (q / ranks_ + ceil_div(c_.num_kv_heads, ranks_) * kv_head), rows);
+  }
+  const DecoderConfig& c_;
+  int64_t ranks_;
+};
+
 int64_t streamed(const PackedMatrix& m) { return m.empty() ? 0 : m.streamed_bytes(); }
 int64_t streamed(const FfnWeights& w) { return streamed(w.gate_up) + streamed(w.down); }
 
@@ -374,6 +408,14 @@ int64_t DecoderWeights::num_bytes() const {
   int64_t bytes = embed.num_bytes() + bytes_of(head);
   for (const LayerWeights& w : layers) bytes += bytes_of(w);
   if (mtp) bytes += bytes_of(mtp->join) + bytes_of(mtp->layer) + bytes_of(mtp->head);
+  return bytes;
+}
+
+int64_t DecoderWeights::rank_bytes(const DecoderConfig& config, int64_t num_ranks) const {
+  const RankBytes rank(config, num_ranks);
+  int64_t bytes = rank.split(head);
+  for (const LayerWeights& w : layers) bytes += rank.of(w);
+  if (mtp) bytes += bytes_of(mtp->join) + rank.of(mtp->layer) + rank.split(mtp->head);
   return bytes;
 }
 

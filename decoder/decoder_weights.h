@@ -94,6 +94,11 @@ struct DecoderWeights {
   std::unique_ptr<MtpWeights> mtp;  // null without the module
 
   int64_t num_bytes() const;
+  /// What one of `num_ranks` devices holds of the products (all of num_bytes() but the table of
+  /// embeddings): query heads, columns of FFNs and of every expert, and rows of the head are shared
+  /// out; heads of keys and values too, at least one to each; what reads or makes the hidden state
+  /// in a narrow form (routers, latents, gates of norms, the indexer) is everywhere.
+  int64_t rank_bytes(const DecoderConfig& config, int64_t num_ranks) const;
   /// Bytes read for one token: every product once, of the routed experts those that it visits.
   int64_t streamed_bytes_per_token(const DecoderConfig& config) const;
 };

@@ -38,6 +38,9 @@ class MeasuredEngine {
   /// Makes the pass at the end of the context, so that memory_use() knows its buffers.
   virtual void rehearse(const LargestPass& pass) = 0;
   virtual int64_t context_size() const = 0;
+  /// From now on all sizes are those of one of `num_ranks` devices that share the model. Throws
+  /// kInvalidArgument where its heads cannot be shared out, kUnsupported where nothing can.
+  virtual void split(int64_t num_ranks);
   /// Keys and values of one sequence of `context` tokens: full and window layers.
   virtual MemoryUse kv_use(int64_t context) const = 0;
   /// Layers, bytes per token and the like, by kind of layer.

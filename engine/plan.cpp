@@ -24,11 +24,39 @@ void check_options(const PlanOptions& options) {
       fail(ErrorCode::kInvalidArgument, "expected ", name, " in [", least, ", ", most, "], found ",
            value);
   };
+  check("tensor_parallel", static_cast<double>(options.tensor_parallel), 1, kMostSide);
   check("concurrency", static_cast<double>(options.concurrency), 1, kMostConcurrency);
   check("memory_bytes", static_cast<double>(options.memory_bytes), 0, 1e18);
   check("image_width", static_cast<double>(options.image_width), 0, kMostSide);
   check("image_height", static_cast<double>(options.image_height), 0, kMostSide);
   check("sound_s", options.sound_s, 0, 24 * 3600);
+}
+
+struct Accelerator {
+  const char* name;
+  int64_t memory_bytes;
+};
+
+// As their makers state it in data sheets, in billions of bytes: a little less than the cards have,
+// which is what drivers take for themselves.
+constexpr Accelerator kAccelerators[] = {
+    {"a100-40gb", 40'000'000'000},     {"a100-80gb", 80'000'000'000},
+    {"h100-80gb", 80'000'000'000},     {"h200-141gb", 141'000'000'000},
+    {"b200-180gb", 180'000'000'000},   {"l40s-48gb", 48'000'000'000},
+    {"rtx-4090-24gb", 24'000'000'000}, {"rtx-5090-32gb", 32'000'000'000},
+};
+
+int64_t memory_of(const PlanOptions& options) {
+  if (options.device == "cpu")
+    return options.memory_bytes > 0 ? options.memory_bytes : available_bytes();
+  std::string known = "cpu";
+  for (const Accelerator& a : kAccelerators) {
+    if (options.device == a.name)
+      return options.memory_bytes > 0 ? options.memory_bytes : a.memory_bytes;
+    known += std::string(", ") + a.name;
+  }
+  fail(ErrorCode::kInvalidArgument, "expected a device of ", known, "; found \"", options.device,
+       "\"");
 }
 
 struct Item {
@@ -39,7 +67,8 @@ struct Item {
 /// A model that was sized, and what it would take for any context.
 class Plan {
  public:
-  Plan(const std::string& path, const PlanOptions& options) : options_(options) {
+  Plan(const std::string& path, const PlanOptions& options)
+      : options_(options), available_(memory_of(options)) {
     return_free_memory();
     const int64_t before = anonymous_bytes();
     files_ = open_config_files(path, CheckpointParts::kHeaders);
@@ -50,9 +79,9 @@ class Plan {
     measured_ = dynamic_cast<MeasuredEngine*>(engine_.get());
     ONNURI_CHECK(measured_ != nullptr);
     tables_ = std::max<int64_t>(0, anonymous_bytes() - before);
+    measured_->split(options.tensor_parallel);
     measured_->rehearse({options.image_width, options.image_height, options.sound_s});
     use_ = measured_->memory_use();
-    available_ = options.memory_bytes > 0 ? options.memory_bytes : available_bytes();
   }
 
   int64_t needed_bytes() const { return needed(measured_->context_size(), options_.concurrency); }
@@ -79,6 +108,9 @@ class Plan {
     out.set("items", std::move(list));
     out.set("needed_bytes", needed_bytes());
     out.set("mapped_bytes", use_.mapped);
+    out.set("device", options_.device);
+    out.set("tensor_parallel", options_.tensor_parallel);
+    out.set("needed_bytes_of_all", needed_bytes() * options_.tensor_parallel);
     out.set("available_bytes", available_);
     add_verdict(items, out);
     return out;
@@ -93,10 +125,20 @@ class Plan {
     return kv.kv_kept > budget / concurrency ? budget : kv.kv_kept * concurrency;
   }
 
+  // What lies on disk of keys and values that have a cap in memory.
+  int64_t beyond_cap(const MemoryUse& kv, int64_t concurrency) const {
+    if (options_.engine.kv_disk.empty()) return 0;
+    const int64_t cap =
+        options_.engine.kv_ram_bytes > 0 ? options_.engine.kv_ram_bytes : available_ / 2;
+    const int64_t windows = kv.kv_window * concurrency, full = kv.kv_full * concurrency;
+    return std::max<int64_t>(0, full - std::max<int64_t>(kv.kv_full, cap - windows));
+  }
+
   int64_t needed(int64_t context, int64_t concurrency) const {
     const MemoryUse kv = measured_->kv_use(context);
     int64_t bytes = 0;
     const bool overflow = __builtin_mul_overflow(kv.kv_full + kv.kv_window, concurrency, &bytes) ||
+                          __builtin_sub_overflow(bytes, beyond_cap(kv, concurrency), &bytes) ||
                           __builtin_add_overflow(bytes, fixed() + kept(kv, concurrency), &bytes);
     return overflow ? std::numeric_limits<int64_t>::max() : bytes;
   }
@@ -107,7 +149,8 @@ class Plan {
     const auto add = [&](const char* name, int64_t bytes) {
       if (bytes > 0) items.push_back({name, bytes});
     };
-    add("full layers' keys and values", kv.kv_full * options_.concurrency);
+    add("full layers' keys and values",
+        kv.kv_full * options_.concurrency - beyond_cap(kv, options_.concurrency));
     add("window layers' keys and values", kv.kv_window * options_.concurrency);
     add("window layers kept for later prompts", kept(kv, options_.concurrency));
     add("working memory of a pass", use_.scratch);
@@ -148,13 +191,13 @@ class Plan {
   }
 
   PlanOptions options_;
+  int64_t available_ = 0;
   ModelFiles files_;
   ModelConfig config_;
   std::unique_ptr<Engine> engine_;
   MeasuredEngine* measured_ = nullptr;
   MemoryUse use_;
   int64_t tables_ = 0;
-  int64_t available_ = 0;
 };
 
 // Memory of this process after the model was loaded and made its largest pass.
@@ -183,6 +226,12 @@ int64_t measure(const std::string& path, const PlanOptions& options, const Model
 
 }  // namespace
 
+std::vector<std::string> plan_device_names() {
+  std::vector<std::string> out = {"cpu"};
+  for (const Accelerator& a : kAccelerators) out.push_back(a.name);
+  return out;
+}
+
 std::string plan_model_json(const std::string& path, const PlanOptions& options) {
   const std::string what = "plan " + path;
   check_options(options);
@@ -192,6 +241,9 @@ std::string plan_model_json(const std::string& path, const PlanOptions& options)
 std::string check_plan_json(const std::string& path, const PlanOptions& options) {
   const std::string what = "check the plan of " + path;
   check_options(options);
+  if (options.tensor_parallel != 1 || options.device != "cpu")
+    fail(ErrorCode::kUnsupported, "expected a plan for this machine alone to be checked, found ",
+         options.tensor_parallel, " x ", options.device);
   return guard_memory(what.c_str(), [&] {
     PlanOptions one = options;
     one.concurrency = 1;

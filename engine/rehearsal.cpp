@@ -25,6 +25,25 @@ Image grey_picture(int64_t width, int64_t height) {
   return image;
 }
 
+void MeasuredEngine::split(int64_t num_ranks) {
+  if (num_ranks != 1)
+    fail(ErrorCode::kUnsupported, "expected a model that writes text to be shared by ", num_ranks,
+         " devices, found another kind");
+}
+
+void TextEngine::split(int64_t num_ranks) {
+  const DecoderConfig& decoder = config_.decoder;
+  const auto fits = [&](int64_t ranks) { return decoder.num_heads % ranks == 0; };
+  if (num_ranks < 1 || !fits(num_ranks)) {
+    std::string possible;
+    for (int64_t ranks = 1; ranks <= decoder.num_heads; ++ranks)
+      if (fits(ranks)) possible += (possible.empty() ? "" : ", ") + std::to_string(ranks);
+    fail(ErrorCode::kInvalidArgument, "expected a number of devices that ", decoder.num_heads,
+         " query heads can be shared out to (", possible, "), found ", num_ranks);
+  }
+  num_ranks_ = num_ranks;
+}
+
 MemoryUse TextEngine::kv_use(int64_t context) const {
   MemoryUse use;
   KvCacheOptions options = cache_->options();
@@ -35,11 +54,15 @@ MemoryUse TextEngine::kv_use(int64_t context) const {
     use.kv_full += KvCache::full_bytes(decoder, options);
     use.kv_window += KvCache::window_bytes(decoder, options);
   };
-  add(config_.decoder);
+  // Each device has at least one head; latents are everywhere.
+  DecoderConfig of_rank = config_.decoder;
+  of_rank.num_kv_heads = (of_rank.num_kv_heads + num_ranks_ - 1) / num_ranks_;
+  add(of_rank);
   options.disk_directory.clear();  // of the main decoder only
   // At the end of the prompt, and of the answer.
   if (memory_)
-    use.kv_kept = std::min(2 * cache_->snapshot_bytes(context), options_.prefix_snapshot_bytes);
+    use.kv_kept =
+        std::min(2 * cache_->snapshot_bytes(context) / num_ranks_, options_.prefix_snapshot_bytes);
   if (draft_cache_) add(decoder_->draft_config());
   if (draft_model_) add(draft_model_->decoder().config());
   return use;
@@ -50,7 +73,8 @@ JsonValue TextEngine::kv_facts() const { return cache_facts(config_.decoder, cac
 MemoryUse TextEngine::memory_use() const {
   MemoryUse use = kv_use(context_size_);
   use.weights = backend_.packed_bytes();
-  use.mapped = decoder_->mapped_bytes();
+  use.weights += decoder_->rank_weight_bytes(num_ranks_) - decoder_->rank_weight_bytes(1);
+  use.mapped = decoder_->mapped_bytes() / num_ranks_;
   if (draft_model_) use.mapped += draft_model_->decoder().mapped_bytes();
   use.scratch = backend_.scratch_bytes() + decoder_->workspace_bytes();
   use.encoder_scratch = encoder_peak_;

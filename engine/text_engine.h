@@ -123,6 +123,7 @@ class TextEngine final : public Engine, public MeasuredEngine {
   MemoryUse memory_use() const override;
   void rehearse(const LargestPass& pass) override;
   int64_t context_size() const override { return context_size_; }
+  void split(int64_t num_ranks) override;
   MemoryUse kv_use(int64_t context) const override;
   JsonValue kv_facts() const override;
 
@@ -246,6 +247,7 @@ class TextEngine final : public Engine, public MeasuredEngine {
   int64_t context_size_ = 0;
   double load_ms_ = 0;
   int64_t encoder_peak_ = 0;  // of the rehearsal, tensors
+  int64_t num_ranks_ = 1;     // devices that a plan shares the model out to
   std::mutex totals_mutex_;
   Totals totals_;  // guarded by totals_mutex_
 };

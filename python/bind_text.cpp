@@ -85,7 +85,7 @@ void bind_text(py::module_& module) {
       [](const py::object& path, int64_t context_size, int64_t concurrency,
          const std::string& compute_dtype, const std::string& kv_dtype, int num_threads,
          int64_t memory_bytes, const std::pair<int64_t, int64_t>& image_size, double sound_s,
-         bool check) {
+         bool check, const std::string& device, int64_t tensor_parallel) {
         PlanOptions options;
         options.engine.context_size = context_size;
         options.engine.compute_dtype = compute_dtype;
@@ -96,6 +96,8 @@ void bind_text(py::module_& module) {
         options.image_width = image_size.first;
         options.image_height = image_size.second;
         options.sound_s = sound_s;
+        options.device = device;
+        options.tensor_parallel = tensor_parallel;
         const std::string where = path_from(path);
         std::string text;
         {
@@ -107,7 +109,8 @@ void bind_text(py::module_& module) {
       py::arg("path"), py::kw_only(), py::arg("context_size") = 0, py::arg("concurrency") = 1,
       py::arg("compute_dtype") = "auto", py::arg("kv_dtype") = "", py::arg("num_threads") = 0,
       py::arg("memory_bytes") = 0, py::arg("image_size") = py::make_tuple(1920, 1080),
-      py::arg("sound_s") = 30.0, py::arg("check") = false);
+      py::arg("sound_s") = 30.0, py::arg("check") = false, py::arg("device") = "cpu",
+      py::arg("tensor_parallel") = 1);
   module.def("devices", [] { return json_object(devices_json()); });
 }
 

@@ -12,10 +12,8 @@ namespace {
 struct PlanCommand {
   ModelOptions model;
   PlanOptions plan;
-  std::string device = "cpu";
   std::string memory;
   std::string image = "1920x1080";
-  int64_t tensor_parallel = 1;
   bool check = false;
 };
 
@@ -49,9 +47,17 @@ void print_plan(const Json& plan) {
   line("context", std::to_string(plan.value("context", int64_t{0})) + " tokens x " +
                       std::to_string(plan.value("concurrency", int64_t{1})) +
                       (plan.value("concurrency", int64_t{1}) == 1 ? " sequence" : " sequences"));
+  const auto ranks = plan.value("tensor_parallel", int64_t{1});
+  if (ranks > 1 || plan.value("device", "cpu") != "cpu")
+    line("device", std::to_string(ranks) + " x " + plan.value("device", "") +
+                       (ranks > 1 ? "; each of them holds" : ""));
   for (const Json& item : plan.at("items"))
     line("  " + item.value("name", ""), human_bytes(item.value("bytes", 0.0)));
-  line("needed", human_bytes(plan.value("needed_bytes", 0.0)));
+  line("needed",
+       human_bytes(plan.value("needed_bytes", 0.0)) +
+           (ranks > 1
+                ? " on each, " + human_bytes(plan.value("needed_bytes_of_all", 0.0)) + " in all"
+                : ""));
   if (plan.value("mapped_bytes", 0.0) > 0)
     line("read from the file in place",
          human_bytes(plan.value("mapped_bytes", 0.0)) + " (the system may drop it)");
@@ -66,14 +72,15 @@ void print_plan(const Json& plan) {
   line("most sequences of this context", most > 0 ? std::to_string(most) : "none");
 }
 
+std::string device_names() {
+  std::string out;
+  for (const std::string& name : plan_device_names()) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
 void run(const PlanCommand& command) {
   PlanOptions options = command.plan;
   options.engine = engine_options(command.model);
-  options.engine.device = command.device;
-  if (command.tensor_parallel != 1)
-    throw Error(ErrorCode::kUnsupported,
-                "expected --tp 1: this build runs a model on one device, found --tp " +
-                    std::to_string(command.tensor_parallel));
   if (!command.memory.empty()) options.memory_bytes = parse_bytes(command.memory);
   parse_image(command.image, options);
   const std::string path = resolve_model(command.model);
@@ -104,9 +111,13 @@ void add_plan_command(CLI::App& app) {
                    "Sequences at once, each as long as the context")
       ->capture_default_str()
       ->check(CLI::Range(1, 65536));
-  plan->add_option("--device", command->device, "Where it would run")->capture_default_str();
-  plan->add_option("--tp", command->tensor_parallel, "Devices that share the model")
+  plan->add_option("--device", command->plan.device,
+                   "Whose memory it has to fit into: " + device_names())
       ->capture_default_str();
+  plan->add_option("--tp", command->plan.tensor_parallel,
+                   "Devices that share the model (tensor parallel); sizes are those of one of them")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
   plan->add_option("--memory", command->memory,
                    "Memory to fit into, such as 16GiB; what is free now unless given");
   plan->add_option("--image", command->image, "Largest picture that is to be read")
@@ -120,6 +131,7 @@ void add_plan_command(CLI::App& app) {
   set_examples(*plan,
                "  onnuri plan model.gguf --context 32768\n"
                "  onnuri plan ./K-EXAONE-236B --context 262144 --memory 512GiB --json\n"
+               "  onnuri plan ./K-EXAONE-236B --context 262144 --device h100-80gb --tp 8\n"
                "  onnuri plan ./config.json --concurrency 8 --kv-type bf16\n"
                "  onnuri plan model.gguf --context 1024 --check");
   plan->callback([command] { run(*command); });

@@ -256,5 +256,6 @@ def plan(
     compute_dtype: Literal["auto", "float32"] = "auto",
     kv_dtype: Literal["", "f32", "f16", "bf16", "int8", "fp8", "int4"] = "", num_threads: int = 0, memory_bytes: int = 0,
     image_size: tuple[int, int] = (1920, 1080), sound_s: float = 30.0, check: bool = False,
+    device: str = "cpu", tensor_parallel: int = 1,
 ) -> dict[str, Any]: ...
 def devices() -> dict[str, Any]: ...

@@ -144,6 +144,74 @@ TEST(Plan, ModelOf236BFromItsConfigAlone) {
   EXPECT_EQ(small.at("largest_context", "").as_int(""), 0);
 }
 
+TEST(Plan, DevicesShareAModel) {
+  PlanOptions options;
+  options.engine.context_size = 262144;
+  options.engine.kv_dtype = "bf16";
+  options.device = "h100-80gb";
+  const std::string path = kData + "/golden/configs/k_exaone_236b.json";
+  const JsonValue one = plan_of(path, options);
+  EXPECT_FALSE(one.at("fits", "").as_bool(""));
+  EXPECT_EQ(one.at("limit", "").as_string(""), "weights");
+  options.tensor_parallel = 8;
+  const JsonValue eight = plan_of(path, options);
+  EXPECT_TRUE(eight.at("fits", "").as_bool(""));
+  EXPECT_EQ(eight.at("available_bytes", "").as_int(""), 80'000'000'000);
+  const char* kFull = "full layers' keys and values";
+  EXPECT_EQ(8 * item(eight, kFull), item(one, kFull));  // 8 heads: one for each
+  // Routers and little else are on every device.
+  EXPECT_GT(8 * item(eight, "weights"), item(one, "weights"));
+  EXPECT_LT(8 * item(eight, "weights"), 101 * item(one, "weights") / 100);
+  EXPECT_EQ(eight.at("needed_bytes_of_all", "").as_int(""),
+            8 * eight.at("needed_bytes", "").as_int(""));
+  options.tensor_parallel = 16;  // two devices hold the same head
+  const JsonValue sixteen = plan_of(path, options);
+  EXPECT_EQ(item(sixteen, kFull), item(eight, kFull));
+  EXPECT_LT(item(sixteen, "weights"), item(eight, "weights"));
+  options.tensor_parallel = 7;
+  try {
+    plan_of(path, options);
+    ADD_FAILURE() << "expected 7 devices to be refused";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kInvalidArgument);
+    EXPECT_NE(std::string(e.what()).find("(1, 2, 4, 8, 16, 32, 64)"), std::string::npos)
+        << e.what();
+  }
+  options.tensor_parallel = 1;
+  options.device = "h1000";
+  EXPECT_THROW(plan_of(path, options), Error);
+  options.device = "l40s-48gb";
+  EXPECT_THROW(check_plan_json(path, options), Error);
+}
+
+TEST(Plan, KeysOnDiskTakeTheirCap) {
+  PlanOptions options;
+  options.engine.context_size = 262144;
+  options.engine.kv_dtype = "bf16";
+  options.memory_bytes = int64_t{600} << 30;
+  options.engine.kv_disk = ".";
+  options.engine.kv_ram_bytes = int64_t{3} << 30;
+  const std::string path = kData + "/golden/configs/k_exaone_236b.json";
+  const char* kFull = "full layers' keys and values";
+  const JsonValue one = plan_of(path, options);
+  EXPECT_LE(item(one, kFull), int64_t{3} << 30);
+  EXPECT_GE(item(one, kFull), int64_t{2} << 30);  // a layer is one of them
+  options.concurrency = 2;
+  EXPECT_LE(item(plan_of(path, options), kFull), int64_t{3} << 30);
+}
+
+// Latents are on every device, the heads that read them are not.
+TEST(Plan, LatentsAreNotShared) {
+  PlanOptions options = small_options();
+  const std::string path = kData + "/golden/text/deepseek_v3";
+  const JsonValue one = plan_of(path, options);
+  options.tensor_parallel = 2;
+  const JsonValue two = plan_of(path, options);
+  EXPECT_EQ(item(two, "full layers' keys and values"), item(one, "full layers' keys and values"));
+  EXPECT_LT(item(two, "weights"), item(one, "weights"));
+  EXPECT_GT(2 * item(two, "weights"), item(one, "weights"));
+}
+
 TEST(Plan, ConcurrencyMultipliesTheCaches) {
   const std::string path = kData + "/golden/text/gemma3";
   PlanOptions options = small_options();
