@@ -1,12 +1,11 @@
 // The loops around the quantised products, shared by the instruction sets.
 //
 // An including .cpp names its set as ONNURI_ISA and defines before:
-//   Totals, zero_totals(), finish_totals()      running sums of 16 outputs and one input row
-//   stream_block<Format>()                      one block of weights in memory times one input row
-//   Panel, kPanelBlocks, unpack_block<Format>() blocks of 16 rows unpacked to bytes
-//   kTileRows, tile_rows(), multiply_tile<Format>()  a few input rows times a panel
-// and the format structs. One input row streams the weights through registers; many rows unpack a
-// panel first and reuse it. Both add blocks in order, so the sums agree bit for bit.
+//   Totals, zero_totals(), finish_totals()  running sums of 16 outputs and one input row
+//   stream_block<Format, kRows>()           one block of weights in memory times input rows
+// and the format structs, and after the include product_format<Format>(): any number of rows, from
+// product_few_rows(), which streams the weights through registers, or in its own way. All add
+// blocks in order, so the sums agree bit for bit.
 #pragma once
 
 #include "kernels/linear_kernels.h"
@@ -33,68 +32,30 @@ void prefetch_block(const uint8_t* record, int b) {
   }
 }
 
-template <typename Format>
-void product_one_row(const LinearChunk& c) {
+template <typename Format, int kRows>
+void product_few_rows(const LinearChunk& c) {
   constexpr RecordLayout kLayout = layout_of<Format>();
-  const Int8Block* x = reinterpret_cast<const Int8Block*>(c.x);
+  const Int8Block* x[kRows];
+  for (int m = 0; m < kRows; ++m)
+    x[m] = reinterpret_cast<const Int8Block*>(c.x + m * c.x_stride_bytes);
   const int64_t num_records = c.group_bytes / kLayout.bytes();
   for (int64_t g = 0; g < c.num_groups; ++g) {
     const uint8_t* record = reinterpret_cast<const uint8_t*>(c.weights + g * c.group_bytes);
-    Totals totals = zero_totals();
+    Totals totals[kRows];
+    for (int m = 0; m < kRows; ++m) totals[m] = zero_totals();
     for (int64_t i = 0; i < num_records; ++i, record += kLayout.bytes()) {
       for (int b = 0; b < kLayout.num_blocks; ++b) {
         prefetch_block<Format>(record, b);
-        stream_block<Format>(record, b, x[i * kLayout.num_blocks + b], totals);
+        stream_block<Format, kRows>(record, b, x, i * kLayout.num_blocks + b, totals);
       }
     }
-    finish_totals(c, 0, g, totals);
+    for (int m = 0; m < kRows; ++m) finish_totals(c, m, g, totals[m]);
   }
 }
 
+/// All rows of a chunk: each instruction set's own.
 template <typename Format>
-void multiply_panel(const LinearChunk& c, const Panel& panel, int64_t group, int64_t first_block,
-                    int num_blocks) {
-  for (int64_t m = 0; m < c.num_rows;) {
-    const Int8Block* x[kTileRows] = {};
-    const int count = tile_rows(c.num_rows - m);
-    for (int i = 0; i < count; ++i) {
-      x[i] = reinterpret_cast<const Int8Block*>(c.x + (m + i) * c.x_stride_bytes) + first_block;
-    }
-    multiply_tile<Format>(count, panel, num_blocks, x, first_block == 0,
-                          workspace_sums(c, group, m));
-    m += count;
-  }
-}
-
-template <typename Format>
-void product_many_rows(const LinearChunk& c) {
-  constexpr RecordLayout kLayout = layout_of<Format>();
-  const int64_t total_blocks = c.group_bytes / kLayout.bytes() * kLayout.num_blocks;
-  Panel panel;
-  for (int64_t first = 0; first < total_blocks; first += kPanelBlocks) {
-    const int64_t left = total_blocks - first;
-    const int count = static_cast<int>(left < kPanelBlocks ? left : kPanelBlocks);
-    for (int64_t g = 0; g < c.num_groups; ++g) {
-      const uint8_t* group = reinterpret_cast<const uint8_t*>(c.weights + g * c.group_bytes);
-      for (int i = 0; i < count; ++i) {
-        const int64_t block = first + i;
-        unpack_block<Format>(group + block / kLayout.num_blocks * kLayout.bytes(),
-                             static_cast<int>(block % kLayout.num_blocks), i, &panel);
-      }
-      multiply_panel<Format>(c, panel, g, first, count);
-    }
-  }
-  finish_chunk(c);
-}
-
-template <typename Format>
-void product_format(const LinearChunk& c) {
-  if (c.num_rows == 1) {
-    product_one_row<Format>(c);
-  } else {
-    product_many_rows<Format>(c);
-  }
-}
+void product_format(const LinearChunk& c);
 
 void product_quantized(const LinearChunk& c) {
   switch (c.format) {

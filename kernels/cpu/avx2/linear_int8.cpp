@@ -139,10 +139,12 @@ __m256 stream_half(__m256 total, const uint8_t* record, int b, int half, const I
   }
 }
 
-template <typename Format>
-void stream_block(const uint8_t* record, int b, const Int8Block& x, Totals& totals) {
-  totals.half[0] = stream_half<Format>(totals.half[0], record, b, 0, x);
-  totals.half[1] = stream_half<Format>(totals.half[1], record, b, 1, x);
+template <typename Format, int kRows>
+void stream_block(const uint8_t* record, int b, const Int8Block* const* x, int64_t block,
+                  Totals* totals) {
+  static_assert(kRows == 1, "sixteen registers hold no more");
+  totals->half[0] = stream_half<Format>(totals->half[0], record, b, 0, x[0][block]);
+  totals->half[1] = stream_half<Format>(totals->half[1], record, b, 1, x[0][block]);
 }
 
 void store_scales(Panel* panel, int entry, int half, const RowScales& scales) {
@@ -339,6 +341,52 @@ void multiply_tile(int count, const Panel& panel, int num_blocks, const Int8Bloc
 #include "kernels/cpu/linear_impl.h"
 
 namespace onnuri::avx2 {
+namespace {
+
+// Many rows unpack a panel of weights first and reuse it.
+template <typename Format>
+void multiply_panel(const LinearChunk& c, const Panel& panel, int64_t group, int64_t first_block,
+                    int num_blocks) {
+  for (int64_t m = 0; m < c.num_rows;) {
+    const Int8Block* x[kTileRows] = {};
+    const int count = tile_rows(c.num_rows - m);
+    for (int i = 0; i < count; ++i) {
+      x[i] = reinterpret_cast<const Int8Block*>(c.x + (m + i) * c.x_stride_bytes) + first_block;
+    }
+    multiply_tile<Format>(count, panel, num_blocks, x, first_block == 0,
+                          workspace_sums(c, group, m));
+    m += count;
+  }
+}
+
+template <typename Format>
+void product_many_rows(const LinearChunk& c) {
+  constexpr RecordLayout kLayout = layout_of<Format>();
+  const int64_t total_blocks = c.group_bytes / kLayout.bytes() * kLayout.num_blocks;
+  Panel panel;
+  for (int64_t first = 0; first < total_blocks; first += kPanelBlocks) {
+    const int64_t left = total_blocks - first;
+    const int count = static_cast<int>(left < kPanelBlocks ? left : kPanelBlocks);
+    for (int64_t g = 0; g < c.num_groups; ++g) {
+      const uint8_t* group = reinterpret_cast<const uint8_t*>(c.weights + g * c.group_bytes);
+      for (int i = 0; i < count; ++i) {
+        const int64_t block = first + i;
+        unpack_block<Format>(group + block / kLayout.num_blocks * kLayout.bytes(),
+                             static_cast<int>(block % kLayout.num_blocks), i, &panel);
+      }
+      multiply_panel<Format>(c, panel, g, first, count);
+    }
+  }
+  finish_chunk(c);
+}
+
+template <typename Format>
+void product_format(const LinearChunk& c) {
+  if (c.num_rows == 1) return product_few_rows<Format, 1>(c);
+  product_many_rows<Format>(c);
+}
+
+}  // namespace
 
 void product_int8(const LinearChunk& c) { product_quantized(c); }
 

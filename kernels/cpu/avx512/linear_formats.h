@@ -12,24 +12,27 @@
 namespace onnuri::avx512 {
 namespace {
 
+// Formats are too many for the compiler to inline them by itself.
+#define ONNURI_INLINE inline __attribute__((always_inline))
+
 struct RowScales {
   __m512 scale[2];
   __m512 min[2];  // used when the format has one
 };
 
-RowScales same_scales(__m512 scale) { return {{scale, scale}, {scale, scale}}; }
+ONNURI_INLINE RowScales same_scales(__m512 scale) { return {{scale, scale}, {scale, scale}}; }
 
 enum class ScaleType { kHalf, kFloat, kBrain };
 
 /// Scales of 16 rows, the i-th such run of a record.
 template <ScaleType kType>
-__m512 load_scales(const uint8_t* record, int i) {
+ONNURI_INLINE __m512 load_scales(const uint8_t* record, int i) {
   if constexpr (kType == ScaleType::kHalf) return floats_from_halves(record + i * 32);
   if constexpr (kType == ScaleType::kBrain) return floats_from_bfloat16(record + i * 32);
   return _mm512_loadu_ps(reinterpret_cast<const float*>(record) + i * 16);
 }
 
-void unpack_nibbles(const uint8_t* block, __m512i* w) {
+ONNURI_INLINE void unpack_nibbles(const uint8_t* block, __m512i* w) {
   const __m512i mask = _mm512_set1_epi8(15);
   for (int v = 0; v < 4; ++v) {
     const __m512i bytes = load_bytes(block + v * 64);
@@ -38,7 +41,7 @@ void unpack_nibbles(const uint8_t* block, __m512i* w) {
   }
 }
 
-void unpack_two_bits(const uint8_t* block, __m512i* w) {
+ONNURI_INLINE void unpack_two_bits(const uint8_t* block, __m512i* w) {
   const __m512i mask = _mm512_set1_epi8(3);
   for (int p = 0; p < 2; ++p) {
     const __m512i plane = load_bytes(block + p * 64);
@@ -49,7 +52,7 @@ void unpack_two_bits(const uint8_t* block, __m512i* w) {
 }
 
 // Nibbles as levels of a table.
-void unpack_levels(const uint8_t* block, const LevelTable& table, __m512i* w) {
+ONNURI_INLINE void unpack_levels(const uint8_t* block, const LevelTable& table, __m512i* w) {
   const __m512i levels =
       _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(table.bytes)));
   unpack_nibbles(block, w);
@@ -57,7 +60,7 @@ void unpack_levels(const uint8_t* block, const LevelTable& table, __m512i* w) {
 }
 
 // Adds bit v of the plane as the fifth bit of vector v.
-void add_fifth_bits(const uint8_t* plane_bytes, __m512i* w) {
+ONNURI_INLINE void add_fifth_bits(const uint8_t* plane_bytes, __m512i* w) {
   const __m512i plane = load_bytes(plane_bytes);
   const __m512i bit = _mm512_set1_epi8(16);
   const __m512i moved[8] = {_mm512_slli_epi16(plane, 4),
@@ -72,7 +75,7 @@ void add_fifth_bits(const uint8_t* plane_bytes, __m512i* w) {
 }
 
 // The same as the third bit.
-void add_third_bits(const uint8_t* plane_bytes, __m512i* w) {
+ONNURI_INLINE void add_third_bits(const uint8_t* plane_bytes, __m512i* w) {
   const __m512i plane = load_bytes(plane_bytes);
   const __m512i bit = _mm512_set1_epi8(4);
   const __m512i moved[8] = {
@@ -89,11 +92,11 @@ struct SmallFormat {
   static constexpr bool kHalves = false;
   static constexpr int kOffset = kHasMin_ ? 0 : (kHasFifthBit ? 16 : 8);
 
-  static void weights(const uint8_t* block, __m512i* w) {
+  static ONNURI_INLINE void weights(const uint8_t* block, __m512i* w) {
     unpack_nibbles(block, w);
     if constexpr (kHasFifthBit) add_fifth_bits(block + 256, w);
   }
-  static RowScales scales(const uint8_t* record, int b) {
+  static ONNURI_INLINE RowScales scales(const uint8_t* record, int b) {
     RowScales out = same_scales(load_scales<kScale>(record, b));
     if constexpr (kHasMin) out.min[0] = floats_from_halves(record + 64 + b * 32);
     return out;
@@ -107,11 +110,11 @@ struct BytesFormat {
   static constexpr bool kHalves = false;
   static constexpr int kOffset = 128;
 
-  static void weights(const uint8_t* block, __m512i* w) {
+  static ONNURI_INLINE void weights(const uint8_t* block, __m512i* w) {
     const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
     for (int v = 0; v < 8; ++v) w[v] = _mm512_xor_si512(load_bytes(block + v * 64), sign);
   }
-  static RowScales scales(const uint8_t* record, int b) {
+  static ONNURI_INLINE RowScales scales(const uint8_t* record, int b) {
     RowScales out = same_scales(load_scales<kScale>(record, b));
     if constexpr (kHasMin) out.min[0] = load_scales<kScale>(record + 128, b);
     return out;
@@ -125,8 +128,10 @@ struct I4Format {
   static constexpr bool kHalves = false;
   static constexpr int kOffset = 128;
 
-  static void weights(const uint8_t* block, __m512i* w) { unpack_levels(block, kIq4Plus128, w); }
-  static RowScales scales(const uint8_t* record, int b) {
+  static ONNURI_INLINE void weights(const uint8_t* block, __m512i* w) {
+    unpack_levels(block, kIq4Plus128, w);
+  }
+  static ONNURI_INLINE RowScales scales(const uint8_t* record, int b) {
     return same_scales(load_scales<ScaleType::kHalf>(record, b));
   }
 };
@@ -134,7 +139,7 @@ struct I4Format {
 struct I4KFormat : I4Format {
   static constexpr WeightFormat kWeightFormat = WeightFormat::kI4K;
 
-  static RowScales scales(const uint8_t* record, int b) {
+  static ONNURI_INLINE RowScales scales(const uint8_t* record, int b) {
     return same_scales(
         _mm512_mul_ps(floats_from_halves(record), floats_from_i8(record + 32 + b * 16)));
   }
@@ -146,8 +151,10 @@ struct F4Format {
   static constexpr bool kHalves = false;
   static constexpr int kOffset = 16;
 
-  static void weights(const uint8_t* block, __m512i* w) { unpack_levels(block, kFp4Plus16, w); }
-  static RowScales scales(const uint8_t* record, int b) {
+  static ONNURI_INLINE void weights(const uint8_t* block, __m512i* w) {
+    unpack_levels(block, kFp4Plus16, w);
+  }
+  static ONNURI_INLINE RowScales scales(const uint8_t* record, int b) {
     return same_scales(load_scales<ScaleType::kBrain>(record, b));
   }
 };
@@ -156,7 +163,7 @@ struct F4HFormat : F4Format {
   static constexpr WeightFormat kWeightFormat = WeightFormat::kF4H;
   static constexpr bool kHalves = true;
 
-  static RowScales scales(const uint8_t* record, int b) {
+  static ONNURI_INLINE RowScales scales(const uint8_t* record, int b) {
     const __m512 low = load_scales<ScaleType::kFloat>(record, b * 2);
     return {{low, load_scales<ScaleType::kFloat>(record, b * 2 + 1)}, {low, low}};
   }
@@ -168,8 +175,8 @@ struct Q2KFormat {
   static constexpr bool kHalves = true;
   static constexpr int kOffset = 0;
 
-  static void weights(const uint8_t* block, __m512i* w) { unpack_two_bits(block, w); }
-  static RowScales scales(const uint8_t* record, int b) {
+  static ONNURI_INLINE void weights(const uint8_t* block, __m512i* w) { unpack_two_bits(block, w); }
+  static ONNURI_INLINE RowScales scales(const uint8_t* record, int b) {
     const __m512 d = floats_from_halves(record);
     const __m512 minus_dmin = _mm512_sub_ps(_mm512_setzero_ps(), floats_from_halves(record + 32));
     RowScales out = same_scales(d);
@@ -193,11 +200,11 @@ struct Q3KFormat {
   static constexpr bool kHalves = true;
   static constexpr int kOffset = 4;
 
-  static void weights(const uint8_t* block, __m512i* w) {
+  static ONNURI_INLINE void weights(const uint8_t* block, __m512i* w) {
     unpack_two_bits(block, w);
     add_third_bits(block + 128, w);
   }
-  static RowScales scales(const uint8_t* record, int b) {
+  static ONNURI_INLINE RowScales scales(const uint8_t* record, int b) {
     const __m512 d = load_scales<ScaleType::kFloat>(record, 0);
     const uint8_t* bytes = record + 64 + b * 32;
     return {{_mm512_mul_ps(d, floats_from_i8(bytes)), _mm512_mul_ps(d, floats_from_i8(bytes + 16))},
@@ -212,11 +219,11 @@ struct SuperFormat {
   static constexpr bool kHalves = false;
   static constexpr int kOffset = 0;
 
-  static void weights(const uint8_t* block, __m512i* w) {
+  static ONNURI_INLINE void weights(const uint8_t* block, __m512i* w) {
     unpack_nibbles(block, w);
     if constexpr (kHasFifthBit) add_fifth_bits(block + 256, w);
   }
-  static RowScales scales(const uint8_t* record, int b) {
+  static ONNURI_INLINE RowScales scales(const uint8_t* record, int b) {
     const __m512 scale =
         _mm512_mul_ps(floats_from_halves(record), floats_from_u8(record + 64 + b * 16));
     const __m512 min =
@@ -232,7 +239,7 @@ struct Q6KFormat {
   static constexpr bool kHalves = true;
   static constexpr int kOffset = 32;
 
-  static void weights(const uint8_t* block, __m512i* w) {
+  static ONNURI_INLINE void weights(const uint8_t* block, __m512i* w) {
     unpack_nibbles(block, w);
     const __m512i bits = _mm512_set1_epi8(0x30);
     for (int p = 0; p < 2; ++p) {
@@ -244,7 +251,7 @@ struct Q6KFormat {
       }
     }
   }
-  static RowScales scales(const uint8_t* record, int b) {
+  static ONNURI_INLINE RowScales scales(const uint8_t* record, int b) {
     const __m512 d = _mm512_loadu_ps(reinterpret_cast<const float*>(record));
     const uint8_t* bytes = record + 64 + b * 32;
     return {{_mm512_mul_ps(d, floats_from_i8(bytes)), _mm512_mul_ps(d, floats_from_i8(bytes + 16))},

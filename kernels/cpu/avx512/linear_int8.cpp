@@ -9,14 +9,7 @@
 namespace onnuri::avx512 {
 namespace {
 
-constexpr int kPanelBlocks = 16;  // columns of a panel: 512
-constexpr int kTileRows = 8;      // input rows per register tile
-
-struct alignas(64) Panel {
-  uint8_t weights[kPanelBlocks][8][64];
-  float scale[kPanelBlocks][2][16];
-  float min[kPanelBlocks][2][16];
-};
+constexpr int64_t kTileRows = 8;  // input rows in registers beside a block of weights
 
 struct Totals {
   __m512 sums;
@@ -30,7 +23,7 @@ void finish_totals(const LinearChunk& c, int64_t row, int64_t group, const Total
 
 // -kOffset * sum of x over the block.
 template <int kOffset>
-__m512i preset_sums(const Int8Block& x) {
+ONNURI_INLINE __m512i preset_sums(const Int8Block& x) {
   const __m512i ones = _mm512_set1_epi16(1);
   if constexpr (kOffset == 8) return _mm512_madd_epi16(broadcast_word(x.minus_8), ones);
   if constexpr (kOffset == 16) return _mm512_madd_epi16(broadcast_word(x.minus_16), ones);
@@ -42,7 +35,7 @@ __m512i preset_sums(const Int8Block& x) {
 
 // The same over 16 of the columns: -32 times their sum is at hand.
 template <int kOffset>
-__m512i preset_half_sums(const Int8Block& x, int part) {
+ONNURI_INLINE __m512i preset_half_sums(const Int8Block& x, int part) {
   const __m512i sums = _mm512_madd_epi16(broadcast_word(x.minus_32[part]), _mm512_set1_epi16(1));
   if constexpr (kOffset == 4) return shift_right_int32<3>(sums);
   if constexpr (kOffset == 16) return shift_right_int32<1>(sums);
@@ -50,15 +43,14 @@ __m512i preset_half_sums(const Int8Block& x, int part) {
   return _mm512_setzero_si512();
 }
 
-__m512 add_scaled_sum(__m512 total, __m512i sums, __m512 scale, const Int8Block& x) {
+ONNURI_INLINE __m512 add_scaled_sum(__m512 total, __m512i sums, __m512 scale, const Int8Block& x) {
   return _mm512_fmadd_ps(floats_from_int32(sums), _mm512_mul_ps(scale, _mm512_set1_ps(x.d)), total);
 }
 
-// Eight or four steps of a block of 16 rows times kRows input rows. `w` may be registers or a
-// panel.
+// Eight or four steps of a block of 16 rows times kRows input rows.
 template <int kRows>
-void add_steps(__m512i* sums, const __m512i* w, int begin, int end, const Int8Block* const* x,
-               int64_t b) {
+ONNURI_INLINE void add_steps(__m512i* sums, const __m512i* w, int begin, int end,
+                             const Int8Block* const* x, int64_t b) {
   for (int v = begin; v < end; ++v) {
     const __m512i weights = w[v];
     for (int m = 0; m < kRows; ++m) {
@@ -68,8 +60,8 @@ void add_steps(__m512i* sums, const __m512i* w, int begin, int end, const Int8Bl
 }
 
 template <typename Format, int kRows>
-void add_block(__m512* totals, const __m512i* w, const RowScales& scales, const Int8Block* const* x,
-               int64_t b) {
+ONNURI_INLINE void add_block(__m512* totals, const __m512i* w, const RowScales& scales,
+                             const Int8Block* const* x, int64_t b) {
   __m512i sums[kRows];
   if constexpr (Format::kHalves) {
     for (int part = 0; part < 2; ++part) {
@@ -97,56 +89,16 @@ void add_block(__m512* totals, const __m512i* w, const RowScales& scales, const 
   }
 }
 
-template <typename Format>
-void stream_block(const uint8_t* record, int b, const Int8Block& x, Totals& totals) {
-  constexpr RecordLayout kLayout = record_layout(Format::kWeightFormat);
-  const Int8Block* row = &x;
-  __m512i w[8];
-  Format::weights(record + kLayout.block_begin + b * kLayout.block_bytes, w);
-  add_block<Format, 1>(&totals.sums, w, Format::scales(record, b), &row, 0);
-}
-
 template <typename Format, int kRows>
-void multiply_rows(const Panel& panel, int num_blocks, const Int8Block* const* x, bool first,
-                   float* sums) {
-  __m512 totals[kRows];
-  for (int m = 0; m < kRows; ++m) {
-    totals[m] = first ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + m * kGroupRows);
-  }
-  for (int b = 0; b < num_blocks; ++b) {
-    const RowScales scales = {
-        {_mm512_load_ps(panel.scale[b][0]), _mm512_load_ps(panel.scale[b][1])},
-        {_mm512_load_ps(panel.min[b][0]), _mm512_load_ps(panel.min[b][1])}};
-    add_block<Format, kRows>(totals, reinterpret_cast<const __m512i*>(panel.weights[b]), scales, x,
-                             b);
-  }
-  for (int m = 0; m < kRows; ++m) _mm512_storeu_ps(sums + m * kGroupRows, totals[m]);
-}
-
-int tile_rows(int64_t left) { return left >= 8 ? 8 : (left >= 4 ? 4 : (left >= 2 ? 2 : 1)); }
-
-template <typename Format>
-void multiply_tile(int count, const Panel& panel, int num_blocks, const Int8Block* const* x,
-                   bool first, float* sums) {
-  switch (count) {
-    case 8: return multiply_rows<Format, 8>(panel, num_blocks, x, first, sums);
-    case 4: return multiply_rows<Format, 4>(panel, num_blocks, x, first, sums);
-    case 2: return multiply_rows<Format, 2>(panel, num_blocks, x, first, sums);
-    default: return multiply_rows<Format, 1>(panel, num_blocks, x, first, sums);
-  }
-}
-
-template <typename Format>
-void unpack_block(const uint8_t* record, int b, int i, Panel* panel) {
+ONNURI_INLINE void stream_block(const uint8_t* record, int b, const Int8Block* const* x,
+                                int64_t block, Totals* totals) {
   constexpr RecordLayout kLayout = record_layout(Format::kWeightFormat);
   __m512i w[8];
   Format::weights(record + kLayout.block_begin + b * kLayout.block_bytes, w);
-  for (int v = 0; v < 8; ++v) _mm512_store_si512(panel->weights[i][v], w[v]);
-  const RowScales scales = Format::scales(record, b);
-  for (int part = 0; part < 2; ++part) {
-    _mm512_store_ps(panel->scale[i][part], scales.scale[part]);
-    _mm512_store_ps(panel->min[i][part], scales.min[part]);
-  }
+  __m512 sums[kRows];
+  for (int m = 0; m < kRows; ++m) sums[m] = totals[m].sums;
+  add_block<Format, kRows>(sums, w, Format::scales(record, b), x, block);
+  for (int m = 0; m < kRows; ++m) totals[m].sums = sums[m];
 }
 
 }  // namespace
@@ -156,6 +108,36 @@ void unpack_block(const uint8_t* record, int b, int i, Panel* panel) {
 #include "kernels/cpu/linear_impl.h"
 
 namespace onnuri::avx512 {
+namespace {
+
+template <typename Format>
+void product_tile(const LinearChunk& c) {
+  switch (c.num_rows) {
+    case 1: return product_few_rows<Format, 1>(c);
+    case 2: return product_few_rows<Format, 2>(c);
+    case 3: return product_few_rows<Format, 3>(c);
+    case 4: return product_few_rows<Format, 4>(c);
+    case 5: return product_few_rows<Format, 5>(c);
+    case 6: return product_few_rows<Format, 6>(c);
+    case 7: return product_few_rows<Format, 7>(c);
+    default: return product_few_rows<Format, 8>(c);
+  }
+}
+
+// Weights of a chunk stay in a cache: to unpack them again for every tile takes less than to write
+// them down and read them again.
+template <typename Format>
+void product_format(const LinearChunk& c) {
+  for (int64_t m = 0; m < c.num_rows; m += kTileRows) {
+    LinearChunk tile = c;
+    tile.x += m * c.x_stride_bytes;
+    tile.y += m * c.y_stride;
+    tile.num_rows = c.num_rows - m < kTileRows ? c.num_rows - m : kTileRows;
+    product_tile<Format>(tile);
+  }
+}
+
+}  // namespace
 
 void product_int8(const LinearChunk& c) { product_quantized(c); }
 
