@@ -21,7 +21,7 @@ namespace {
 
 using testing::TemporaryFolder;
 
-const std::string kFolder = std::string(ONNURI_TEST_DATA) + "/golden/text/exaone_moe_deep";
+const std::string kFolder = std::string(ONNURI_TEST_DATA) + "/golden/deep/exaone_moe";
 constexpr double kTolerance = 1e-3;  // of the standard deviation of the logits
 
 std::vector<int32_t> deep_ids(int64_t count, int64_t vocab_size) {

@@ -9,9 +9,11 @@
 #include <random>
 #include <thread>
 
+#include "core/checkpoint.h"
 #include "core/json.h"
 #include "onnuri/engine.h"
 #include "onnuri/error.h"
+#include "tests/encoders/signal.h"
 #include "tests/support/noise_image.h"
 #include "tests/support/sanitized.h"
 
@@ -179,6 +181,38 @@ TEST(ManyRequestsOf, PicturesBesideText) {
   const FloatMatrix rows = engine->encode_image(requests[0].images[0]);
   for (size_t i = 0; i < requests.size(); ++i) expect_same(found[i].get(), expected[i]);
   EXPECT_EQ(rows.values, engine->encode_image(requests[0].images[0]).values);
+}
+
+TEST(ManyRequestsOf, SoundBesideText) {
+  EngineOptions options = small_options();
+  options.encoder_step_tokens = 1;
+  options.encoder_cache_bytes = 0;
+  const std::string folder = "hearing/qwen2_5_omni";
+  const auto golden =
+      Checkpoint::open(std::string(ONNURI_TEST_DATA) + "/golden/" + folder + "/golden.safetensors");
+  const auto ints = [&](const std::string& name) {
+    const TensorView view = golden->find(name);
+    return std::vector<int32_t>(view.as<int32_t>(), view.as<int32_t>() + view.num_elements());
+  };
+  const auto engine = load(folder, options);
+  std::vector<GenerateRequest> requests;
+  std::mt19937 random(10);
+  for (int i = 0; i < 6; ++i) {
+    const std::string end = "_" + std::to_string(i);
+    requests.push_back(request_for(i % 2 == 0 ? ints("ids" + end) : random_ids(60, random), 8));
+    if (i % 2 != 0) continue;
+    for (const int32_t length : ints("lengths" + end))
+      requests.back().audios.push_back({16000, golden_signal(length)});
+  }
+  std::vector<GenerateResult> expected;
+  for (const GenerateRequest& request : requests) expected.push_back(engine->generate(request, {}));
+  for (int round = 0; round < 3; ++round) {
+    std::vector<std::future<GenerateResult>> found;
+    for (const GenerateRequest& request : requests)
+      found.push_back(
+          std::async(std::launch::async, [&] { return engine->generate(request, {}); }));
+    for (size_t i = 0; i < requests.size(); ++i) expect_same(found[i].get(), expected[i]);
+  }
 }
 
 TEST(ManyRequestsOf, OneFailsAlone) {

@@ -1,4 +1,4 @@
-"""Makes tests/golden/text/exaone_moe_deep: a tiny random K-EXAONE and its logits at a depth of 32K tokens.
+"""Makes tests/golden/deep/exaone_moe: a tiny random K-EXAONE and its logits at a depth of 32K tokens.
 
 A folder as make_text_goldens.py writes it, but with windows of 128 and positions to 65536, and
 golden.safetensors with
@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from make_text_goldens import MOE, hub_spelling, make_config, randomize
 from tiny_checkpoint import fresh, margins, save_model
 
-OUT = pathlib.Path(__file__).resolve().parent / "text" / "exaone_moe_deep"
+OUT = pathlib.Path(__file__).resolve().parent / "deep" / "exaone_moe"
 NUM_TOKENS = 32768 + 57
 ROWS = [100, 127, 128, 129, 4095, 16384, 32000, 32767, NUM_TOKENS - 1]
 CHUNK = 1024
