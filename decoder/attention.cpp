@@ -7,6 +7,7 @@
 #include "decoder/differential_attention.h"
 #include "decoder/kv_cache.h"
 #include "decoder/latent_attention.h"
+#include "decoder/linear_attention.h"
 
 namespace onnuri {
 
@@ -67,11 +68,19 @@ void run_attention(Backend& backend, const DecoderConfig& config, int64_t layer_
                                x, store, out, workspace);
     return;
   }
+  if (spec.mixer == MixerKind::kGatedDelta) {
+    run_linear_attention(backend, config, layer_index, weights, sequences, query_rows, x, store,
+                         out, workspace);
+    return;
+  }
   const int64_t q_width = config.num_heads * config.head_dim;
   const int64_t k_width = config.num_kv_heads * config.head_dim;
   const int64_t v_width = config.num_kv_heads * config.v_dim;
 
-  const MatrixView qkv = workspace.get(Buffer::kQkv, x.rows, q_width + k_width + v_width);
+  const int64_t gate_width = spec.output_gate ? config.num_heads * config.v_dim : 0;
+
+  const MatrixView qkv =
+      workspace.get(Buffer::kQkv, x.rows, q_width + k_width + v_width + gate_width);
   linear(backend, x, weights.qkv, weights.qkv_bias.f32(), qkv);
   const MatrixView q = columns(qkv, 0, q_width);
   const MatrixView k = columns(qkv, q_width, k_width);
@@ -119,6 +128,15 @@ void run_attention(Backend& backend, const DecoderConfig& config, int64_t layer_
   const MatrixView mixed =
       workspace.get(Buffer::kAttention, out.rows, config.num_heads * config.v_dim);
   attention_paged(backend, queries, workspace.segments, params, mixed);
+  if (spec.output_gate) {
+    MatrixView gate = columns(qkv, q_width + k_width + v_width, gate_width);
+    if (!query_rows.all) {
+      const MatrixView all = gate;
+      gate = workspace.get(Buffer::kQueries, out.rows, gate_width);
+      gather(query_rows.subset, all, gate);
+    }
+    gate_sigmoid(backend, gate, mixed);
+  }
 
   const std::array<LinearTask, 1> task = {
       LinearTask{&weights.o, weights.o_bias.f32(), out, store == Store::kAdd}};

@@ -1,5 +1,5 @@
 // The attention half of a layer: q, k, v as one product, norm and rope per head, cache, attention,
-// output product.
+// gate, output product.
 #pragma once
 
 #include "decoder/batch.h"

@@ -149,12 +149,32 @@ void check_differential(const DecoderConfig& c, const LayerSpec& layer, const st
   if (layer.sinks) unsupported(where, "sinks with differential attention");
 }
 
+void check_delta(const DeltaSpec& delta, const LayerSpec& layer, const std::string& where) {
+  check_size("delta.num_k_heads", delta.num_k_heads, int64_t{1} << 14);
+  check_size("delta.num_v_heads", delta.num_v_heads, int64_t{1} << 14);
+  check_size("delta.k_dim", delta.k_dim, int64_t{1} << 12);
+  check_size("delta.v_dim", delta.v_dim, int64_t{1} << 12);
+  check_size("delta.conv_taps", delta.conv_taps, 64);
+  if (delta.num_v_heads % delta.num_k_heads != 0) {
+    fail(ErrorCode::kCorruptData,
+         "expected delta.num_k_heads to divide delta.num_v_heads = ", delta.num_v_heads, " in ",
+         where, ", found ", delta.num_k_heads);
+  }
+  if (layer.window > 0) unsupported(where, "windows of linear attention");
+  if (layer.qk_norm || layer.q_bias || layer.k_bias || layer.v_bias || layer.sinks ||
+      layer.output_gate) {
+    unsupported(where, "biases, sinks, qk_norm or output_gate with linear attention");
+  }
+}
+
 void check_layer(const DecoderConfig& config, const LayerSpec& layer, const std::string& where) {
   if (layer.mixer == MixerKind::kMla) {
     check_latent(config, layer, where);
   } else {
     if (is_differential(layer)) check_differential(config, layer, where);
-    if (layer.output_gate) unsupported(where, "output_gate");
+    if (layer.is_linear()) check_delta(config.delta, layer, where);
+    if (layer.output_gate && (layer.mixer != MixerKind::kGqa || config.v_dim != config.head_dim))
+      unsupported(where, "output_gate");
     if (layer.sparse_index) unsupported(where, "sparse_index");
   }
   if (layer.mixer == MixerKind::kGqa && config.num_heads % config.num_kv_heads != 0) {
@@ -207,7 +227,14 @@ int64_t mixer_parameters(const DecoderConfig& c, const LayerSpec& layer) {
                            : 0;
     return q + kv + c.num_heads * m.v_dim * h + biases + index;
   }
-  const int64_t q = c.num_heads * c.head_dim;
+  if (layer.is_linear()) {
+    const DeltaSpec& d = c.delta;
+    const int64_t values = d.num_v_heads * d.v_dim;
+    const int64_t inputs = 2 * d.num_k_heads * d.k_dim + values;
+    return h * (inputs + values + 2 * d.num_v_heads) + inputs * d.conv_taps + 2 * d.num_v_heads +
+           d.v_dim + values * h + (layer.o_bias ? h : 0);
+  }
+  const int64_t q = c.num_heads * (c.head_dim + (layer.output_gate ? c.v_dim : 0));
   const int64_t k = c.num_kv_heads * c.head_dim;
   const int64_t v = c.num_kv_heads * c.v_dim;
   int64_t n = h * (q + k + v);
@@ -235,7 +262,8 @@ int64_t ffn_parameters(const DecoderConfig& c, const LayerSpec& layer, int64_t n
       3 * h * m.intermediate_size + (m.expert_bias ? 2 * m.intermediate_size + h : 0);
   const int64_t router =
       m.num_experts * (h + (m.router.correction_bias ? 1 : 0) + (m.router.logit_bias ? 1 : 0));
-  return router + num_experts * expert + 3 * h * m.shared_intermediate_size;
+  const int64_t shared_gate = m.shared_gate && m.shared_intermediate_size > 0 ? h : 0;
+  return router + num_experts * expert + 3 * h * m.shared_intermediate_size + shared_gate;
 }
 
 int64_t count_parameters(const DecoderConfig& c, int64_t num_experts) {

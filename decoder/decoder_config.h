@@ -33,7 +33,7 @@ struct RopeTable {
   bool mrope_interleaved = false;  // axes alternate instead of following one another
 };
 
-enum class MixerKind { kGqa, kMla, kDifferential, kGroupedDifferential };
+enum class MixerKind { kGqa, kMla, kDifferential, kGroupedDifferential, kGatedDelta };
 enum class FfnKind { kDense, kMoe };
 
 struct LayerSpec {
@@ -45,7 +45,7 @@ struct LayerSpec {
   bool q_bias = false, k_bias = false, v_bias = false, o_bias = false;
   bool sinks = false;         // one learned extra softmax logit per head
   float lambda_init = 0.0f;   // of differential attention
-  bool output_gate = false;   // attention output times sigmoid(gate)
+  bool output_gate = false;   // attention output times sigmoid(gate); kGqa and kMla
   bool sparse_index = false;  // keys chosen by an indexer (kMla only)
   // Norm sites
   bool pre_mixer_norm = true;
@@ -59,6 +59,11 @@ struct LayerSpec {
   int64_t intermediate_size = 0;  // of the dense FFN
   bool ffn_bias = false;          // gate, up and down biases of the dense FFN
   GluParams activation;
+
+  /// Whether it keeps a state of fixed size instead of keys and values.
+  bool is_linear() const { return mixer == MixerKind::kGatedDelta; }
+  /// Whether it keeps the keys and values of all tokens.
+  bool is_full() const { return window == 0 && !is_linear(); }
 };
 
 enum class RouterScore { kSoftmax, kSigmoid, kSoftmaxAfterTopk };
@@ -84,6 +89,7 @@ struct MoeSpec {
   int64_t shared_intermediate_size = 0;  // all shared experts fused; 0: none
   bool expert_bias = false;
   RouterSpec router;
+  bool shared_gate = false;  // the shared experts' result times sigmoid(gate x)
 };
 
 /// Chooses the keys of a query: the top_k largest of sum_h w_h relu(q_h k / sqrt(head_dim))
@@ -125,6 +131,15 @@ struct MlaSpec {
 struct DifferentialSpec {
   int64_t num_noise_heads = 0;  // of the num_heads query heads
   float norm_eps = 1e-5f;       // of head_norm
+};
+
+/// Linear attention with the gated delta rule (arXiv 2412.06464), of kGatedDelta layers.
+struct DeltaSpec {
+  int64_t num_k_heads = 0;  // of q and k; each serves num_v_heads / num_k_heads value heads
+  int64_t num_v_heads = 0;
+  int64_t k_dim = 0;
+  int64_t v_dim = 0;
+  int64_t conv_taps = 0;  // rows that the convolution before it sees, its own among them
 };
 
 /// The residual stream saved before one layer is blended in before another.
@@ -172,6 +187,7 @@ struct DecoderConfig {
   MoeSpec moe;
   MlaSpec mla;
   DifferentialSpec differential;
+  DeltaSpec delta;
   std::vector<LongSkip> long_skips;
   MtpSpec mtp;
 
@@ -195,6 +211,7 @@ struct DecoderConfig {
 //   embed.weight (V, H)   norm.weight (H)   head.weight (V, H, absent when tied)
 //   layers.i.{pre_mixer_norm,post_mixer_norm,pre_ffn_norm,post_ffn_norm}.weight (H)
 //   layers.i.{q,k,v,o}.weight   layers.i.{q,k,v,o}.bias   layers.i.{q,k}_norm.weight (head_dim)
+//     with output_gate rows of q by head, its query then its gate
 //   layers.i.sinks (num_heads)
 //   layers.i.{pre_mixer_norm,pre_ffn_norm}.gate_down.weight (rank, H), .gate_up.weight (H, rank)
 //   layers.i.q_a.weight (q_lora, H)   layers.i.q_a_norm.weight   layers.i.q_b.weight, or q.weight:
@@ -206,11 +223,17 @@ struct DecoderConfig {
 //   layers.i.index.{q.weight (heads * dim, q_lora), k.weight (dim, H), weights.weight (heads, H)}
 //   layers.i.index.k_norm.{weight,bias} (dim)
 //   layers.i.lambda_{q1,k1,q2,k2} (head_dim)   layers.i.head_norm.weight (2 * head_dim)
+//   layers.i.delta.qkv.weight (2 k heads * k_dim + v heads * v_dim, H): all of q, of k, of v
+//   layers.i.delta.{z.weight (v heads * v_dim, H), b.weight, a.weight (v heads, H)}; or
+//     layers.i.delta.qkvz.weight and .ba.weight: per key head its q, k, its v heads, their z; and
+//     the b, then the a, of its v heads
+//   layers.i.delta.conv.weight (2 k heads * k_dim + v heads * v_dim, 1, taps)
+//   layers.i.delta.{a_log,dt_bias} (v heads)   layers.i.head_norm.weight (v_dim) of kGatedDelta
 //   layers.i.poly.weight (3)   layers.i.poly.bias (1)   of kPolyNorm
 //   layers.i.{gate,up,down}.weight   layers.i.{gate,up,down}.bias
 //   layers.i.router.weight (E, H)   layers.i.router.bias (E)   layers.i.router.correction (E)
 //   layers.i.experts.e.{gate,up,down}.{weight,bias}
-//   layers.i.shared.{gate,up,down}.weight
+//   layers.i.shared.{gate,up,down}.weight   layers.i.shared_gate.weight (1, H)
 //   mtp.{embed_norm,hidden_norm,norm}.weight (H)   mtp.join.weight (H, 2 H)
 //   mtp.X for every layers.i.X of its layer   mtp.embed.weight, mtp.head.weight where it has its
 //   own

@@ -205,6 +205,89 @@ std::vector<TensorView> differential_parts(const DecoderConfig& c, const TensorV
   return parts;
 }
 
+// Rows of q, k, v, then b and a, then z, each in the order of heads.
+std::vector<TensorView> delta_parts(Loader& load, const DecoderConfig& c,
+                                    const std::string& prefix) {
+  const DeltaSpec& d = c.delta;
+  const int64_t k = d.num_k_heads * d.k_dim, v = d.num_v_heads * d.v_dim, h = c.hidden_size;
+  if (load.has(prefix + "qkv.weight"))
+    return {load.view(prefix + "qkv.weight", {2 * k + v, h}),
+            load.view(prefix + "b.weight", {d.num_v_heads, h}),
+            load.view(prefix + "a.weight", {d.num_v_heads, h}),
+            load.view(prefix + "z.weight", {v, h})};
+  const TensorView qkvz = load.view(prefix + "qkvz.weight", {2 * (k + v), h});
+  const TensorView ba = load.view(prefix + "ba.weight", {2 * d.num_v_heads, h});
+  const int64_t group = d.num_v_heads / d.num_k_heads;  // value heads of a key head
+  const int64_t width = group * d.v_dim;
+  std::vector<TensorView> parts;
+  const auto add = [&](const TensorView& all, int64_t stride, int64_t begin, int64_t count) {
+    for (int64_t head = 0; head < d.num_k_heads; ++head)
+      parts.push_back(all.rows(head * stride + begin, count));
+  };
+  const int64_t stride = 2 * (d.k_dim + width);
+  add(qkvz, stride, 0, d.k_dim);
+  add(qkvz, stride, d.k_dim, d.k_dim);
+  add(qkvz, stride, 2 * d.k_dim, width);
+  add(ba, 2 * group, 0, group);
+  add(ba, 2 * group, group, group);
+  add(qkvz, stride, 2 * d.k_dim + width, width);
+  return parts;
+}
+
+void load_delta(Loader& load, const DecoderConfig& c, const std::string& prefix, LayerWeights& w) {
+  const DeltaSpec& d = c.delta;
+  const int64_t inputs = 2 * d.num_k_heads * d.k_dim + d.num_v_heads * d.v_dim;
+  const std::string delta = prefix + "delta.";
+  w.delta.in = load.pack_views(delta_parts(load, c, delta));
+  const TensorView taps = load.view(delta + "conv.weight", {inputs, 1, d.conv_taps});
+  std::vector<float> by_input(static_cast<size_t>(inputs * d.conv_taps));
+  dequantize(taps, by_input.data());
+  w.delta.conv = Tensor(DType::kF32, {d.conv_taps, inputs});
+  for (int64_t i = 0; i < inputs; ++i)
+    for (int64_t j = 0; j < d.conv_taps; ++j)
+      w.delta.conv.f32()[j * inputs + i] = by_input[static_cast<size_t>(i * d.conv_taps + j)];
+  w.delta.rate = load.vector(delta + "a_log", d.num_v_heads);
+  for (int64_t i = 0; i < d.num_v_heads; ++i) {
+    float& rate = w.delta.rate.f32()[i];
+    rate = -std::exp(rate);
+  }
+  w.delta.dt_bias = load.vector(delta + "dt_bias", d.num_v_heads);
+  w.delta.q_scale = Tensor(DType::kF32, {d.k_dim});
+  w.delta.k_scale = Tensor(DType::kF32, {d.k_dim});
+  const auto dim = static_cast<float>(d.k_dim);
+  std::fill_n(w.delta.q_scale.f32(), d.k_dim, 1.0f / dim);
+  std::fill_n(w.delta.k_scale.f32(), d.k_dim, 1.0f / std::sqrt(dim));
+  w.head_norm = load.vector(prefix + "head_norm.weight", d.v_dim);
+  w.o = load.pack(prefix + "o.weight", c.hidden_size, d.num_v_heads * d.v_dim);
+}
+
+// Rows of q, of k, of v, and of the gate, which is stored with q, head by head.
+void load_gated(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
+                const std::string& prefix, LayerWeights& w) {
+  const int64_t h = c.hidden_size, dim = c.head_dim;
+  const auto parts_of = [&](const TensorView& q, const TensorView& k, const TensorView& v) {
+    std::vector<TensorView> parts;
+    add_heads(q, dim, 2, 0, 1, parts);
+    parts.push_back(k);
+    parts.push_back(v);
+    add_heads(q, dim, 2, 1, 2, parts);
+    return parts;
+  };
+  const int64_t q = 2 * c.num_heads * dim, kv = c.num_kv_heads * dim;
+  w.qkv = load.pack_views(parts_of(load.view(prefix + "q.weight", {q, h}),
+                                   load.view(prefix + "k.weight", {kv, h}),
+                                   load.view(prefix + "v.weight", {kv, h})));
+  if (!spec.q_bias && !spec.k_bias && !spec.v_bias) return;
+  const Tensor biases = load.bias({{prefix + "q", q, spec.q_bias},
+                                   {prefix + "k", kv, spec.k_bias},
+                                   {prefix + "v", kv, spec.v_bias}});
+  const TensorView all = biases.view();
+  w.qkv_bias = Tensor(DType::kF32, all.shape);
+  float* out = w.qkv_bias.f32();
+  for (const TensorView& part : parts_of(all.rows(0, q), all.rows(q, kv), all.rows(q + kv, kv)))
+    out = std::copy_n(part.as<float>(), part.num_elements(), out);
+}
+
 float dot(const Tensor& a, const Tensor& b) {
   const int64_t size = a.shape()[0];
   return std::inner_product(a.f32(), a.f32() + size, b.f32(), 0.0f);
@@ -252,6 +335,10 @@ void load_mixer(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
     load_differential(load, c, spec, prefix, w);
     return;
   }
+  if (spec.mixer == MixerKind::kGatedDelta) {
+    load_delta(load, c, prefix, w);
+    return;
+  }
   w.o = load.pack(prefix + "o.weight", c.hidden_size, c.num_heads * c.v_dim);
   if (spec.mixer == MixerKind::kMla) {
     load_latent(load, c, spec, prefix, w.latent);
@@ -263,8 +350,12 @@ void load_mixer(Loader& load, const DecoderConfig& c, const LayerSpec& spec,
   const std::vector<Loader::Part> parts = {{prefix + "q", q, spec.q_bias},
                                            {prefix + "k", k, spec.k_bias},
                                            {prefix + "v", v, spec.v_bias}};
-  w.qkv = load.pack(parts, c.hidden_size);
-  w.qkv_bias = load.bias(parts);
+  if (spec.output_gate) {
+    load_gated(load, c, spec, prefix, w);
+  } else {
+    w.qkv = load.pack(parts, c.hidden_size);
+    w.qkv_bias = load.bias(parts);
+  }
   if (spec.qk_norm) {
     w.q_norm = load.vector(prefix + "q_norm.weight", c.head_dim);
     w.k_norm = load.vector(prefix + "k_norm.weight", c.head_dim);
@@ -290,6 +381,8 @@ void load_moe(Loader& load, const DecoderConfig& c, const std::string& prefix, M
   }
   if (spec.shared_intermediate_size > 0) {
     w.shared = load.ffn(prefix + "shared.", c.hidden_size, spec.shared_intermediate_size, false);
+    if (spec.shared_gate)
+      w.shared.row_gate = load.pack_float32(prefix + "shared_gate.weight", 1, c.hidden_size);
   }
 }
 
@@ -346,7 +439,9 @@ void load_module_copies(Loader& load, const DecoderConfig& c, MtpWeights& w) {
 int64_t bytes_of(const PackedMatrix& m) {
   return m.empty() ? 0 : std::max(m.resident_bytes(), m.streamed_bytes());
 }
-int64_t bytes_of(const FfnWeights& w) { return bytes_of(w.gate_up) + bytes_of(w.down); }
+int64_t bytes_of(const FfnWeights& w) {
+  return bytes_of(w.gate_up) + bytes_of(w.down) + bytes_of(w.row_gate);
+}
 int64_t bytes_of(const NormGate& g) { return bytes_of(g.down) + bytes_of(g.up); }
 int64_t bytes_of(const LatentWeights& w) {
   int64_t bytes = bytes_of(w.q_a) + bytes_of(w.q_up) + bytes_of(w.kv_a) + bytes_of(w.index_q) +
@@ -358,7 +453,7 @@ int64_t bytes_of(const LatentWeights& w) {
 }
 
 int64_t bytes_of(const LayerWeights& w) {
-  int64_t bytes = bytes_of(w.qkv) + bytes_of(w.latent) + bytes_of(w.o) +
+  int64_t bytes = bytes_of(w.qkv) + bytes_of(w.latent) + bytes_of(w.delta.in) + bytes_of(w.o) +
                   bytes_of(w.pre_mixer_gate) + bytes_of(w.pre_ffn_gate) + bytes_of(w.ffn) +
                   bytes_of(w.moe.router) + bytes_of(w.moe.shared);
   for (const FfnWeights& expert : w.moe.experts) bytes += bytes_of(expert);
@@ -373,9 +468,11 @@ class RankBytes {
   RankBytes(const DecoderConfig& config, int64_t num_ranks) : c_(config), ranks_(num_ranks) {}
 
   int64_t split(const PackedMatrix& m) const { return ceil_div(bytes_of(m), ranks_); }
-  int64_t split(const FfnWeights& w) const { return split(w.gate_up) + split(w.down); }
+  int64_t split(const FfnWeights& w) const {
+    return split(w.gate_up) + split(w.down) + bytes_of(w.row_gate);
+  }
   int64_t of(const LayerWeights& w) const {
-    int64_t bytes = qkv(w.qkv) + split(w.o) + bytes_of(w.pre_mixer_gate) +
+    int64_t bytes = qkv(w.qkv) + split(w.delta.in) + split(w.o) + bytes_of(w.pre_mixer_gate) +
                     bytes_of(w.pre_ffn_gate) + split(w.ffn) + bytes_of(w.moe.router) +
                     split(w.moe.shared);
     for (const FfnWeights& expert : w.moe.experts) bytes += split(expert);
@@ -390,7 +487,9 @@ class RankBytes {
 
  private:
   int64_t qkv(const PackedMatrix& m) const {
-    const int64_t q = c_.num_heads * c_.head_dim;
+    if (m.empty()) return 0;
+    const int64_t kv_rows = c_.num_kv_heads * (c_.head_dim + c_.v_dim);
+    const int64_t q = m.rows() - kv_rows;  // with their gates
     const int64_t kv_head = c_.head_dim + c_.v_dim;
     const int64_t rows = q + c_.num_kv_heads * kv_head;
     return ceil_div(bytes_of(m) * (q / ranks_ + ceil_div(c_.num_kv_heads, ranks_) * kv_head), rows);
@@ -400,7 +499,9 @@ class RankBytes {
 };
 
 int64_t streamed(const PackedMatrix& m) { return m.empty() ? 0 : m.streamed_bytes(); }
-int64_t streamed(const FfnWeights& w) { return streamed(w.gate_up) + streamed(w.down); }
+int64_t streamed(const FfnWeights& w) {
+  return streamed(w.gate_up) + streamed(w.down) + streamed(w.row_gate);
+}
 
 }  // namespace
 
@@ -424,8 +525,8 @@ int64_t DecoderWeights::streamed_bytes_per_token(const DecoderConfig& config) co
   for (const LayerWeights& w : layers) {
     bytes += bytes_of(w.latent) + bytes_of(w.pre_mixer_gate) + bytes_of(w.pre_ffn_gate);
     for (const PackedMatrix& m : w.latent.key_down) bytes -= bytes_of(m);  // of prompts only
-    bytes += streamed(w.qkv) + streamed(w.o) + streamed(w.ffn) + streamed(w.moe.router) +
-             streamed(w.moe.shared);
+    bytes += streamed(w.qkv) + streamed(w.delta.in) + streamed(w.o) + streamed(w.ffn) +
+             streamed(w.moe.router) + streamed(w.moe.shared);
     if (!w.moe.experts.empty()) {
       bytes += streamed(w.moe.experts[0]) * config.moe.num_experts_per_token;
     }

@@ -14,11 +14,12 @@ namespace onnuri {
 
 /// A gated FFN: down(glu(gate_up(x))).
 struct FfnWeights {
-  PackedMatrix gate_up;  // (2 * I, H), gate rows first
-  PackedMatrix down;     // (H, I)
-  Tensor gate_up_bias;   // (2 * I) or empty
-  Tensor down_bias;      // (H) or empty
-  Tensor poly;           // (4) of kPolyNorm or empty
+  PackedMatrix gate_up;   // (2 * I, H), gate rows first
+  PackedMatrix down;      // (H, I)
+  Tensor gate_up_bias;    // (2 * I) or empty
+  Tensor down_bias;       // (H) or empty
+  Tensor poly;            // (4) of kPolyNorm or empty
+  PackedMatrix row_gate;  // (1, H): each row's result times sigmoid(row_gate x); or empty
 };
 
 struct MoeWeights {
@@ -52,6 +53,15 @@ struct LatentWeights {
   std::vector<const PackedMatrix*> key_up_list, value_up_list;
 };
 
+/// Linear attention.
+struct DeltaWeights {
+  PackedMatrix in;          // (q + k + v + 2 v heads + z widths, H)
+  Tensor conv;              // (taps, q + k + v widths)
+  Tensor rate;              // (v heads): -exp(A_log)
+  Tensor dt_bias;           // (v heads)
+  Tensor q_scale, k_scale;  // (k_dim): what makes norms of mean squares into lengths
+};
+
 /// y * sigmoid(up(silu(down(y)))) on a norm's result.
 struct NormGate {
   PackedMatrix down;  // (rank, H)
@@ -61,17 +71,18 @@ struct NormGate {
 struct LayerWeights {
   Tensor pre_mixer_norm, post_mixer_norm, pre_ffn_norm, post_ffn_norm;  // (H) or empty
   NormGate pre_mixer_gate, pre_ffn_gate;  // empty where the norm has none
-  PackedMatrix qkv;       // (q + k + v widths, H); of latent attention below instead
+  PackedMatrix qkv;       // (q + k + v + gate widths, H); latent and linear attention: below
   Tensor qkv_bias;        // (q + k + v widths) or empty; zeros where one part has no bias
   Tensor q_norm, k_norm;  // (head_dim) or empty
   Tensor sinks;           // (num_heads) or empty
   // Differential attention; in qkv, heads of signal queries come before those of noise, and
   // likewise the keys.
-  Tensor head_norm;  // (2 * head_dim), times 1 - lambda_init
+  Tensor head_norm;  // (2 * head_dim), times 1 - lambda_init; of linear attention (v_dim)
   float lambda = 0.0f;
   PackedMatrix o;  // (H, num_heads * v_dim)
   Tensor o_bias;   // (H) or empty
   LatentWeights latent;
+  DeltaWeights delta;
   FfnWeights ffn;  // of a dense layer
   MoeWeights moe;  // of an MoE layer
 };

@@ -40,7 +40,24 @@ struct RowShape {
   }
 };
 
+// What a linear layer keeps of one sequence, in floats: one of its two halves.
+struct StateShape {
+  int64_t state = 0;
+  int64_t log_row = 0;
+  int64_t history = 0;  // rows before the first logged one
+  int64_t logged(int64_t tokens) const { return (history + tokens) * log_row; }
+  int64_t half() const { return state + logged(KvSequence::kMaxGuesses + 1); }
+};
+
+StateShape state_shape(const DecoderConfig& config, const LayerSpec& layer) {
+  if (!layer.is_linear()) return {};
+  const DeltaSpec& d = config.delta;
+  const int64_t inputs = 2 * d.num_k_heads * d.k_dim + d.num_v_heads * d.v_dim + 2 * d.num_v_heads;
+  return {d.num_v_heads * d.k_dim * d.v_dim, inputs, d.conv_taps - 1};
+}
+
 RowShape row_shape(const DecoderConfig& config, const LayerSpec& layer) {
+  if (layer.is_linear()) return {};
   if (layer.mixer != MixerKind::kMla) return {config.num_kv_heads, config.head_dim, config.v_dim};
   return {1, config.mla.key_row(), 0, layer.sparse_index ? config.mla.index.head_dim : 0};
 }
@@ -82,11 +99,12 @@ struct Placement {
 Placement place_full_layers(const DecoderConfig& config, const KvCacheOptions& options) {
   std::vector<int64_t> layers;
   for (const LayerSpec& layer : config.layers)
-    if (layer.window == 0)
+    if (layer.is_full())
       layers.push_back(rounded_tokens(options) * row_bytes(config, layer, options.dtype));
   const int64_t all = std::accumulate(layers.begin(), layers.end(), int64_t{0});
-  const int64_t room = options.ram_bytes - KvCache::window_bytes(config, options);
-  if (options.disk_directory.empty() || all <= room)
+  const int64_t room = options.ram_bytes - KvCache::window_bytes(config, options) -
+                       KvCache::state_bytes(config, options);
+  if (options.disk_directory.empty() || layers.empty() || all <= room)
     return {static_cast<int64_t>(layers.size()), all, 0};
   const int64_t turns = *std::max_element(layers.begin(), layers.end());
   Placement out{0, turns, all};
@@ -111,6 +129,15 @@ struct KvCache::Impl {
     int64_t disk_layer = -1;  // its number on disk; -1: in memory
     int64_t ring_pages = 0;   // of one sequence; 0: a full layer
     int64_t window = 0;
+    StateShape state_shape;
+    Tensor states;  // of a linear layer: (max_sequences, 2, floats of a half)
+
+    bool is_linear() const { return state_shape.state > 0; }
+    bool is_full() const { return ring_pages == 0 && !is_linear(); }
+    /// The state, and behind it the log, of a sequence.
+    float* half(int32_t slot, int number) {
+      return states.f32() + (2 * slot + number) * state_shape.half();
+    }
   };
 
   Impl(const DecoderConfig& c, const KvCacheOptions& o)
@@ -120,6 +147,7 @@ struct KvCache::Impl {
   KvCacheOptions options;
   PagePool pool;
   std::vector<Layer> layers;
+  bool has_states = false;
   std::unique_ptr<KvDisk> disk;        // null: all layers are in memory
   std::vector<int32_t> ring_numbers;   // 0, 1, 2, ...: rings of one layer follow one another
   std::vector<KvSequence*> sequences;  // (max_sequences) by ring slot, null when free
@@ -160,7 +188,7 @@ struct KvCache::Impl {
   void each_full_row(std::span<const int32_t> held, int64_t num_tokens, bool writes, F&& f) {
     const auto num_pages = static_cast<size_t>(ceil_div(num_tokens, options.page_rows));
     for (Layer& layer : layers) {
-      if (layer.ring_pages > 0) continue;
+      if (!layer.is_full()) continue;
       stage(layer, held.first(num_pages), writes ? 0 : num_pages, writes ? 0 : num_pages);
       for (size_t part = 0; part < 3; ++part) {
         const int64_t page_bytes = layer.page_bytes[part], heads = num_heads(layer, part);
@@ -186,7 +214,8 @@ KvCache::KvCache(const DecoderConfig& config, const KvCacheOptions& options) {
   check_options(options);
   impl_ = std::make_unique<Impl>(config, options);
   const Placement placement = place_full_layers(config, options);
-  const int64_t least = placement.memory_bytes + window_bytes(config, options);
+  const int64_t least =
+      placement.memory_bytes + window_bytes(config, options) + state_bytes(config, options);
   if (placement.disk_bytes > 0 && least > options.ram_bytes)
     fail(ErrorCode::kInvalidArgument, "expected at least ", least,
          " bytes of memory for keys and values, the window layers and one full layer, found ",
@@ -201,7 +230,7 @@ KvCache::KvCache(const DecoderConfig& config, const KvCacheOptions& options) {
         spec.window > 0 ? layer.ring_pages * options.max_sequences : impl_->pool.num_pages();
     layer.shape = row_shape(config, spec);
     layer.page_bytes = layer.shape.page_bytes(options.dtype, options.page_rows);
-    if (spec.window == 0 && num_full++ >= placement.num_in_memory && !options.without_rows) {
+    if (spec.is_full() && num_full++ >= placement.num_in_memory && !options.without_rows) {
       layer.disk_layer = static_cast<int64_t>(on_disk.size());
       on_disk.push_back(layer.page_bytes);
     }
@@ -209,6 +238,10 @@ KvCache::KvCache(const DecoderConfig& config, const KvCacheOptions& options) {
       const int64_t bytes = options.without_rows ? 1 : pages * layer.page_bytes[part];
       if (layer.page_bytes[part] > 0) layer.memory[part] = Tensor(DType::kU8, {bytes});
     }
+    layer.state_shape = state_shape(config, spec);
+    impl_->has_states = impl_->has_states || layer.is_linear();
+    if (layer.is_linear() && !options.without_rows)
+      layer.states = Tensor(DType::kF32, {options.max_sequences * 2 * layer.state_shape.half()});
     longest = std::max(longest, layer.ring_pages * options.max_sequences);
     impl_->layers.push_back(std::move(layer));
   }
@@ -229,6 +262,11 @@ std::unique_ptr<KvSequence> KvCache::new_sequence() {
   std::unique_ptr<KvSequence> sequence(
       new KvSequence(this, static_cast<int32_t>(slot - slots.begin())));
   *slot = sequence.get();
+  for (Impl::Layer& layer : impl_->layers) {
+    if (layer.states.empty()) continue;
+    std::fill_n(layer.half(sequence->ring_slot_, 0),
+                layer.state_shape.state + layer.state_shape.logged(0), 0.0f);
+  }
   return sequence;
 }
 
@@ -246,7 +284,16 @@ std::unique_ptr<KvSequence> KvCache::new_sequence(const KvPrefix& prefix,
   if (impl_->options.without_rows) return out;
   const std::byte* from = windows.rows.data();
   const std::byte* const end = from + windows.rows.size();
+  out->folded_ = windows.folded;
   for (Impl::Layer& layer : impl_->layers) {
+    if (layer.is_linear()) {
+      const int64_t floats =
+          layer.state_shape.state + layer.state_shape.logged(tokens - windows.folded);
+      const size_t bytes = static_cast<size_t>(floats) * sizeof(float);
+      ONNURI_CHECK(bytes <= static_cast<size_t>(end - from));
+      std::memcpy(layer.half(out->ring_slot_, 0), from, bytes);
+      from += bytes;
+    }
     if (layer.ring_pages == 0) continue;
     for (int64_t i = Impl::first_seen(layer, tokens); i < tokens; ++i)
       impl_->each_ring_row(layer, out->ring_slot_, i, [&](std::byte* row, size_t bytes) {
@@ -293,19 +340,31 @@ int64_t KvCache::prefix_bytes(int64_t num_tokens) const {
   return num_tokens * bytes_per_token(impl_->config, impl_->options.dtype);
 }
 
-int64_t KvCache::snapshot_bytes(int64_t num_tokens) const {
+int64_t KvCache::snapshot_bytes(int64_t num_tokens, int64_t folded) const {
   int64_t bytes = 0;
-  for (const Impl::Layer& layer : impl_->layers)
+  for (const Impl::Layer& layer : impl_->layers) {
+    if (layer.is_linear())
+      bytes += (layer.state_shape.state + layer.state_shape.logged(num_tokens - folded)) *
+               static_cast<int64_t>(sizeof(float));
     if (layer.ring_pages > 0)
       bytes += (num_tokens - Impl::first_seen(layer, num_tokens)) *
                layer.shape.num_bytes(impl_->options.dtype);
+  }
   return bytes;
 }
 
-bool KvCache::has_windows() const {
-  return std::any_of(impl_->layers.begin(), impl_->layers.end(),
-                     [](const Impl::Layer& layer) { return layer.ring_pages > 0; });
+bool KvCache::is_possible(const WindowSnapshot& snapshot) const {
+  const int64_t logged = snapshot.num_tokens - snapshot.folded;
+  if (!has_states()) return snapshot.folded == 0;
+  return snapshot.folded >= 0 && logged >= 0 && logged <= KvSequence::kMaxGuesses + 1;
 }
+
+bool KvCache::needs_snapshots() const {
+  return std::any_of(impl_->layers.begin(), impl_->layers.end(),
+                     [](const Impl::Layer& layer) { return !layer.is_full(); });
+}
+
+bool KvCache::has_states() const { return impl_->has_states; }
 
 const KvCacheOptions& KvCache::options() const { return impl_->options; }
 
@@ -313,6 +372,7 @@ int64_t KvCache::num_bytes() const {
   int64_t bytes = impl_->disk ? impl_->disk->memory_bytes() : 0;
   for (const Impl::Layer& layer : impl_->layers)
     for (const Tensor& part : layer.memory) bytes += part.num_bytes();
+  for (const Impl::Layer& layer : impl_->layers) bytes += layer.states.num_bytes();
   return bytes;
 }
 
@@ -327,9 +387,16 @@ int64_t KvCache::num_free_pages() const { return impl_->pool.num_free(); }
 int64_t KvCache::bytes_per_token(const DecoderConfig& config, DType dtype) {
   int64_t bytes = 0;
   for (const LayerSpec& layer : config.layers) {
-    if (layer.window == 0) bytes += row_bytes(config, layer, dtype);
+    if (layer.is_full()) bytes += row_bytes(config, layer, dtype);
   }
   return bytes;
+}
+
+int64_t KvCache::state_bytes(const DecoderConfig& config, const KvCacheOptions& options) {
+  check_options(options);
+  int64_t floats = 0;
+  for (const LayerSpec& layer : config.layers) floats += 2 * state_shape(config, layer).half();
+  return floats * static_cast<int64_t>(sizeof(float)) * options.max_sequences;
 }
 
 int64_t KvCache::window_bytes(const DecoderConfig& config, const KvCacheOptions& options) {
@@ -406,7 +473,7 @@ bool KvSequence::own_last_page() {
   if (!cache.pool.allocate(1, fresh)) return false;
   const std::array<int32_t, 2> both = {full_pages_[last], fresh[0]};
   for (KvCache::Impl::Layer& layer : cache.layers) {
-    if (layer.ring_pages > 0 || cache.options.without_rows) continue;
+    if (!layer.is_full() || cache.options.without_rows) continue;
     cache.stage(layer, both, 1, 1);
     for (size_t part = 0; part < 3; ++part) {
       const int64_t bytes = layer.page_bytes[part];
@@ -434,20 +501,27 @@ std::unique_ptr<KvPrefix> KvSequence::share(int64_t num_tokens) const {
 
 std::optional<WindowSnapshot> KvSequence::snapshot(int64_t num_tokens) const {
   ONNURI_CHECK(num_tokens >= 0 && num_tokens <= num_tokens_);
-  if (!rings_hold(num_tokens)) return std::nullopt;
+  if (!still_holds(num_tokens)) return std::nullopt;
   KvCache::Impl& cache = *cache_->impl_;
   WindowSnapshot out;
   out.num_tokens = num_tokens;
+  out.folded = folded_;
   if (cache.options.without_rows) return out;
   for (const bool measures : {true, false}) {
     size_t size = 0;
     for (KvCache::Impl::Layer& layer : cache.layers) {
+      const auto add = [&](const void* row, size_t bytes) {
+        if (!measures) std::memcpy(out.rows.data() + size, row, bytes);
+        size += bytes;
+      };
+      if (layer.is_linear()) {
+        const int64_t floats =
+            layer.state_shape.state + layer.state_shape.logged(num_tokens - folded_);
+        add(layer.half(ring_slot_, half_), static_cast<size_t>(floats) * sizeof(float));
+      }
       if (layer.ring_pages == 0) continue;
       for (int64_t i = KvCache::Impl::first_seen(layer, num_tokens); i < num_tokens; ++i)
-        cache.each_ring_row(layer, ring_slot_, i, [&](const std::byte* row, size_t bytes) {
-          if (!measures) std::memcpy(out.rows.data() + size, row, bytes);
-          size += bytes;
-        });
+        cache.each_ring_row(layer, ring_slot_, i, add);
     }
     if (measures) out.rows.resize(size);
   }
@@ -456,12 +530,22 @@ std::optional<WindowSnapshot> KvSequence::snapshot(int64_t num_tokens) const {
 
 void KvSequence::advance(int64_t count) {
   ONNURI_CHECK(count >= 0 && num_tokens_ + count <= capacity());
+  if (count > 0 && cache_->has_states()) {
+    folded_ = folded_behind(num_tokens_, count);
+    half_ = 1 - half_;
+  }
   num_tokens_ += count;
   high_water_ = std::max(high_water_, num_tokens_);
 }
 
-// Whether window layers still have all that a token behind `num_tokens` others sees.
-bool KvSequence::rings_hold(int64_t num_tokens) const {
+int64_t KvSequence::folded_behind(int64_t num_tokens, int64_t count) {
+  return count <= kMaxGuesses + 1 ? num_tokens : num_tokens + count - 1;
+}
+
+// Whether window layers still have all that a token behind `num_tokens` others sees, and linear
+// layers no more than that.
+bool KvSequence::still_holds(int64_t num_tokens) const {
+  if (num_tokens < folded_) return false;
   const KvCache::Impl& cache = *cache_->impl_;
   for (const KvCache::Impl::Layer& layer : cache.layers) {
     if (layer.window == 0) continue;
@@ -474,7 +558,7 @@ bool KvSequence::rings_hold(int64_t num_tokens) const {
 
 bool KvSequence::truncate(int64_t num_tokens) {
   ONNURI_CHECK(num_tokens >= 0 && num_tokens <= num_tokens_);
-  if (!rings_hold(num_tokens)) return false;
+  if (!still_holds(num_tokens)) return false;
   KvCache::Impl& cache = *cache_->impl_;
   num_tokens_ = num_tokens;
   const auto kept = static_cast<std::ptrdiff_t>(ceil_div(num_tokens, cache.options.page_rows));
@@ -531,6 +615,19 @@ KvView KvSequence::index_keys(int64_t layer_index) const {
   view.num_kv_heads = 1;
   view.k_dim = view.v_dim = layer.shape.index_dim;
   view.v_in_k = true;
+  return view;
+}
+
+StateView KvSequence::state(int64_t layer_index) const {
+  KvCache::Impl::Layer& layer = cache_->impl_->layers[static_cast<size_t>(layer_index)];
+  ONNURI_CHECK(layer.is_linear());
+  StateView view;
+  view.folded = folded_;
+  if (layer.states.empty()) return view;
+  view.state = layer.half(ring_slot_, half_);
+  view.log = view.state + layer.state_shape.state;
+  view.next = layer.half(ring_slot_, 1 - half_);
+  view.next_log = view.next + layer.state_shape.state;
   return view;
 }
 

@@ -207,6 +207,14 @@ void run_ffn(Backend& backend, const GluParams& activation, const FfnWeights& we
   GluParams params = activation;
   params.poly = weights.poly.f32();
   glu(backend, params, gate_up, activated);
+  if (!weights.row_gate.empty()) {  // before the last product, which is linear
+    const MatrixView gate = ws.get(Buffer::kSharedGate, x.rows, 1);
+    linear(backend, x, weights.row_gate, nullptr, gate);
+    backend.pool().run(x.rows, [&](int64_t t, int) {
+      const float g = 1.0f / (1.0f + std::exp(-gate.row(t)[0]));
+      for (int64_t c = 0; c < width; ++c) activated.row(t)[c] *= g;
+    });
+  }
   const std::array<LinearTask, 1> task = {
       LinearTask{&weights.down, weights.down_bias.f32(), out, store == Store::kAdd}};
   linear(backend, activated, task);

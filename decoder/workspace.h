@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "decoder/kv_cache.h"
+#include "kernels/delta_rule.h"
 #include "kernels/linear.h"
 #include "kernels/matrix.h"
 #include "kernels/ops.h"
@@ -20,7 +22,8 @@ enum class Buffer {
   kNormed,          // (T, hidden_size), what a sub-layer reads
   kBranch,          // (T, hidden_size), what a sub-layer wrote, when it is not added in place
   kJoined,          // (T, 2 * hidden_size), what the prediction module reads
-  kQkv,             // (T, (num_heads + num_kv_heads) * head_dim + num_kv_heads * v_dim)
+  kQkv,             // (T, (num_heads + num_kv_heads) * head_dim + num_kv_heads * v_dim), and what
+                    // gates the output; of linear attention all that is made of x
   kQueries,         // (logit rows, num_heads * head_dim or hidden_size), of the last layer
   kQueryAngles,     // (2 * logit rows, rotary_dim / 2): their cosines, then their sines
   kAttention,       // (T, num_heads * v_dim); of signal heads, twice as wide values
@@ -37,10 +40,13 @@ enum class Buffer {
   kSeenLatents,     // (keys, kv_lora_rank + qk_rope_dim), read back from the cache
   kExpandedKeys,    // (some heads * keys, head_dim), one head after the other
   kExpandedValues,  // (some heads * keys, v_dim), likewise
+  kDeltaQkv,        // (T and rows read again, inputs of the convolution)
+  kDeltaGates,      // (the same, 2 * value heads): decay, then beta
   kNormGate,        // (T, norm_gate_rank)
   kGateUp,          // (T, 2 * intermediate_size)
   kGlu,             // (T, intermediate_size)
   kRouter,          // (T, num_experts)
+  kSharedGate,      // (T, 1)
   kExpertInput,     // (T * k, hidden_size)
   kExpertGateUp,    // (T * k, 2 * expert intermediate_size)
   kExpertGlu,       // (T * k, expert intermediate_size)
@@ -84,6 +90,9 @@ class Workspace {
   std::vector<int32_t> chosen_keys;                 // (query rows, top_k)
   std::vector<AttentionSegment> block_segments;     // of one block of query rows
   std::vector<int32_t> ids;                         // with placeholders replaced
+  std::vector<const float*> delta_rows;             // the rows of all sequences, with their history
+  std::vector<DeltaSequence> delta_sequences;       // of linear attention
+  std::vector<StateView> states;                    // likewise
   std::vector<AttentionSegment> half_segments;      // of signal or of noise heads
   std::vector<RouterScratch> router;                // one per thread
   std::vector<int32_t> experts;                     // (T, k), ascending per row

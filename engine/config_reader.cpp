@@ -201,10 +201,10 @@ double read_share(const ConfigReader& config, double fallback) {
 }  // namespace
 
 RopeSettings read_rope(const ConfigReader& config, int64_t head_dim, std::string_view layer_type,
-                       double theta_fallback) {
+                       double theta_fallback, double share) {
   RopeSettings out;
   const int64_t max_position = config.size("max_position_embeddings");
-  double partial = read_share(config, 1.0);
+  double partial = read_share(config, share);
   const bool old_spelling = has_keys(config, "rope_scaling") && layer_type.empty();
   const char* place =
       old_spelling || !config.has("rope_parameters") ? "rope_scaling" : "rope_parameters";

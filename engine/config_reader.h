@@ -72,9 +72,10 @@ struct RopeSettings {
 
 /// Reads rope keys of a config.json. transformers 5 has "rope_parameters" (nested per layer type in
 /// some families: `layer_type`), older files have "rope_theta" and "rope_scaling", which wins where
-/// a file has both. `theta_fallback` 0 means that theta is required.
+/// a file has both. `theta_fallback` 0 means that theta is required; `share` of the columns turns
+/// where "partial_rotary_factor" is absent.
 RopeSettings read_rope(const ConfigReader& config, int64_t head_dim, std::string_view layer_type,
-                       double theta_fallback);
+                       double theta_fallback, double share = 1.0);
 
 /// Reads only a scaling object: {"rope_type": "yarn", "factor": 4, ...}.
 RopeScaling read_rope_scaling(const ConfigReader& scaling, int64_t max_position);

@@ -156,6 +156,8 @@ class TextEngine::Generation {
 
 namespace {
 
+constexpr int64_t kMostGuesses = 64;
+
 std::optional<StepLogProbs> step_logprobs(std::span<const float> logits, int32_t id, int64_t top) {
   if (top < 0) return std::nullopt;
   StepLogProbs step;
@@ -270,7 +272,7 @@ void TextEngine::check_request(const GenerateRequest& request) const {
     fail(ErrorCode::kInvalidArgument, "expected max_new_tokens of at least 0, found ",
          request.max_new_tokens);
   in_range("num_choices", request.num_choices, 1, kMaxChoices);
-  in_range("lookup_tokens", request.lookup_tokens, 0, 64);
+  in_range("lookup_tokens", request.lookup_tokens, 0, kMostGuesses);
   if (!(request.deadline_ms >= 0))
     fail(ErrorCode::kInvalidArgument, "expected deadline_ms of at least 0, found ",
          request.deadline_ms);
@@ -304,9 +306,10 @@ bool TextEngine::prefill(Place& place, std::span<float> logits, Generation& gene
   const int64_t reused = usage.reused_tokens = place.run().reused_tokens();
   for (const LayerSpec& layer : config_.decoder.layers) {
     const bool is_latent = layer.mixer == MixerKind::kMla;
-    (is_latent          ? usage.reused_latent
-     : layer.window > 0 ? usage.reused_window
-                        : usage.reused_full) = reused;
+    (is_latent           ? usage.reused_latent
+     : layer.is_linear() ? usage.reused_linear
+     : layer.window > 0  ? usage.reused_window
+                         : usage.reused_full) = reused;
   }
   generation.usage().reuse_note = place.run().reuse_note();
   return true;
@@ -335,7 +338,8 @@ void TextEngine::run_choice(const GenerateRequest& request, const PreparedPrompt
   bool by_model = false;  // who made the guesses of `step`
   const auto prompt_tokens = static_cast<int64_t>(prompt.ids.size());
   const int64_t limit = std::min(request.max_new_tokens, context_size_ - prompt_tokens + 1);
-  const int64_t max_drafts = cache_->options().max_chunk - 1;
+  const int64_t max_drafts = std::min(cache_->has_states() ? KvSequence::kMaxGuesses : kMostGuesses,
+                                      cache_->options().max_chunk - 1);
   const auto vocab = static_cast<size_t>(config_.decoder.vocab_size);
   std::vector<float> computed;  // (1 + guesses, vocab_size)
   std::vector<int32_t> step;    // the last token and the guesses after it

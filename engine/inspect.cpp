@@ -25,6 +25,7 @@ void add_cache(const DecoderConfig& decoder, JsonValue& facts) {
   facts.set("kv_dtype", std::string(dtype_name(options.dtype)));
   facts.set("kv_bytes_per_token", KvCache::bytes_per_token(decoder, options.dtype));
   facts.set("kv_window_bytes", KvCache::window_bytes(decoder, options));
+  facts.set("kv_state_bytes", KvCache::state_bytes(decoder, options));
   facts.set("kv_cache", cache_facts(decoder, options));
 }
 

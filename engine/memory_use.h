@@ -14,8 +14,9 @@ struct MemoryUse {
   int64_t mapped = 0;     // pages of the file that are read in place; the system may drop them
   int64_t kv_full = 0;    // full layers, for one sequence
   int64_t kv_window = 0;  // window layers, for one sequence
-  int64_t kv_kept = 0;    // copies of window layers that one request leaves for later ones
-  int64_t scratch = 0;    // of the decoder's passes
+  int64_t kv_state = 0;   // states of linear layers, for one sequence
+  int64_t kv_kept = 0;  // copies of window layers and states that one request leaves for later ones
+  int64_t scratch = 0;  // of the decoder's passes
   int64_t encoder_scratch = 0;  // the most that an encoder took at once
 };
 
@@ -41,7 +42,7 @@ class MeasuredEngine {
   /// From now on all sizes are those of one of `num_ranks` devices that share the model. Throws
   /// kInvalidArgument where its heads cannot be shared out, kUnsupported where nothing can.
   virtual void split(int64_t num_ranks);
-  /// Keys and values of one sequence of `context` tokens: full and window layers.
+  /// Keys and values of one sequence of `context` tokens: full, window and linear layers.
   virtual MemoryUse kv_use(int64_t context) const = 0;
   /// Layers, bytes per token and the like, by kind of layer.
   virtual JsonValue kv_facts() const = 0;

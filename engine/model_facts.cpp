@@ -14,6 +14,7 @@ const char* mixer_name(MixerKind kind) {
     case MixerKind::kMla: return "latent";
     case MixerKind::kDifferential: return "differential";
     case MixerKind::kGroupedDifferential: return "grouped differential";
+    case MixerKind::kGatedDelta: return "gated delta rule";
   }
   return "unknown";
 }
@@ -50,7 +51,9 @@ JsonValue layer_facts(const DecoderConfig& decoder, size_t index) {
   JsonValue out;
   out.set("index", static_cast<int64_t>(index));
   out.set("mixer", mixer_name(layer.mixer));
-  out.set("attention", layer.window > 0 ? "window " + std::to_string(layer.window) : "full");
+  out.set("attention", layer.is_linear()  ? "linear"
+                       : layer.window > 0 ? "window " + std::to_string(layer.window)
+                                          : "full");
   out.set("rope", layer.rope < 0 ? JsonValue("none") : JsonValue(layer.rope));
   out.set("norms", std::string(layer.pre_mixer_norm || layer.pre_ffn_norm ? "pre" : "") +
                        (layer.pre_mixer_norm && layer.post_mixer_norm ? "+" : "") +
@@ -126,16 +129,23 @@ void add_left_out(const ModelConfig& config, const Checkpoint& checkpoint, JsonV
     out.set("stored_parameters", elements);
 }
 
+enum class LayerKind { kFull, kWindow, kLinear };
+
+LayerKind kind_of(const LayerSpec& layer) {
+  if (layer.is_linear()) return LayerKind::kLinear;
+  return layer.window > 0 ? LayerKind::kWindow : LayerKind::kFull;
+}
+
 // The layers of one kind.
-JsonValue cache_of(const DecoderConfig& decoder, const KvCacheOptions& options, const char* kind,
-                   bool windowed) {
+JsonValue cache_of(const DecoderConfig& decoder, const KvCacheOptions& options, const char* name,
+                   LayerKind kind) {
   DecoderConfig part = decoder;
-  std::erase_if(part.layers,
-                [&](const LayerSpec& layer) { return (layer.window > 0) != windowed; });
+  std::erase_if(part.layers, [&](const LayerSpec& layer) { return kind_of(layer) != kind; });
   JsonValue out;
-  out.set("kind", kind);
+  out.set("kind", name);
   out.set("layers", part.num_layers());
-  if (windowed) {
+  if (kind == LayerKind::kLinear) out.set("fixed_bytes", KvCache::state_bytes(part, options));
+  if (kind == LayerKind::kWindow) {
     int64_t longest = 0;
     for (const LayerSpec& layer : part.layers) longest = std::max(longest, layer.window);
     out.set("window", longest);
@@ -171,11 +181,15 @@ JsonValue storage_facts(const Checkpoint& checkpoint) {
 }
 
 JsonValue cache_facts(const DecoderConfig& decoder, const KvCacheOptions& options) {
-  const auto windowed = std::count_if(decoder.layers.begin(), decoder.layers.end(),
-                                      [](const LayerSpec& layer) { return layer.window > 0; });
   JsonValue::Array kinds;
-  if (windowed < decoder.num_layers()) kinds.push_back(cache_of(decoder, options, "full", false));
-  if (windowed > 0) kinds.push_back(cache_of(decoder, options, "window", true));
+  const auto add = [&](const char* name, LayerKind kind) {
+    if (std::any_of(decoder.layers.begin(), decoder.layers.end(),
+                    [&](const LayerSpec& layer) { return kind_of(layer) == kind; }))
+      kinds.push_back(cache_of(decoder, options, name, kind));
+  };
+  add("full", LayerKind::kFull);
+  add("window", LayerKind::kWindow);
+  add("linear", LayerKind::kLinear);
   return kinds;
 }
 

@@ -130,14 +130,16 @@ class Plan {
     if (options_.engine.kv_disk.empty()) return 0;
     const int64_t cap =
         options_.engine.kv_ram_bytes > 0 ? options_.engine.kv_ram_bytes : available_ / 2;
-    const int64_t windows = kv.kv_window * concurrency, full = kv.kv_full * concurrency;
+    const int64_t windows = (kv.kv_window + kv.kv_state) * concurrency,
+                  full = kv.kv_full * concurrency;
     return std::max<int64_t>(0, full - std::max<int64_t>(kv.kv_full, cap - windows));
   }
 
   int64_t needed(int64_t context, int64_t concurrency) const {
     const MemoryUse kv = measured_->kv_use(context);
     int64_t bytes = 0;
-    const bool overflow = __builtin_mul_overflow(kv.kv_full + kv.kv_window, concurrency, &bytes) ||
+    const int64_t of_one = kv.kv_full + kv.kv_window + kv.kv_state;
+    const bool overflow = __builtin_mul_overflow(of_one, concurrency, &bytes) ||
                           __builtin_sub_overflow(bytes, beyond_cap(kv, concurrency), &bytes) ||
                           __builtin_add_overflow(bytes, fixed() + kept(kv, concurrency), &bytes);
     return overflow ? std::numeric_limits<int64_t>::max() : bytes;
@@ -152,6 +154,7 @@ class Plan {
     add("full layers' keys and values",
         kv.kv_full * options_.concurrency - beyond_cap(kv, options_.concurrency));
     add("window layers' keys and values", kv.kv_window * options_.concurrency);
+    add("linear layers' states", kv.kv_state * options_.concurrency);
     add("window layers kept for later prompts", kept(kv, options_.concurrency));
     add("working memory of a pass", use_.scratch);
     add("working memory of encoders", use_.encoder_scratch);

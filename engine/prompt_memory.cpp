@@ -74,7 +74,10 @@ int64_t same_media(const PromptContent& a, const PromptContent& b, int64_t limit
 }  // namespace
 
 PromptMemory::PromptMemory(const DecoderConfig& config, KvCache& cache, int64_t snapshot_bytes)
-    : cache_(&cache), snapshot_bytes_(snapshot_bytes), has_windows_(cache.has_windows()) {
+    : cache_(&cache),
+      snapshot_bytes_(snapshot_bytes),
+      needs_snapshots_(cache.needs_snapshots()),
+      layers_(cache.has_states() ? "linear" : "window") {
   for (const LayerSpec& layer : config.layers) {
     if (layer.mixer == MixerKind::kMla && reads_prompts_in_blocks(config.mla, layer.output_gate))
       latent_block_ = config.mla.prompt_block;
@@ -122,7 +125,7 @@ PromptMemory::Snapshot* PromptMemory::best_snapshot(Entry& entry, const PromptCo
 // Whether a text that shares fewer than `limit` tokens could be of more use than `least` tokens.
 bool PromptMemory::may_help(const Entry& entry, int64_t least, int64_t limit) const {
   if (limit <= least + 1) return false;
-  return !has_windows_ ||
+  return !needs_snapshots_ ||
          std::any_of(entry.snapshots.begin(), entry.snapshots.end(), [&](const Snapshot& snapshot) {
            return snapshot.windows.num_tokens > least && snapshot.windows.num_tokens < limit;
          });
@@ -145,8 +148,8 @@ PromptMemory::Start PromptMemory::take(const PromptContent& prompt) {
     if (limit <= most_shared + 1 && !may_help(entry, out.reused, limit)) return true;
     std::string note;
     const int64_t shared = shared_tokens(entry.content, prompt, note);
-    Snapshot* const windows = has_windows_ ? best_snapshot(entry, prompt, shared) : nullptr;
-    const int64_t usable = !has_windows_ ? shared : windows ? windows->windows.num_tokens : 0;
+    Snapshot* const windows = needs_snapshots_ ? best_snapshot(entry, prompt, shared) : nullptr;
+    const int64_t usable = !needs_snapshots_ ? shared : windows ? windows->windows.num_tokens : 0;
     if (shared > most_shared || best == nullptr) {
       most_shared = shared;
       out.note = std::move(note);
@@ -159,7 +162,7 @@ PromptMemory::Start PromptMemory::take(const PromptContent& prompt) {
     return true;
   });
   if (most_shared > out.reused) {
-    out.note = "the window layers are known behind token " + std::to_string(out.reused) +
+    out.note = "the " + layers_ + " layers are known behind token " + std::to_string(out.reused) +
                ", not behind token " + std::to_string(most_shared);
     out.branch = most_shared;
   }
@@ -277,7 +280,7 @@ KeptText PromptMemory::newest(const std::string& tenant) const {
 }
 
 void PromptMemory::insert(KeptText text) {
-  if (has_windows_ && text.windows.empty()) return;  // nobody could begin with it
+  if (needs_snapshots_ && text.windows.empty()) return;  // nobody could begin with it
   Entry entry;
   entry.used = ++clock_;
   entry.content = std::move(text.content);
@@ -289,7 +292,7 @@ void PromptMemory::insert(KeptText text) {
 }
 
 void PromptMemory::add_snapshot(Entry& entry, WindowSnapshot windows) {
-  if (!has_windows_) return;
+  if (!needs_snapshots_) return;
   for (Snapshot& snapshot : entry.snapshots) {
     if (snapshot.windows.num_tokens != windows.num_tokens) continue;
     snapshot.used = clock_;

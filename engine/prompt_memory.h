@@ -11,8 +11,9 @@
 //     nothing is taken.
 // Kept texts are found by a chain of hashes over their blocks (engine/prefix_index.h) and compared
 // token by token. Pages of full layers are held together with whoever else holds them. Window
-// layers are known where a snapshot was taken: at the end of a prompt, at the end of an answer, and
-// where an earlier prompt went another way; of what lies between, the rest is computed again.
+// layers and linear ones are known where a snapshot was taken: at the end of a prompt, at the end
+// of an answer, and where an earlier prompt went another way; of what lies between, the rest is
+// computed again.
 #pragma once
 
 #include <map>
@@ -110,7 +111,8 @@ class PromptMemory {
 
   KvCache* cache_;
   const int64_t snapshot_bytes_;
-  const bool has_windows_;
+  const bool needs_snapshots_;
+  const std::string layers_;  // that need them
   bool exact_ = true;         // whether rows of another prompt are these bits at all
   int64_t latent_block_ = 0;  // of latent attention; 0: there is none
   uint64_t clock_ = 0;

@@ -53,16 +53,20 @@ MemoryUse TextEngine::kv_use(int64_t context) const {
   const auto add = [&](const DecoderConfig& decoder) {
     use.kv_full += KvCache::full_bytes(decoder, options);
     use.kv_window += KvCache::window_bytes(decoder, options);
+    use.kv_state += KvCache::state_bytes(decoder, options);
   };
   // Each device has at least one head; latents are everywhere.
   DecoderConfig of_rank = config_.decoder;
   of_rank.num_kv_heads = (of_rank.num_kv_heads + num_ranks_ - 1) / num_ranks_;
+  const auto shared_out = [&](int64_t& heads) { heads = (heads + num_ranks_ - 1) / num_ranks_; };
+  shared_out(of_rank.delta.num_k_heads);
+  shared_out(of_rank.delta.num_v_heads);
   add(of_rank);
   options.disk_directory.clear();  // of the main decoder only
   // At the end of the prompt, and of the answer.
   if (memory_)
-    use.kv_kept =
-        std::min(2 * cache_->snapshot_bytes(context) / num_ranks_, options_.prefix_snapshot_bytes);
+    use.kv_kept = std::min(2 * cache_->snapshot_bytes(context, context) / num_ranks_,
+                           options_.prefix_snapshot_bytes);
   if (draft_cache_) add(decoder_->draft_config());
   if (draft_model_) add(draft_model_->decoder().config());
   return use;

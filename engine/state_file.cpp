@@ -11,7 +11,7 @@
 namespace onnuri {
 namespace {
 
-constexpr std::string_view kMagic("onnuri state 1\n", 16);
+constexpr std::string_view kMagic("onnuri state 2\n", 16);
 constexpr size_t kBlock = size_t{1} << 20;  // of the checksum
 
 ContentKey checksum(std::span<const std::byte> bytes) {
@@ -192,6 +192,7 @@ void write_state(const std::string& path, const ContentKey& model, const KvCache
   out.put(static_cast<int64_t>(text.windows.size()));
   for (const WindowSnapshot& windows : text.windows) {
     out.put(windows.num_tokens);
+    out.put(windows.folded);
     out.put_all(std::span<const std::byte>(windows.rows));
   }
   out.commit();
@@ -234,7 +235,11 @@ KeptText read_state(const std::string& path, const StateLimits& limits, KvCache&
   for (int64_t i = 0; i < snapshots; ++i) {
     WindowSnapshot windows;
     windows.num_tokens = in.number("tokens of a snapshot", 0, tokens);
-    const int64_t expected = cache.snapshot_bytes(windows.num_tokens);
+    windows.folded = in.number("tokens of the states", 0, windows.num_tokens);
+    if (!cache.is_possible(windows))
+      fail(ErrorCode::kCorruptData, "expected states close before token ", windows.num_tokens,
+           " in ", path, ", found ", windows.folded);
+    const int64_t expected = cache.snapshot_bytes(windows.num_tokens, windows.folded);
     windows.rows = in.all<std::byte>("rows of a snapshot", expected, expected);
     out.windows.push_back(std::move(windows));
   }

@@ -326,6 +326,7 @@ std::string TextEngine::describe_json() const {
   facts.set("kv_bytes_per_token",
             KvCache::bytes_per_token(config_.decoder, cache_->options().dtype));
   facts.set("kv_window_bytes", kv_use(context_size_).kv_window);
+  facts.set("kv_state_bytes", kv_use(context_size_).kv_state);
   facts.set("kv_disk_bytes", KvCache::disk_bytes(config_.decoder, cache_->options()));
   if (draft_model_) facts.set("draft_weight_bytes", draft_model_->decoder().weight_bytes());
   facts.set("has_tokenizer", tokenizer_ != nullptr);
@@ -342,7 +343,9 @@ int64_t TextEngine::pass_bytes(int64_t num_tokens) const {
   const KvCacheOptions& options = cache_->options();
   const int64_t pages = (num_tokens + options.page_rows - 1) / options.page_rows;
   return pages * options.page_rows * KvCache::bytes_per_token(config_.decoder, options.dtype) +
-         KvCache::window_bytes(config_.decoder, options) / options.max_sequences +
+         (KvCache::window_bytes(config_.decoder, options) +
+          KvCache::state_bytes(config_.decoder, options)) /
+             options.max_sequences +
          backend_.scratch_bytes() + decoder_->workspace_bytes();
 }
 

@@ -101,7 +101,11 @@ void TextEngine::Run::retire() {
 // Not inside tokens that see each other, and not across the end of the prompt, behind which rows
 // are read as those of an answer.
 int64_t TextEngine::Run::chunk_end(int64_t begin, int64_t most_rows) const {
-  if (begin >= prompt_tokens()) return std::min(begin + most_rows, num_tokens());
+  if (begin >= prompt_tokens()) {
+    // Linear layers can take back guesses of a pass that holds nothing else.
+    const bool apart = engine_.cache_->has_states() && begin < wanted_from_;
+    return std::min(begin + most_rows, apart ? wanted_from_ : num_tokens());
+  }
   int64_t end = std::min(begin + most_rows, prompt_tokens());
   if (begin < branch_) end = std::min(end, branch_);  // where it is to be kept
   if (prompt_->visible_ends.empty()) return end;

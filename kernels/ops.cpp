@@ -98,14 +98,26 @@ void glu(Backend& backend, const GluParams& params, ConstMatrixView gate_up, Mat
   });
 }
 
-void gate_sigmoid(Backend& backend, ConstMatrixView gate, MatrixView x) {
+namespace {
+
+void gate_with(Backend& backend, GluKind kind, ConstMatrixView gate, MatrixView x) {
   check_same_shape(gate, x);
   GluParams params;
-  params.kind = GluKind::kSigmoid;
+  params.kind = kind;
   run_rows(backend, x.rows, row_cost(kExpNs, x.cols), [&](int64_t begin, int64_t end) {
     kernels_of(backend).glu(params, rows_of(gate, begin, end), rows_of(x, begin, end),
                             rows_of(x, begin, end));
   });
+}
+
+}  // namespace
+
+void gate_sigmoid(Backend& backend, ConstMatrixView gate, MatrixView x) {
+  gate_with(backend, GluKind::kSigmoid, gate, x);
+}
+
+void gate_silu(Backend& backend, ConstMatrixView gate, MatrixView x) {
+  gate_with(backend, GluKind::kSilu, gate, x);
 }
 
 void apply_rope(Backend& backend, RopeLayout layout, int64_t num_heads, int64_t head_dim,

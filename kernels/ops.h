@@ -60,6 +60,8 @@ void glu(Backend& backend, const GluParams& params, ConstMatrixView gate_up, Mat
 
 /// x *= sigmoid(gate), elementwise.
 void gate_sigmoid(Backend& backend, ConstMatrixView gate, MatrixView x);
+/// x *= silu(gate), elementwise.
+void gate_silu(Backend& backend, ConstMatrixView gate, MatrixView x);
 
 /// Rotary embedding in place on `num_heads` heads of every row. x row t holds heads one after the
 /// other, `head_dim` apart, starting at column 0; the last may end after its rotating columns. The

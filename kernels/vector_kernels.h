@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "kernels/delta_rule.h"
 #include "kernels/matrix.h"
 #include "kernels/ops.h"
 
@@ -29,6 +30,9 @@ struct VectorKernels {
   void (*softmax_rows)(MatrixView x);
   /// Rounds n values to f32, f16 or bf16 (to nearest, ties to even).
   void (*convert_row)(DType dtype, const float* source, int64_t n, void* target);
+  /// rows (y.rows + taps - 1) pointers.
+  void (*conv_silu)(const float* const* rows, const float* weight, int64_t taps, MatrixView y);
+  void (*delta_rule)(const DeltaTask& task);
 };
 
 }  // namespace onnuri

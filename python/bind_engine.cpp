@@ -208,6 +208,7 @@ void bind_results(py::module_& module) {
       .def_readonly("reused_tokens", &Usage::reused_tokens)
       .def_readonly("reused_full", &Usage::reused_full)
       .def_readonly("reused_window", &Usage::reused_window)
+      .def_readonly("reused_linear", &Usage::reused_linear)
       .def_readonly("reused_latent", &Usage::reused_latent)
       .def_readonly("reuse_note", &Usage::reuse_note)
       .def_readonly("draft_tokens", &Usage::draft_tokens)

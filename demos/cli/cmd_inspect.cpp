@@ -83,6 +83,10 @@ std::string token_list(const Json& tokens, size_t total) {
 std::string cache_line(const Json& kind) {
   std::string line = std::to_string(kind.value("layers", 0)) + " " + kind.value("kind", "") +
                      " layers: " + human_bytes(kind.value("bytes_per_token", 0.0)) + " per token";
+  if (kind.value("kind", "") == "linear")
+    return std::to_string(kind.value("layers", 0)) +
+           " linear layers: " + human_bytes(kind.value("fixed_bytes", 0.0)) +
+           " however long the text";
   if (kind.contains("fixed_bytes"))
     line += ", at most " + human_bytes(kind.value("fixed_bytes", 0.0)) + " (window " +
             std::to_string(kind.value("window", int64_t{0})) + ")";

@@ -366,6 +366,7 @@ Json usage_json(const Usage& usage) {
               {"reused_tokens", usage.reused_tokens},
               {"reused_full", usage.reused_full},
               {"reused_window", usage.reused_window},
+              {"reused_linear", usage.reused_linear},
               {"reused_latent", usage.reused_latent},
               {"reuse_note", usage.reuse_note},
               {"draft_tokens", usage.draft_tokens},

@@ -26,6 +26,8 @@ const std::vector<Family>& families() {
       qwen2_vl_family(),
       qwen2_5_vl_family(),
       qwen3_vl_family(),
+      qwen3_next_family(),
+      qwen3_5_family(),
       paddleocr_vl_family(),
       qwen2_audio_family(),
       qwen2_5_omni_family(),

@@ -23,6 +23,8 @@ Family axk2_family();
 Family vaetki_family();
 Family qwen2_vl_family();
 Family qwen3_vl_family();
+Family qwen3_next_family();
+Family qwen3_5_family();
 Family qwen2_5_vl_family();
 Family paddleocr_vl_family();
 Family qwen2_audio_family();

@@ -177,6 +177,7 @@ struct Usage {
   int64_t reused_tokens = 0;    ///< of the prompt, taken over from earlier requests
   int64_t reused_full = 0;      ///< the same, 0 where the model has no full layers
   int64_t reused_window = 0;    ///< likewise window layers
+  int64_t reused_linear = 0;    ///< likewise linear layers, by their states
   int64_t reused_latent = 0;    ///< likewise latent attention
   std::string reuse_note;       ///< why not more, for people; empty when all could be
   int64_t draft_tokens = 0;     ///< guessed ahead

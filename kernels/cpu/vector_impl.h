@@ -300,6 +300,14 @@ void convert_row(DType dtype, const float* source, int64_t n, void* target) {
   });
 }
 
+}  // namespace
+}  // namespace onnuri::ONNURI_ISA
+
+#include "kernels/cpu/delta_rule_impl.h"
+
+namespace onnuri::ONNURI_ISA {
+namespace {
+
 constexpr VectorKernels kVectorKernels{
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
@@ -311,6 +319,8 @@ constexpr VectorKernels kVectorKernels{
     .qk_norm_rope = qk_norm_rope,
     .softmax_rows = softmax_rows,
     .convert_row = convert_row,
+    .conv_silu = conv_silu,
+    .delta_rule = delta_rule,
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The plain row kernels, one file per kind; vector_kernels() in vector_table.cpp collects them.
 #pragma once
 
+#include "kernels/delta_rule.h"
 #include "kernels/ops.h"
 
 namespace onnuri::ref {
@@ -16,5 +17,7 @@ void apply_rope(RopeLayout layout, int64_t num_heads, int64_t head_dim, int64_t 
 void qk_norm_rope(const QkNormRope& params, int64_t num_heads, int64_t head_dim, MatrixView x);
 void softmax_rows(MatrixView x);
 void convert_row(DType dtype, const float* source, int64_t n, void* target);
+void conv_silu(const float* const* rows, const float* weight, int64_t taps, MatrixView y);
+void delta_rule(const DeltaTask& task);
 
 }  // namespace onnuri::ref

@@ -16,6 +16,8 @@ const VectorKernels& vector_kernels() {
       .qk_norm_rope = qk_norm_rope,
       .softmax_rows = softmax_rows,
       .convert_row = convert_row,
+      .conv_silu = conv_silu,
+      .delta_rule = delta_rule,
   };
   return kKernels;
 }

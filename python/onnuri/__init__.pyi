@@ -50,6 +50,7 @@ class Usage:
     reused_tokens: int
     reused_full: int
     reused_window: int
+    reused_linear: int
     reused_latent: int
     reuse_note: str
     draft_tokens: int

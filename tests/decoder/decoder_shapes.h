@@ -196,6 +196,39 @@ inline std::vector<NamedShape> decoder_shapes() {
       if (i == 0) l.window = 5;
     }
   }
+  {
+    // Linear layers, and full ones whose output is gated; experts with a gate on the shared one.
+    DecoderConfig& c = add("linear_and_gated_experts");
+    c.norm_form = NormForm::kOnePlusWeight;
+    c.delta = {2, 4, 12, 20, 4};
+    c.rope_tables[0] = make_rope_table(1e4, 4, RopeLayout::kHalf, {});
+    c.moe = {6, 2, 24, 40, false, {}, true};
+    for (size_t i = 0; i < c.layers.size(); ++i) {
+      LayerSpec& l = c.layers[i];
+      l.ffn = i == 2 ? FfnKind::kDense : FfnKind::kMoe;
+      if (i == 1) {
+        l.output_gate = l.qk_norm = true;
+        l.q_bias = l.k_bias = true;
+      } else {
+        l.mixer = MixerKind::kGatedDelta;
+        l.rope = -1;
+      }
+    }
+  }
+  {
+    // Linear layers beside windows, none that is full; the last one answers for some rows only.
+    DecoderConfig& c = add("linear_and_windows");
+    c.delta = {3, 3, 16, 8, 2};
+    for (size_t i = 0; i < c.layers.size(); ++i) {
+      LayerSpec& l = c.layers[i];
+      if (i % 2 == 0) {
+        l.window = 7;
+      } else {
+        l.mixer = MixerKind::kGatedDelta;
+        l.rope = -1;
+      }
+    }
+  }
   for (const bool interleaved : {false, true}) {
     DecoderConfig& c = add(interleaved ? "three_axes_interleaved" : "three_axes_sections");
     RopeTable& table = c.rope_tables[0];

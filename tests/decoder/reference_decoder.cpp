@@ -65,8 +65,9 @@ struct Reference {
   }
 
   Rows attention(const LayerSpec& spec, const std::string& prefix, const Rows& x) const {
+    if (spec.is_linear()) return linear_attention(prefix, x);
     if (spec.mixer != MixerKind::kGqa) return differential(spec, prefix, x);
-    Rows q, k, v;
+    Rows q, k, v, gates;
     const auto dim = static_cast<size_t>(c.head_dim);
     const auto v_dim = static_cast<size_t>(c.v_dim);
     const auto turn = [&](const std::string& name, size_t t, Row& heads) {
@@ -80,6 +81,13 @@ struct Reference {
       q.push_back(times(prefix + "q", x[t], spec.q_bias));
       k.push_back(times(prefix + "k", x[t], spec.k_bias));
       v.push_back(times(prefix + "v", x[t], spec.v_bias));
+      if (spec.output_gate) {  // per head its query, then its gate
+        Row query, gate;
+        for (size_t i = 0; i < q[t].size(); ++i)
+          (i / dim % 2 == 0 ? query : gate).push_back(q[t][i]);
+        q[t] = query;
+        gates.push_back(gate);
+      }
       turn("q_norm", t, q[t]);
       turn("k_norm", t, k[t]);
     }
@@ -108,7 +116,69 @@ struct Reference {
           }
         }
       }
+      for (size_t i = 0; spec.output_gate && i < mixed.size(); ++i)
+        mixed[i] *= sigmoid(gates[t][i]);
       out.push_back(times(prefix + "o", mixed, spec.o_bias));
+    }
+    return out;
+  }
+
+  // Token by token, as the recurrence is written.
+  Rows linear_attention(const std::string& prefix, const Rows& x) const {
+    const DeltaSpec& d = c.delta;
+    const auto taps = static_cast<size_t>(d.conv_taps), k_dim = static_cast<size_t>(d.k_dim);
+    const auto v_dim = static_cast<size_t>(d.v_dim), heads = static_cast<size_t>(d.num_v_heads);
+    const auto k_heads = static_cast<size_t>(d.num_k_heads), group = heads / k_heads;
+    const std::vector<float>& conv = w.values(prefix + "delta.conv.weight");
+    std::vector<Rows> states(heads, Rows(k_dim, Row(v_dim)));
+    Rows inputs, out;
+    for (size_t t = 0; t < x.size(); ++t) {
+      inputs.push_back(times(prefix + "delta.qkv", x[t], false));
+      Row qkv(inputs[t].size());
+      for (size_t i = 0; i < qkv.size(); ++i) {
+        for (size_t j = 0; j < taps; ++j)
+          if (t + j + 1 >= taps)
+            qkv[i] += static_cast<double>(conv[i * taps + j]) * inputs[t + j + 1 - taps][i];
+        qkv[i] *= sigmoid(qkv[i]);
+      }
+      const auto unit = [&](size_t first) {
+        Row head(qkv.begin() + static_cast<std::ptrdiff_t>(first),
+                 qkv.begin() + static_cast<std::ptrdiff_t>(first + k_dim));
+        double squares = 1e-6;
+        for (const double value : head) squares += value * value;
+        for (double& value : head) value /= std::sqrt(squares);
+        return head;
+      };
+      const Row b = times(prefix + "delta.b", x[t], false),
+                a = times(prefix + "delta.a", x[t], false);
+      const Row z = times(prefix + "delta.z", x[t], false);
+      Row mixed;
+      for (size_t h = 0; h < heads; ++h) {
+        const Row q = unit(h / group * k_dim), k = unit((k_heads + h / group) * k_dim);
+        const double* v = qkv.data() + 2 * k_heads * k_dim + h * v_dim;
+        const double dt = a[h] + static_cast<double>(w.values(prefix + "delta.dt_bias")[h]);
+        const double rate = std::exp(static_cast<double>(w.values(prefix + "delta.a_log")[h]));
+        const double decay = std::exp(-rate * std::log1p(std::exp(dt)));
+        Rows& state = states[h];
+        Row head(v_dim);
+        for (size_t j = 0; j < v_dim; ++j) {
+          double known = 0;
+          for (size_t i = 0; i < k_dim; ++i) known += (state[i][j] *= decay) * k[i];
+          for (size_t i = 0; i < k_dim; ++i) {
+            state[i][j] += k[i] * sigmoid(b[h]) * (v[j] - known);
+            head[j] += state[i][j] * q[i] / std::sqrt(static_cast<double>(k_dim));
+          }
+        }
+        double mean = 0;
+        for (const double value : head) mean += value * value / static_cast<double>(v_dim);
+        for (size_t j = 0; j < v_dim; ++j) {
+          const double gate = z[h * v_dim + j];
+          mixed.push_back(head[j] / std::sqrt(mean + static_cast<double>(c.norm_eps)) *
+                          static_cast<double>(w.values(prefix + "head_norm.weight")[j]) * gate *
+                          sigmoid(gate));
+        }
+      }
+      out.push_back(times(prefix + "o", mixed, false));
     }
     return out;
   }
@@ -408,7 +478,9 @@ struct Reference {
     }
     if (c.moe.shared_intermediate_size > 0) {
       const Row shared = ffn(spec.activation, prefix + "shared.", x, false);
-      for (size_t i = 0; i < y.size(); ++i) y[i] += shared[i];
+      const double gate =
+          c.moe.shared_gate ? sigmoid(times(prefix + "shared_gate", x, false)[0]) : 1;
+      for (size_t i = 0; i < y.size(); ++i) y[i] += gate * shared[i];
     }
     return y;
   }

@@ -184,8 +184,25 @@ TEST(DecoderConfig, NamesWhatItRefuses) {
          c.differential.num_noise_heads = 2;
          c.v_dim = 8;
        }},
+
       {unsupported, "layer 1: this build does not run output_gate",
-       [](auto& c) { c.layers[1].output_gate = true; }},
+       [](auto& c) {
+         c.v_dim = 8;
+         c.layers[1].output_gate = true;
+       }},
+      {corrupt, "delta.num_k_heads in [1, 16384], found 0",
+       [](auto& c) { c.layers[1].mixer = MixerKind::kGatedDelta; }},
+      {corrupt, "delta.num_k_heads to divide delta.num_v_heads = 5 in layer 1, found 2",
+       [](auto& c) {
+         c.delta = {2, 5, 8, 8, 4};
+         c.layers[1].mixer = MixerKind::kGatedDelta;
+       }},
+      {unsupported, "layer 1: this build does not run windows of linear attention",
+       [](auto& c) {
+         c.delta = {2, 4, 8, 8, 4};
+         c.layers[1].mixer = MixerKind::kGatedDelta;
+         c.layers[1].window = 8;
+       }},
       {unsupported, "sparse_index", [](auto& c) { c.layers[1].sparse_index = true; }},
       {corrupt, "norm_gate_rank", [](auto& c) { c.norm_form = NormForm::kGated; }},
       {corrupt, "gated norm in layer 2", [](auto& c) { c.layers[2].pre_ffn_norm_gate = true; }},

@@ -16,7 +16,7 @@ std::string folder() { return std::filesystem::temp_directory_path().string(); }
 
 int64_t num_full(const DecoderConfig& config) {
   return std::count_if(config.layers.begin(), config.layers.end(),
-                       [](const LayerSpec& layer) { return layer.window == 0; });
+                       [](const LayerSpec& layer) { return layer.is_full(); });
 }
 
 // The same cache, with memory for this many full layers beside the one that the others take turns
@@ -26,7 +26,8 @@ std::unique_ptr<KvCache> capped_cache(const TestDecoder& of, int64_t layers_in_m
   options.disk_directory = folder();
   options.ram_bytes = 0;
   const int64_t longest = KvCache::full_bytes(of.config, options);
-  options.ram_bytes = KvCache::window_bytes(of.config, options) + (layers_in_memory + 1) * longest;
+  options.ram_bytes = KvCache::window_bytes(of.config, options) +
+                      KvCache::state_bytes(of.config, options) + (layers_in_memory + 1) * longest;
   return std::make_unique<KvCache>(of.config, options);
 }
 

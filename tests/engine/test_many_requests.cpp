@@ -125,7 +125,8 @@ TEST_P(ManyRequests, AnswersAreThoseOfEachAlone) {
 INSTANTIATE_TEST_SUITE_P(Families, ManyRequests,
                          ::testing::Values("text/qwen3", "text/qwen3_moe", "text/gemma3",
                                            "text/exaone4_hybrid", "text/gpt_oss", "text/exaone_moe",
-                                           "text/deepseek_v3", "text/axk2"));
+                                           "text/deepseek_v3", "text/axk2", "text/qwen3_next",
+                                           "text/qwen3_5_moe"));
 
 // How requests meet is up to chance: they are sent until some have met.
 TEST(ManyRequestsOf, ShareTheirPasses) {

@@ -37,6 +37,8 @@ const std::map<std::string, std::set<std::string>> kSwitchedOff = {
     {"qwen2", {"max_window_layers"}},
     {"qwen3", {"max_window_layers"}},
     {"qwen3_windows", {"max_window_layers"}},
+    {"qwen3_5_moe", {"intermediate_size"}},
+    {"qwen3_next", {"intermediate_size"}},
     {"solar_open", {"intermediate_size"}},
 };
 const std::set<std::string> kMayBeZero = {

@@ -131,6 +131,7 @@ TEST_P(PromptMemoryOf, AnyBeginningGivesTheSameBits) {
 INSTANTIATE_TEST_SUITE_P(
     Families, PromptMemoryOf,
     ::testing::Values(Model{"text/qwen3", true}, Model{"text/qwen3_moe", true},
+                      Model{"text/qwen3_next", true}, Model{"text/qwen3_5", true},
                       Model{"text/gemma3", true}, Model{"text/exaone4_hybrid", true},
                       Model{"text/gpt_oss", true}, Model{"text/exaone_moe", true},
                       Model{"text/deepseek_v3", false}, Model{"text/axk2", false}));

@@ -108,7 +108,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Case{"text/qwen3", ""}, Case{"text/gemma3", ""}, Case{"text/gpt_oss", ""},
                       Case{"text/exaone4_hybrid", "f16"}, Case{"text/exaone4_hybrid", "bf16"},
                       Case{"text/exaone4_hybrid", "int8"}, Case{"text/exaone4_hybrid", "fp8"},
-                      Case{"text/exaone4_hybrid", "int4"}, Case{"text/exaone_moe", ""}));
+                      Case{"text/exaone4_hybrid", "int4"}, Case{"text/exaone_moe", ""},
+                      Case{"text/qwen3_next", ""}, Case{"text/qwen3_5", "int8"}));
 
 TEST(State, BringsMediaAlong) {
   const std::string path = file_of("state");

@@ -377,7 +377,7 @@ INSTANTIATE_TEST_SUITE_P(Families, TextGolden,
                                            "qwen3_windows", "qwen3_moe", "qwen3_moe_sparse",
                                            "hyperclovax", "hyperclovax_plain", "granite",
                                            "exaone4_5", "solar_open", "gpt_oss", "gpt_oss_mxfp4",
-                                           "ernie4_5"),
+                                           "ernie4_5", "qwen3_next", "qwen3_5", "qwen3_5_moe"),
                          [](const auto& param) { return std::string(param.param); });
 
 INSTANTIATE_TEST_SUITE_P(NumpyReferences, TextGolden,

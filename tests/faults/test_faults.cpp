@@ -84,7 +84,7 @@ TEST_P(FaultsOf, EachFailsItsRequestAlone) {
 
 INSTANTIATE_TEST_SUITE_P(Families, FaultsOf,
                          ::testing::Values("text/qwen3", "text/exaone4_hybrid", "text/exaone_moe",
-                                           "text/deepseek_v3"));
+                                           "text/deepseek_v3", "text/qwen3_next"));
 
 TEST(Faults, OfADraft) {
   const auto engine = load("text/exaone4_hybrid", "text/exaone4_hybrid");

@@ -99,16 +99,31 @@ void RandomDecoderCheckpoint::add_layer(const DecoderConfig& c, const LayerSpec&
   }
   if (layer.mixer == MixerKind::kMla) {
     add_latent(c, layer, prefix);
+  } else if (layer.is_linear()) {
+    const DeltaSpec& d = c.delta;
+    const int64_t values = d.num_v_heads * d.v_dim;
+    const int64_t inputs = 2 * d.num_k_heads * d.k_dim + values;
+    add_matrix(prefix + "delta.qkv.weight", inputs, hidden);
+    add_matrix(prefix + "delta.z.weight", values, hidden);
+    add_matrix(prefix + "delta.b.weight", d.num_v_heads, hidden);
+    add_matrix(prefix + "delta.a.weight", d.num_v_heads, hidden);
+    add(prefix + "delta.conv.weight", {inputs, 1, d.conv_taps}, 0.0f, 0.6f, DType::kF32);
+    vector("delta.a_log", d.num_v_heads, 0.0f, 0.5f);
+    vector("delta.dt_bias", d.num_v_heads, 0.0f, 1.0f);
+    vector("head_norm.weight", d.v_dim, 0.8f, 0.3f);
+    add_matrix(prefix + "o.weight", hidden, values);
   } else {
-    projection("q", c.num_heads * c.head_dim, hidden, layer.q_bias);
+    projection("q", c.num_heads * c.head_dim * (layer.output_gate ? 2 : 1), hidden, layer.q_bias);
     projection("k", c.num_kv_heads * c.head_dim, hidden, layer.k_bias);
     projection("v", c.num_kv_heads * c.v_dim, hidden, layer.v_bias);
   }
   const bool differential =
       layer.mixer == MixerKind::kDifferential || layer.mixer == MixerKind::kGroupedDifferential;
   const int64_t signal_heads = c.num_heads - c.differential.num_noise_heads;
-  projection("o", hidden, differential ? 2 * signal_heads * c.v_dim : c.num_heads * c.v_dim,
-             layer.o_bias);
+  if (!layer.is_linear()) {
+    projection("o", hidden, differential ? 2 * signal_heads * c.v_dim : c.num_heads * c.v_dim,
+               layer.o_bias);
+  }
   if (differential) {
     for (const char* name : {"lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2"}) {
       vector(name, c.head_dim, 0.0f, 0.3f);
@@ -137,6 +152,7 @@ void RandomDecoderCheckpoint::add_layer(const DecoderConfig& c, const LayerSpec&
   }
   if (c.moe.shared_intermediate_size > 0) {
     add_ffn(prefix + "shared.", hidden, c.moe.shared_intermediate_size, false);
+    if (c.moe.shared_gate) add_matrix(prefix + "shared_gate.weight", 1, hidden);
   }
 }
 
