@@ -1,5 +1,5 @@
 // Linear attention: a state per sequence and layer instead of keys and values (Gated DeltaNet,
-// arXiv 2412.06464, as Qwen3-Next has it).
+// arXiv 2412.06464).
 #pragma once
 
 #include "decoder/attention.h"

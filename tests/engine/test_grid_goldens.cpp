@@ -114,7 +114,7 @@ TEST_P(GridGolden, PositionsAgree) {
   // Patches of 14 pixels, else 8.
   const bool large = family == "qwen2_vl" || family == "qwen2_5_omni";
   const int64_t h = large ? 3 : 4, w = large ? 5 : 6;
-  const bool apart = family.starts_with("qwen3_vl");
+  const bool apart = family.starts_with("qwen3_vl") || family == "qwen3_5";
   const std::vector<MediaGrid> pictures(2, {1, h, w});
   const std::vector<MediaGrid> videos(apart ? 3 : 1, {apart ? 1 : 3, h, w});
   std::vector<MediaSpan> spans = find_media_spans(video_ids_, 151, videos);
@@ -165,7 +165,7 @@ TEST_P(GridGolden, RefusesMediaThatDoNotFitThePrompt) {
 
 INSTANTIATE_TEST_SUITE_P(Families, GridGolden,
                          ::testing::Values("qwen2_vl", "qwen3_vl", "qwen3_vl_moe",
-                                           "qwen3_vl_moe_hub", "exaone4_5", "qwen3_omni",
+                                           "qwen3_vl_moe_hub", "qwen3_5", "exaone4_5", "qwen3_omni",
                                            "qwen2_5_omni"));
 
 TEST(GridGoldens, OlderFilesKeepTheDecoderAtTheTop) {

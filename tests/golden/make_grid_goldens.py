@@ -101,6 +101,20 @@ def qwen3_vl_moe_hub():
     return Qwen3VLMoeForConditionalGeneration(config), picture_processor(8, 0.5)
 
 
+def qwen3_5():
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    vision = qwen3_vision()
+    vision.pop("deepstack_visual_indexes")
+    config = Qwen3_5Config(
+        text_config=dict(text_fields(head_dim=32, rope_parameters=dict(
+            ROPE, partial_rotary_factor=0.5, mrope_section=[4, 2, 2], mrope_interleaved=True)),
+            num_hidden_layers=4, linear_num_key_heads=2, linear_num_value_heads=4,
+            linear_key_head_dim=20, linear_value_head_dim=18),
+        vision_config=vision, tie_word_embeddings=False, **special_fields())
+    return Qwen3_5ForConditionalGeneration(config), picture_processor(8, 0.5)
+
+
 def turn_experts(file):
     tensors = load_file(file)
     for name, tensor in tensors.items():
@@ -236,7 +250,7 @@ def make(name, build, seed, folder):
     frames = [noise_image(FRAMES[1], FRAMES[2], 2000 + k) for k in range(FRAMES[0])]
     patches, grid = video_patches(processor, frames)
     small = processor(images=[Image.fromarray(images[1])] * 2, return_tensors="pt")
-    apart = name.startswith("qwen3_vl")
+    apart = name.startswith(("qwen3_vl", "qwen3_5"))
     ids = torch.tensor([video_prompt(small["image_grid_thw"][0].tolist(), grid, apart)])
     video_grid = torch.tensor([grid])
     inputs = dict(input_ids=ids, pixel_values=small["pixel_values"],
@@ -285,7 +299,8 @@ def make(name, build, seed, folder):
 
 FAMILIES = dict(qwen2_vl=(qwen2_vl, 21), qwen3_vl=(qwen3_vl, 22), qwen3_vl_moe=(qwen3_vl_moe, 23),
                 exaone4_5=(exaone4_5, 24), qwen3_omni=(qwen3_omni, 25),
-                qwen3_vl_moe_hub=(qwen3_vl_moe_hub, 26), qwen2_5_omni=(qwen2_5_omni, 27))
+                qwen3_vl_moe_hub=(qwen3_vl_moe_hub, 26), qwen2_5_omni=(qwen2_5_omni, 27),
+                qwen3_5=(qwen3_5, 28))
 
 
 def main():
